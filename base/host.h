@@ -1,0 +1,42 @@
+// Every host system call outside frontend/. host_linux.c implements it; another host gets another file.
+#ifndef DOPPEL_BASE_HOST_H
+#define DOPPEL_BASE_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/// A memory file (memfd) of `size` bytes (multiple of 4096), zero-filled, not yet backed by pages.
+int host_memory_file_create(const char *name, uint64_t size, struct error *error);
+/// Maps it read-write (shared) with a guard page on either side; NULL on failure.
+void *host_memory_file_map(int file, uint64_t size, struct error *error);
+void host_memory_unmap(void *address, uint64_t size);
+/// Gives the pages of [offset, +size) back to the host; they read as zero.
+void host_memory_file_discard(int file, uint64_t offset, uint64_t size);
+/// Anonymous zero memory; aborts the process never: NULL on failure.
+void *host_memory_reserve(size_t size, struct error *error);
+void host_memory_release(void *address, size_t size);
+
+/// Code memory mapped twice: written through `write`, run through `exec` (W^X). single: one RWX mapping.
+struct host_code_memory {
+    uint8_t *write;
+    const uint8_t *exec;
+    size_t size;
+    int file;
+};
+bool host_code_memory_create(struct host_code_memory *code, size_t size, bool single, struct error *error);
+void host_code_memory_free(struct host_code_memory *code);
+/// After writing [offset, +size): makes it visible to instruction fetch (a no-op on x86).
+void host_code_memory_flush(const struct host_code_memory *code, size_t offset, size_t size);
+
+uint64_t host_monotonic_ns(void);
+/// Seconds since 1970 (UTC).
+int64_t host_wall_seconds(void);
+uint64_t host_random64(void);
+
+/// Reads a whole file (at most `limit` bytes). Caller frees. Errors name the file.
+void *host_file_read(const char *path, size_t limit, size_t *size, struct error *error);
+
+#endif

@@ -1,0 +1,153 @@
+// The MMU of one vCPU: page walks (SDM vol. 3 ch. 4), the soft TLB, guest-linear accesses. Knows no instruction:
+// the CPU tells it control registers and the access mode; faults come back as data.
+#ifndef DOPPEL_MMU_MMU_H
+#define DOPPEL_MMU_MMU_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "mmu/memory.h"
+
+enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXECUTE, MMU_ACCESS_KINDS };
+
+/// Which privileges an access has. Selects the TLB arrays.
+enum mmu_mode {
+    MMU_KERNEL,    // supervisor; SMAP enforced when CR4.SMAP (explicit with AC=0, and all implicit accesses)
+    MMU_KERNEL_AC, // supervisor, explicit, EFLAGS.AC=1: SMAP off
+    MMU_USER,      // CPL 3
+    MMU_MODES
+};
+
+#define TLB_BITS 10
+#define TLB_ENTRIES (1u << TLB_BITS)
+/// Tag of an entry that never matches: no page-aligned address equals it.
+#define TLB_INVALID UINT64_C(1)
+
+/// Hit: (linear + size - 1) & PAGE_MASK == tag && the access does not cross (linear & PAGE_MASK equal too, see
+/// tlb_lookup); then host address = linear + addend. MMIO, ROM writes, code pages (writes), watchpoints never have
+/// a valid entry: they go through mmu_access every time.
+struct tlb_entry {
+    uint64_t tag;
+    uint64_t addend;
+};
+
+/// Error code bits of #PF (SDM vol. 3 sec. 4.7).
+#define PF_PRESENT 0x01u
+#define PF_WRITE 0x02u
+#define PF_USER 0x04u
+#define PF_RESERVED 0x08u
+#define PF_FETCH 0x10u
+
+enum mmu_fault_kind {
+    MMU_OK,
+    MMU_PAGE_FAULT,    // #PF with error_code, linear for CR2
+    MMU_NON_CANONICAL, // #GP(0), or #SS(0) for stack references: the caller knows the segment
+};
+
+struct mmu_fault {
+    enum mmu_fault_kind kind;
+    uint32_t error_code;
+    uint64_t linear; // the faulting byte: start of the access, or start of the second page
+};
+
+/// What a slow access found: one or two pieces, both checked. Loads and stores through it cannot fault.
+struct mmu_piece {
+    uint8_t *host;     // RAM or ROM read; NULL: through the address space at `physical`
+    uint64_t physical; // after A20
+    uint32_t size;
+};
+struct mmu_handle {
+    struct mmu_piece piece[2];
+    uint32_t size;
+    bool crosses; // piece[1] is used
+    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE
+};
+
+struct mmu {
+    // Control state, set by mmu_set_control.
+    uint64_t cr0, cr3, cr4, efer;
+    uint64_t a20_mask;     // all ones, or with bit 20 clear
+    unsigned physical_bits; // MAXPHYADDR, 36..52
+    unsigned linear_bits;   // 48, or 57 with LA57
+    struct address_space *space; // the present view (SMM switches it)
+    const struct log *log;
+
+    uint64_t flush_count, fill_count; // statistics
+    /// Told after any flush that can change instruction fetch (jump caches hang here); may be NULL.
+    void (*flushed)(void *opaque);
+    void *opaque;
+    struct address_space_listener map_listener;
+    atomic_bool map_stale; // the map changed: mmu_poll flushes
+    /// The paranoid build (and -accel interp,paranoid=on) walks again at every hit and aborts on a difference.
+    bool paranoid;
+
+    // Journal of non-global fills for cheap CR3 writes. Implementation detail of mmu.c.
+    uint32_t journal_count;
+    uint16_t journal[4096];
+    // Linear ranges of large pages now cached, so that INVLPG inside one drops all its 4K entries.
+    uint32_t large_count;
+    struct { uint64_t start, end; } large[16];
+
+    _Alignas(64) struct tlb_entry tlb[MMU_MODES][MMU_ACCESS_KINDS][TLB_ENTRIES];
+};
+
+void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bits, const struct log *log);
+void mmu_destroy(struct mmu *mmu);
+/// Takes the CPU's control registers after a change and flushes what the SDM (vol. 3 sec. 4.10.4) asks for.
+/// A CR3 write alone with PGE keeps global entries; `keep` (bit 63 of a PCID CR3 write) flushes nothing stale
+/// only where the PCID did not change. PCID may be treated as "flush non-global" at first: correct, slower.
+void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer, bool cr3_written);
+void mmu_set_a20(struct mmu *mmu, bool enabled);
+void mmu_set_space(struct mmu *mmu, struct address_space *space);
+void mmu_flush_all(struct mmu *mmu);
+void mmu_flush_non_global(struct mmu *mmu);
+/// INVLPG: drops every entry (global too) of the page, large or small, that holds `linear`.
+void mmu_flush_page(struct mmu *mmu, uint64_t linear);
+/// Drops write entries that lead to backing page `page` (memory file offset >> 12): it got code.
+void mmu_protect_code_page(struct mmu *mmu, uint64_t page);
+/// Called by the CPU at instruction boundaries when it sees an exit request: acts on map changes.
+void mmu_poll(struct mmu *mmu);
+
+static inline uint32_t tlb_index(uint64_t linear)
+{
+    return (uint32_t)(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+}
+
+/// The fast path: the host address of [linear, +size), or NULL when the TLB cannot say. size 1..64.
+static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
+                               unsigned size)
+{
+    const struct tlb_entry *entry = &mmu->tlb[mode][kind][tlb_index(linear)];
+    if (LIKELY(((linear + size - 1) & PAGE_MASK) == entry->tag))
+        return (void *)(uintptr_t)(linear + entry->addend);
+    return NULL;
+}
+
+/// The whole access check for 1..64 bytes: walks where needed, sets A (and D for writes), fills the TLB, and
+/// describes where the bytes are. A read-modify-write is a write. False: `fault` says why and nothing but A bits
+/// changed. Both pages of a crossing access are checked (first fault wins, the lower page first) before either
+/// is used.
+bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
+                struct mmu_handle *handle, struct mmu_fault *fault);
+/// Load and store through a handle: 1, 2, 4 or 8 bytes; bytes variants for 10, 16, 32, 64.
+uint64_t mmu_handle_load(struct mmu *mmu, const struct mmu_handle *handle);
+void mmu_handle_store(struct mmu *mmu, const struct mmu_handle *handle, uint64_t value);
+void mmu_handle_load_bytes(struct mmu *mmu, const struct mmu_handle *handle, void *to);
+void mmu_handle_store_bytes(struct mmu *mmu, const struct mmu_handle *handle, const void *from);
+
+/// Access and load (store) in one, for helpers (descriptor tables, stacks of gates). size 1, 2, 4, 8.
+bool mmu_read(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size, uint64_t *value,
+              struct mmu_fault *fault);
+bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size, uint64_t value,
+               struct mmu_fault *fault);
+
+/// Instruction fetch: where the page of `linear` is. backing: the offset in the memory file of that byte (RAM and
+/// ROM), or UINT64_MAX for MMIO/unassigned (then fetch byte-wise with mmu_read kind execute through mmu_access).
+bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing, struct mmu_fault *fault);
+
+/// A walk without side effects, for debuggers: physical address of `linear`, or false. Ignores permissions.
+bool mmu_debug_translate(struct mmu *mmu, uint64_t linear, uint64_t *physical);
+
+#endif
