@@ -1,0 +1,369 @@
+// One x86 vCPU: its architectural state, its pins and the services that helpers and engines share. Knows address
+// spaces and pins, no device.
+#ifndef DOPPEL_CPU_CPU_H
+#define DOPPEL_CPU_CPU_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/state.h"
+#include "mmu/mmu.h"
+
+// ---- Named variables of the uops. Each is a 64-bit slot of cpu->var. -----------------------------------------
+enum cpu_var {
+    VAR_RAX, VAR_RCX, VAR_RDX, VAR_RBX, VAR_RSP, VAR_RBP, VAR_RSI, VAR_RDI,
+    VAR_R8, VAR_R9, VAR_R10, VAR_R11, VAR_R12, VAR_R13, VAR_R14, VAR_R15,
+    VAR_RIP,       // address of the running block's first instruction; between blocks, of the next instruction
+    VAR_CC_OP,     // flags recipe: enum cc_op << 2 | width (0..3)
+    VAR_CC_RESULT, // its result, as wide as the recipe says (upper bits are garbage)
+    VAR_CC_SRC,    // second operand (upper bits are garbage)
+    VAR_CC_EXTRA,  // carry-in (ADC, SBB), preserved CF (INC, DEC), the six flags themselves (CC_LITERAL)
+    VAR_ZERO,      // always 0
+    VAR_ES_BASE, VAR_CS_BASE, VAR_SS_BASE, VAR_DS_BASE, VAR_FS_BASE, VAR_GS_BASE, // in the order of segment numbers
+    VAR_FLAGS,     // RFLAGS less CF PF AF ZF SF OF (those live in the recipe); bit 1 is set
+    VAR_NONE,      // a result that nobody wants
+    VAR_RESERVED0, VAR_RESERVED1,
+    VAR_TEMP,      // first temporary; single assignment inside a block; bits above the written width are undefined
+    VAR_COUNT = 256
+};
+
+enum { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64 }; // uop widths; bytes = 1 << width
+
+/// How the six arithmetic flags follow from result, src and extra.
+enum cc_op {
+    CC_LITERAL, // extra holds them in their RFLAGS places
+    CC_ADD,     // result = first + src
+    CC_ADC,     // result = first + src + extra
+    CC_SUB,     // result = first - src (CMP, NEG with first 0)
+    CC_SBB,     // result = first - src - extra
+    CC_LOGIC,   // CF = OF = AF = 0
+    CC_INC,     // CF = extra
+    CC_DEC,     // CF = extra
+    CC_SHL,     // src = the first operand shifted left by count-1: CF = its top bit
+    CC_SHR,     // src = the first operand shifted right by count-1: CF = its bit 0; OF = its top bit
+    CC_SAR,     // likewise; OF = 0
+    CC_OPS
+};
+
+// ---- RFLAGS, control registers, MSRs --------------------------------------------------------------------------
+#define FLAG_CF UINT64_C(0x1)
+#define FLAG_PF UINT64_C(0x4)
+#define FLAG_AF UINT64_C(0x10)
+#define FLAG_ZF UINT64_C(0x40)
+#define FLAG_SF UINT64_C(0x80)
+#define FLAG_TF UINT64_C(0x100)
+#define FLAG_IF UINT64_C(0x200)
+#define FLAG_DF UINT64_C(0x400)
+#define FLAG_OF UINT64_C(0x800)
+#define FLAG_IOPL UINT64_C(0x3000)
+#define FLAG_NT UINT64_C(0x4000)
+#define FLAG_RF UINT64_C(0x10000)
+#define FLAG_VM UINT64_C(0x20000)
+#define FLAG_AC UINT64_C(0x40000)
+#define FLAG_VIF UINT64_C(0x80000)
+#define FLAG_VIP UINT64_C(0x100000)
+#define FLAG_ID UINT64_C(0x200000)
+#define FLAGS_ARITHMETIC (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
+
+#define CR0_PE UINT64_C(0x1)
+#define CR0_MP UINT64_C(0x2)
+#define CR0_EM UINT64_C(0x4)
+#define CR0_TS UINT64_C(0x8)
+#define CR0_ET UINT64_C(0x10)
+#define CR0_NE UINT64_C(0x20)
+#define CR0_WP UINT64_C(0x10000)
+#define CR0_AM UINT64_C(0x40000)
+#define CR0_NW UINT64_C(0x20000000)
+#define CR0_CD UINT64_C(0x40000000)
+#define CR0_PG UINT64_C(0x80000000)
+
+#define CR4_VME BIT(0)
+#define CR4_PVI BIT(1)
+#define CR4_TSD BIT(2)
+#define CR4_DE BIT(3)
+#define CR4_PSE BIT(4)
+#define CR4_PAE BIT(5)
+#define CR4_MCE BIT(6)
+#define CR4_PGE BIT(7)
+#define CR4_PCE BIT(8)
+#define CR4_OSFXSR BIT(9)
+#define CR4_OSXMMEXCPT BIT(10)
+#define CR4_UMIP BIT(11)
+#define CR4_LA57 BIT(12)
+#define CR4_FSGSBASE BIT(16)
+#define CR4_PCIDE BIT(17)
+#define CR4_OSXSAVE BIT(18)
+#define CR4_SMEP BIT(20)
+#define CR4_SMAP BIT(21)
+
+#define EFER_SCE BIT(0)
+#define EFER_LME BIT(8)
+#define EFER_LMA BIT(10)
+#define EFER_NXE BIT(11)
+
+enum cpu_vector {
+    VECTOR_DE = 0, VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_BR = 5, VECTOR_UD = 6,
+    VECTOR_NM = 7, VECTOR_DF = 8, VECTOR_TS = 10, VECTOR_NP = 11, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14,
+    VECTOR_MF = 16, VECTOR_AC = 17, VECTOR_MC = 18, VECTOR_XM = 19
+};
+
+enum cpu_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+/// Rights as bits 8..23 of a descriptor's second dword, moved to bit 0 (the limit's bits 8..11 are 0), plus
+/// SEGMENT_UNUSABLE for a null selector.
+#define SEGMENT_TYPE 0x000fu
+#define SEGMENT_S 0x0010u
+#define SEGMENT_DPL 0x0060u
+#define SEGMENT_P 0x0080u
+#define SEGMENT_AVL 0x1000u
+#define SEGMENT_L 0x2000u
+#define SEGMENT_DB 0x4000u
+#define SEGMENT_G 0x8000u
+#define SEGMENT_UNUSABLE 0x10000u
+
+struct segment {
+    uint16_t selector;
+    uint32_t rights;
+    uint32_t limit; // in bytes, granularity applied
+    uint64_t base;  // LDTR and TR only; the base of ES..GS is var[VAR_ES_BASE + n]
+};
+
+struct descriptor_table {
+    uint64_t base;
+    uint16_t limit;
+};
+
+/// A vector register, wide enough for what follows SSE. x86 byte order.
+union vreg {
+    uint8_t u8[64];
+    uint16_t u16[32];
+    uint32_t u32[16];
+    uint64_t u64[8];
+    int8_t s8[64];
+    int16_t s16[32];
+    int32_t s32[16];
+    int64_t s64[8];
+    float f32[16];
+    double f64[8];
+};
+
+/// Numbers of vector registers in uops; cpu_vreg gives their place. MMX registers are physical (MM0 = 40).
+enum { VREG_XMM = 0, VREG_TEMP = 32, VREG_TEMPS = 4, VREG_MM = 40, VREG_COUNT = 48 };
+
+/// An x87 register. MMX registers are the significands.
+struct f80 {
+    uint64_t significand;
+    uint16_t sign_exponent;
+    uint16_t unused[3];
+};
+
+struct x87 {
+    struct f80 reg[8]; // physical: ST(i) is reg[(top + i) & 7]
+    uint16_t control;  // FCW
+    uint16_t status;   // FSW less TOP
+    uint8_t top;
+    uint8_t valid;     // bit per physical register: not empty
+    uint16_t opcode;   // FOP, 11 bits
+    uint64_t ip, dp;   // FIP, FDP
+    uint16_t cs, ds;   // FCS, FDS
+};
+
+/// The executed block's mode, fixed while it runs; part of its key. Recomputed by cpu_update_mode.
+#define MODE_CPL_MASK 0x3u
+#define MODE_CODE16 (0u << 2) // size of code: default operand and address size
+#define MODE_CODE32 (1u << 2)
+#define MODE_CODE64 (2u << 2)
+#define MODE_CODE_MASK (3u << 2)
+#define MODE_STACK32 (1u << 4) // SS.B (64-bit code always uses RSP)
+#define MODE_FLAT (1u << 5)    // 32-bit: CS, DS, ES, SS have base 0, limit 4 GiB, are writable where they must be
+#define MODE_PROTECTED (1u << 6)
+#define MODE_VM86 (1u << 7)
+#define MODE_LONG (1u << 8) // EFER.LMA
+#define MODE_TF (1u << 9)   // single-step: one instruction a block, #DB after it
+#define MODE_AC (1u << 10)  // supervisor accesses are SMAP-free (EFLAGS.AC), or alignment is checked at CPL 3
+#define MODE_SMM (1u << 11)
+#define MODE_TS (1u << 12)  // CR0.TS: #NM on x87, MMX and SSE
+#define MODE_EM (1u << 13)  // CR0.EM
+#define MODE_NO_SSE (1u << 14)   // CR4.OSFXSR clear
+#define MODE_IOPL (1u << 15)     // CPL <= IOPL: CLI, STI and I/O need no further check
+#define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
+
+/// Bits of cpu->pending; any set bit must come with exit_request.
+#define PENDING_INTR 0x01u  // level: the INTR pin
+#define PENDING_NMI 0x02u   // edge, latched
+#define PENDING_SMI 0x04u
+#define PENDING_INIT 0x08u
+#define PENDING_RESET 0x10u
+#define PENDING_STOP 0x20u  // somebody wants the engine to return STOP_REQUEST
+#define PENDING_MAP 0x40u   // the memory map changed
+
+/// The world beyond the pins, as function pointers so that cpu/ knows no device. All may be NULL in tests.
+struct cpu_outside {
+    void *opaque;
+    int (*acknowledge)(void *opaque); // INTA: vector, or -1
+    uint64_t (*tsc)(void *opaque);    // host-time TSC before IA32_TSC_ADJUST
+    uint64_t (*apic_base_read)(void *opaque);
+    bool (*apic_base_write)(void *opaque, uint64_t value); // false: #GP
+    bool (*x2apic_read)(void *opaque, uint32_t msr, uint64_t *value);
+    bool (*x2apic_write)(void *opaque, uint32_t msr, uint64_t value);
+    uint8_t (*tpr_read)(void *opaque); // CR8
+    void (*tpr_write)(void *opaque, uint8_t value);
+    uint64_t (*tsc_deadline_read)(void *opaque);
+    void (*tsc_deadline_write)(void *opaque, uint64_t value);
+    void (*lock)(void *opaque); // the machine lock, around port and MMIO accesses
+    void (*unlock)(void *opaque);
+};
+
+struct cpu_fault {
+    bool pending;
+    bool has_error_code;
+    bool software; // INT n, INT3, INTO: return address is after the instruction
+    uint8_t vector;
+    uint32_t error_code;
+};
+
+enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
+
+struct cpu_model;  // model.h: which CPUID features there are
+struct block_cache; // block.h
+struct block;
+
+struct cpu {
+    uint64_t var[VAR_COUNT];
+
+    // Others set these (pins), the vCPU polls.
+    _Alignas(64) atomic_uint exit_request;
+    atomic_uint pending;
+
+    // Counting. instructions = retired before the running block; insn_in_block is set before any slow path.
+    _Alignas(64) uint64_t instructions;
+    uint64_t instruction_limit; // run() returns STOP_DEADLINE exactly here
+    uint32_t insn_in_block;
+    uint32_t mode; // MODE_*
+    enum mmu_mode data_mode;  // for explicit data accesses in the present mode
+    enum mmu_mode fetch_mode; // MMU_USER at CPL 3, else MMU_KERNEL
+
+    struct cpu_fault fault;
+    bool leave; // leave the block after this instruction: its code changed, or a request must act now
+
+    // Architectural state beyond var[].
+    struct segment segment[SEG_COUNT];
+    struct descriptor_table gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4;
+    uint64_t dr[8];
+    uint64_t efer, star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t tsc_adjust, tsc_aux, pat, misc_enable, debugctl, smbase, xcr0, xss;
+    uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8], mtrr_default;
+    uint64_t mcg_status, mc_bank[10][4];
+    uint64_t microcode;
+    enum cpu_activity activity;
+    uint8_t shadow;      // 1: interrupts are held off for the next instruction (STI, MOV SS)
+    bool nmi_blocked;
+    bool in_smm;
+    uint8_t cpl;
+    uint64_t monitor_address;
+    bool monitor_armed;
+
+    union vreg vreg[32];      // xmm0.. (0..15 are used)
+    union vreg vtemp[VREG_TEMPS];
+    uint32_t mxcsr;
+    struct x87 x87;
+
+    // Machinery.
+    const struct cpu_model *model;
+    struct cpu_outside outside;
+    struct address_space *memory;     // the ordinary view
+    struct address_space *smm_memory; // as seen in SMM
+    struct address_space *ports;
+    const struct log *log;
+    struct block_cache *blocks; // one a machine
+    struct cpu_jump_entry *jump_cache;
+    const struct block *running; // the block that runs, NULL between blocks
+    unsigned index;              // number of this vCPU
+    uint64_t stat_faults, stat_interrupts, stat_blocks, stat_calls;
+    struct mmu mmu;
+};
+
+// ---- cpu.c ------------------------------------------------------------------------------------------------------
+struct cpu_config {
+    const struct cpu_model *model;
+    struct address_space *memory, *smm_memory, *ports;
+    struct cpu_outside outside;
+    struct block_cache *blocks; // shared by the machine's vCPUs
+    const struct log *log;
+    unsigned index;
+};
+struct cpu *cpu_create(const struct cpu_config *config, struct error *error);
+void cpu_destroy(struct cpu *cpu);
+/// Power-on reset, SDM vol. 3 table 10-1. `init`: INIT keeps caches, FPU/SSE state and MTRRs.
+void cpu_reset(struct cpu *cpu, bool init);
+extern const struct state_table cpu_state_table;
+
+/// Pins; any thread.
+void cpu_set_pending(struct cpu *cpu, uint32_t bits);
+void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
+
+/// The six flags from the recipe, and whole RFLAGS.
+uint64_t cpu_flags_arithmetic(const struct cpu *cpu);
+uint64_t cpu_rflags(const struct cpu *cpu);
+/// Replaces RFLAGS (all defined bits, bit 1 set); the caller has masked by privilege. Calls cpu_update_mode.
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
+/// Sets the recipe to the literal six flags of `flags`.
+static inline void cpu_set_flags_literal(struct cpu *cpu, uint64_t flags)
+{
+    cpu->var[VAR_CC_OP] = CC_LITERAL << 2;
+    cpu->var[VAR_CC_EXTRA] = flags & FLAGS_ARITHMETIC;
+}
+/// Recomputes mode, data_mode, fetch_mode from state. After any change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL, SMM.
+void cpu_update_mode(struct cpu *cpu);
+/// Tells the MMU of control registers after a change of CR0, CR3, CR4, EFER.
+void cpu_update_paging(struct cpu *cpu, bool cr3_written);
+
+/// Requests a fault of the running instruction: executors deliver it after the helper returns, with RIP at the
+/// instruction's start. Returns 0 so that `return cpu_raise(...)` works in helpers. The first fault wins.
+uint64_t cpu_raise(struct cpu *cpu, uint8_t vector);
+uint64_t cpu_raise_error(struct cpu *cpu, uint8_t vector, uint32_t error_code);
+/// From a failed MMU access: #PF (sets CR2 now), or #GP(0)/#SS(0) when not canonical.
+uint64_t cpu_raise_mmu(struct cpu *cpu, const struct mmu_fault *fault, bool stack);
+
+static inline union vreg *cpu_vreg(struct cpu *cpu, unsigned number)
+{
+    if (number < VREG_TEMP)
+        return &cpu->vreg[number];
+    if (number < VREG_MM)
+        return &cpu->vtemp[number & (VREG_TEMPS - 1)];
+    return (union vreg *)&cpu->x87.reg[number & 7];
+}
+/// Bases of ES..GS live in var[].
+static inline uint64_t cpu_segment_base(const struct cpu *cpu, unsigned segment)
+{
+    return segment < SEG_LDTR ? cpu->var[VAR_ES_BASE + segment] : cpu->segment[segment].base;
+}
+static inline void cpu_set_segment_base(struct cpu *cpu, unsigned segment, uint64_t base)
+{
+    cpu->segment[segment].base = segment < SEG_LDTR ? 0 : base;
+    if (segment < SEG_LDTR)
+        cpu->var[VAR_ES_BASE + segment] = base;
+}
+
+// ---- deliver.c (privileged machinery) --------------------------------------------------------------------------
+/// Delivers cpu->fault through the IDT at RIP = var[VAR_RIP] (already that of the faulting instruction), with
+/// contributory/double/triple fault rules (SDM vol. 3 sec. 6.15); a triple fault sets ACTIVITY_SHUTDOWN.
+void cpu_deliver_fault(struct cpu *cpu);
+/// Delivers an external interrupt or NMI between instructions.
+void cpu_deliver_interrupt(struct cpu *cpu, uint8_t vector);
+/// SMI entry (SDM vol. 3 ch. 31), INIT.
+void cpu_enter_smm(struct cpu *cpu);
+
+// ---- state access for tests, monitor, loaders ------------------------------------------------------------------
+/// Prints registers as QEMU's "info registers" lays them out.
+void cpu_print(const struct cpu *cpu, FILE *to);
+/// Runs length/decode/translate-free memory peeks at linear addresses, for the monitor; false: not mapped.
+bool cpu_debug_read(struct cpu *cpu, uint64_t linear, void *bytes, unsigned length);
+
+#endif

@@ -1,0 +1,54 @@
+// CPU models: which features CPUID reports, hence which rows exist.
+#ifndef DOPPEL_CPU_MODEL_H
+#define DOPPEL_CPU_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+/// Features that rows, control registers and CPUID ask for.
+enum cpu_feature {
+    FEATURE_NONE, // always there
+    FEATURE_FPU, FEATURE_VME, FEATURE_DE, FEATURE_PSE, FEATURE_TSC, FEATURE_MSR, FEATURE_PAE, FEATURE_MCE,
+    FEATURE_CX8, FEATURE_APIC, FEATURE_SEP, FEATURE_MTRR, FEATURE_PGE, FEATURE_MCA, FEATURE_CMOV, FEATURE_PAT,
+    FEATURE_PSE36, FEATURE_CLFLUSH, FEATURE_MMX, FEATURE_FXSR, FEATURE_SSE, FEATURE_SSE2,
+    FEATURE_SSE3, FEATURE_PCLMULQDQ, FEATURE_MONITOR, FEATURE_SSSE3, FEATURE_CX16, FEATURE_PCID, FEATURE_SSE41,
+    FEATURE_SSE42, FEATURE_X2APIC, FEATURE_MOVBE, FEATURE_POPCNT, FEATURE_TSC_DEADLINE, FEATURE_AES, FEATURE_XSAVE,
+    FEATURE_RDRAND, FEATURE_HYPERVISOR,
+    FEATURE_FSGSBASE, FEATURE_TSC_ADJUST, FEATURE_BMI1, FEATURE_SMEP, FEATURE_BMI2, FEATURE_ERMS, FEATURE_INVPCID,
+    FEATURE_RDSEED, FEATURE_ADX, FEATURE_SMAP, FEATURE_CLFLUSHOPT, FEATURE_CLWB, FEATURE_SHA, FEATURE_UMIP,
+    FEATURE_RDPID, FEATURE_FSRM,
+    FEATURE_SYSCALL, FEATURE_NX, FEATURE_PDPE1GB, FEATURE_RDTSCP, FEATURE_LM, FEATURE_LAHF_LM, FEATURE_ABM,
+    FEATURE_PREFETCHW, FEATURE_CR8_LEGACY,
+    FEATURE_INVARIANT_TSC,
+    FEATURE_COUNT
+};
+
+struct cpu_model {
+    const char *name;
+    char vendor[13];
+    char brand[49];
+    unsigned family, model, stepping;
+    unsigned physical_bits, linear_bits;
+    uint64_t features[2]; // bit per enum cpu_feature
+    uint64_t tsc_hz;
+};
+
+static inline bool model_has(const struct cpu_model *model, enum cpu_feature feature)
+{
+    return feature == FEATURE_NONE || (model->features[feature / 64] >> (feature % 64) & 1);
+}
+
+/// Parses `-cpu NAME,+feature,-feature,feature=on`; unknown names are errors that list what there is.
+bool model_parse(const char *text, struct cpu_model *model, struct error *error);
+void model_help(FILE *to);
+/// The CPUID leaf of a model; `osxsave`, `apic_id`, `apic_enabled` and XCR0 are dynamic.
+struct cpuid_result {
+    uint32_t eax, ebx, ecx, edx;
+};
+struct cpu;
+struct cpuid_result model_cpuid(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf);
+
+#endif

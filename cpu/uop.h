@@ -1,0 +1,132 @@
+// Uops: what an instruction means. Lifts emit them; the interpreter runs them, backends compile them. Width is data.
+//
+// Values are variables (enum cpu_var). An operation of width w reads the low w bits of its operands and writes: to a
+// guest register, 8 and 16 bits merge into the register, 32 bits zero-extend, as x86 does; to a temporary the low w
+// bits (32: zero-extended to 64), the rest is undefined. `b` may be VAR_IMM: then the operand is imm.
+#ifndef DOPPEL_CPU_UOP_H
+#define DOPPEL_CPU_UOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+#define VAR_IMM 31 // = VAR_RESERVED1: as operand b, "the immediate"
+
+// X(name): flags in the comment are those it defines when UOP_SETS_FLAGS is in `aux`; others keep their value.
+#define UOPS(X)                                                                                              \
+    X(NOP)                                                                                                   \
+    X(MOV)    /* dst = b */                                                                                  \
+    X(ZEXT)   /* dst (width) = zero-extended low 8 << sub bits of a */                                       \
+    X(SEXT)   /* dst (width) = sign-extended low 8 << sub bits of a */                                       \
+    X(GET_HIGH) /* dst (8 bits) = bits 15..8 of a */                                                         \
+    X(SET_HIGH) /* bits 15..8 of dst = low 8 bits of a */                                                    \
+    X(ADD)    /* dst = a + b; six flags */                                                                   \
+    X(ADC)    /* dst = a + b + CF; six flags */                                                              \
+    X(SUB)    /* dst = a - b; six flags */                                                                   \
+    X(SBB)    /* dst = a - b - CF; six flags */                                                              \
+    X(AND)    /* six flags (AF 0) */                                                                         \
+    X(OR)     /* likewise */                                                                                 \
+    X(XOR)    /* likewise */                                                                                 \
+    X(NOT)    /* dst = ~a */                                                                                 \
+    X(NEG)    /* dst = -a; six flags */                                                                      \
+    X(INC)    /* dst = a + 1; all but CF */                                                                  \
+    X(DEC)    /* dst = a - 1; all but CF */                                                                  \
+    X(SHL)    /* dst = a << (b & mask); count 0 keeps all flags; AF undefined */                             \
+    X(SHR)    /* likewise */                                                                                 \
+    X(SAR)    /* likewise */                                                                                 \
+    X(ROL)    /* CF, OF; count 0 keeps */                                                                    \
+    X(ROR)    /* likewise */                                                                                 \
+    X(RCL)    /* likewise, through CF */                                                                     \
+    X(RCR)    /* likewise */                                                                                 \
+    X(SHLD)   /* dst = a shifted left by c's low bits (or imm if c is VAR_IMM), filled from b */             \
+    X(SHRD)   /* right */                                                                                    \
+    X(MUL)    /* dst = low half, c (a variable) = high half of unsigned a * b; CF OF */                      \
+    X(IMUL)   /* signed; CF OF */                                                                            \
+    X(IMUL_LOW) /* dst = low half of signed a * b; CF OF */                                                  \
+    X(DIV)    /* dst = quotient, c = remainder of (high: b, low: a) by imm-as-variable `sub`; #DE */         \
+    X(IDIV)   /* signed */                                                                                   \
+    X(BT)     /* CF = bit (b & width-1) of a; others kept */                                                 \
+    X(BTS)    /* dst = a with the bit set; CF */                                                             \
+    X(BTR)    /* cleared */                                                                                  \
+    X(BTC)    /* flipped */                                                                                  \
+    X(BSF)    /* ZF = (b == 0); dst = index of lowest set bit of b, or a when b is 0 */                      \
+    X(BSR)    /* highest */                                                                                  \
+    X(TZCNT)  /* CF = (b == 0), ZF = (dst == 0) */                                                           \
+    X(LZCNT)  /* likewise */                                                                                 \
+    X(POPCNT) /* ZF; others 0 */                                                                             \
+    X(BSWAP)  /* width 32, 64 */                                                                             \
+    X(SETCC)  /* dst (8 bits) = condition sub (x86 number 0..15) */                                          \
+    X(SELECT) /* dst = condition sub ? b : a (width; 32 zero-extends either way) */                          \
+    X(SELECT_Z) /* dst = low `width` bits of c are zero ? b : a; 64-bit move */                              \
+    X(GET_FLAGS) /* dst = the six flags, in RFLAGS places */                                                 \
+    X(SET_FLAGS) /* the six flags = (old & ~imm) | (a & imm) */                                              \
+    X(EA)     /* dst = (a + (b << sub) + imm) cut to width (16, 32: zero-extended) */                        \
+    X(SEG)    /* dst = linear of segment sub, offset a, 1 << width.. `param` bytes; aux UOP_WRITE; #GP #SS */ \
+    X(XLAT)   /* dst = handle for `param` bytes at linear a; aux UOP_WRITE, UOP_STACK; #PF #GP #SS #AC */    \
+    X(LOAD)   /* dst = value at handle a (zero-extended) */                                                  \
+    X(STORE)  /* handle a = b */                                                                             \
+    X(FENCE)  /* sub: 1 load, 2 store, 3 full */                                                             \
+    X(VLOAD)  /* vreg dst = `param` bytes at handle a; bytes above are zero */                               \
+    X(VSTORE) /* `param` bytes at handle a = vreg b */                                                       \
+    X(VMOV)   /* vreg dst = vreg b, low 16 bytes */                                                          \
+    X(ROW)    /* var dst = row[param].execute(cpu, vreg a, vreg b, var c or imm); may fault */               \
+    X(CALL)   /* var dst = helper[param](cpu, a, b, imm); may fault if the helper says so */                 \
+    X(RAISE)  /* fault imm (vector), param = error code, aux UOP_ERROR_CODE; ends the block */               \
+    X(EXIT)   /* rip = (RIP + imm) cut to width; ends the block */                                           \
+    X(EXIT_IF) /* condition sub ? RIP + imm : RIP + (int32)param; ends the block */                          \
+    X(EXIT_IF_ZERO) /* low `c`-coded width bits of a zero (aux UOP_NEGATE: not zero) ? RIP + imm : RIP + param */ \
+    X(EXIT_TO) /* rip = a; ends the block */
+
+enum uop_op {
+#define X(name) UOP_##name,
+    UOPS(X)
+#undef X
+        UOP_OPS
+};
+
+// aux bits
+#define UOP_SETS_FLAGS 0x01u
+#define UOP_WRITE 0x02u      // XLAT, SEG: for writing (read-modify-write too)
+#define UOP_STACK 0x04u      // XLAT: non-canonical is #SS
+#define UOP_ERROR_CODE 0x08u // RAISE
+#define UOP_LOCKED 0x10u     // LOAD, STORE of a LOCKed read-modify-write
+#define UOP_NEGATE 0x20u
+#define UOP_MODE 0x40u       // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
+
+struct uop {
+    uint16_t code; // the interpreter's: filled by interp_prepare
+    uint8_t op;    // enum uop_op
+    uint8_t width; // WIDTH_*
+    uint8_t dst, a, b, c;
+    int64_t imm;
+    uint8_t insn;  // number of the instruction in the block: finds its rip
+    uint8_t sub;
+    uint8_t aux;
+    uint8_t needed; // flags that somebody reads (FLAG_CF..FLAG_SF bits, OF as bit 1)
+    uint32_t param;
+};
+
+/// A helper is a rare or big piece of semantics in C. Faults by cpu_raise (then it must have changed nothing
+/// architectural, unless its row commits partially). It may call anything in cpu/ and mmu/.
+struct cpu;
+typedef uint64_t uop_helper(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm);
+
+struct uop_helper_entry {
+    const char *name;
+    uop_helper *function;
+    bool may_fault;
+};
+/// All helpers; uop.param is the index. Built from helper.def's X-macro (helper.h).
+extern const struct uop_helper_entry uop_helpers[];
+extern const unsigned uop_helper_count;
+
+const char *uop_name(enum uop_op op);
+/// One line without newline, e.g. "add.32 rax = rax, 5 !flags(zc)".
+void uop_print(const struct uop *uop, char *text, size_t size);
+/// Checks a block's uops: operands exist, temporaries are defined before use and once, nothing that can fault comes
+/// after an architectural write of the same instruction (unless `partial[insn]`), the last uop ends the block.
+bool uop_verify(const struct uop *uops, unsigned count, const bool *partial, struct error *error);
+
+#endif
