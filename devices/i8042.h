@@ -48,16 +48,20 @@ struct i8042 {
     uint8_t pending;            // command that waits for a byte on port 0x60; 0: none
     uint8_t data;               // output buffer
     uint8_t status;             // as port 0x64 reads
+    bool break_prefix;          // translation: 0xF0 was seen
     struct i8042_queue replies; // of the controller itself; the byte's port follows each byte
     struct i8042_keyboard keyboard;
     struct i8042_mouse mouse;
     struct wire keyboard_irq; // level: IRQ 1
     struct wire mouse_irq;    // level: IRQ 12
-    struct wire a20;          // level: output port bit 1. The chipset lets A20 pass if this or port 0x92 says so
-    struct wire reset;        // pulse: the guest asks for a system reset
+    struct wire a20; // level: output port bit 1, driven on changes. Port 0x92 has such a line too: the last change wins
+    struct wire reset; // pulse: the guest asks for a system reset
 };
 
 extern const struct device_class i8042_class;
+
+/// The state in which firmware leaves the controller: self test passed, translation and keyboard interrupt on.
+void i8042_firmware_ready(struct i8042 *controller);
 
 /// A key goes down or up. `key` is its scan code in set 1 (0x01..0x7F), with bit 7 set for the keys with an E0
 /// prefix. Lost when the keyboard's buffer is full or scanning is off.

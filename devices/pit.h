@@ -9,25 +9,27 @@
 
 /// One counter. Times are in ticks of PIT_HZ since power-on; the count is never stepped but derived from them.
 struct pit_counter {
-    uint64_t loaded_at;   // tick at which the counting element got `period` (may be one ahead of now)
-    uint64_t frozen;      // ticks that had passed when counting stopped (gate low in modes 0 and 4)
-    uint32_t period;      // initial count in the counting element, 1..65536
-    uint32_t next_period; // written, waiting for the end of the (half) cycle; 0: none
-    uint16_t latched;     // count latched
-    uint8_t mode;         // 0..5
-    uint8_t access;       // 1 low byte, 2 high byte, 3 low then high
+    uint64_t loaded_at;      // tick at which the counting element got `period` (at most one ahead of now); in
+                             // modes 2 and 3 moved on to the start of the present cycle or half cycle
+    uint64_t frozen;         // ticks counted when the gate halted counting
+    uint32_t period;         // initial count in the counting element, 1..65536
+    uint32_t count_register; // as written, 1..65536
+    uint16_t latched;        // count latched
+    uint8_t mode;            // 0..5
+    uint8_t access;          // 1 low byte, 2 high byte, 3 low then high
+    uint8_t write_low;       // low byte waiting for the high one
+    uint8_t latched_status;
+    uint8_t latched_bytes; // bytes of `latched` still to be read
+    bool status_latched;
     bool bcd;
     bool gate;
-    bool counting;         // the counting element runs (modes 1, 5: has been triggered)
-    bool written;          // a count was written since the control word
-    bool halted;           // counting stopped, see `frozen`
-    bool low_first;        // mode 3: the present cycle began with the low half
-    bool write_high;       // next write is the high byte
-    bool read_high;        // next read is the high byte
-    uint8_t write_low;     // low byte waiting for the high one
-    uint8_t latched_bytes; // bytes of `latched` still to be read
-    uint8_t latched_status;
-    bool status_latched;
+    bool written;    // a count was written since the control word
+    bool counting;   // the counting element was loaded since the control word
+    bool null_count; // the count register was not yet moved to the counting element
+    bool halted;     // the gate stops counting
+    bool low_half;   // mode 3: the present half cycle is the low one
+    bool write_high; // next write is the high byte
+    bool read_high;  // next read is the high byte
 };
 
 struct pit {
@@ -35,9 +37,9 @@ struct pit {
     struct pit_counter counters[3];
     uint8_t port61;          // bits 3:0 as written
     bool output;             // level that `irq` was driven to
-    struct event transition; // next change of counter 0's output
+    uint64_t next_change;    // tick of the next change of counter 0's output, UINT64_MAX: none
+    struct event transition; // at next_change
     struct wire irq;         // level of counter 0's output: IRQ 0
-    struct wire speaker;     // level of the speaker data (counter 2's output and bit 1); driven on port 0x61 writes
 };
 
 extern const struct device_class pit_class;

@@ -8,7 +8,7 @@
 struct port92 {
     struct device device;
     uint8_t value;
-    struct wire a20;   // level: bit 1
+    struct wire a20;   // level: bit 1, driven on writes and reset (high)
     struct wire reset; // pulse: bit 0 went from 0 to 1
 };
 
