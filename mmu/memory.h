@@ -49,6 +49,7 @@ struct region_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
     uint8_t max_size; // 0 means 4
+    uint8_t min_size; // 0 means 1
     const char *name;
 };
 
@@ -104,24 +105,31 @@ void address_space_init(struct address_space *as, const char *name, struct memor
 void address_space_destroy(struct address_space *as);
 /// A listener's node belongs to the caller.
 void address_space_listen(struct address_space *as, struct address_space_listener *listener);
+void address_space_unlisten(struct address_space *as, struct address_space_listener *listener);
 
 /// Adds a range; start+size must lie inside the space. Returns NULL (error) if not.
 struct range *address_space_map_memory(struct address_space *as, const char *name, uint64_t start, uint64_t size,
                                        int priority, uint64_t offset, bool rom, struct error *error);
 struct range *address_space_map_device(struct address_space *as, const char *name, uint64_t start, uint64_t size,
                                        int priority, const struct region_ops *ops, void *opaque, struct error *error);
-/// Moves, enables or changes a range (a PCI BAR, PAM, SMRAM). Cheap when nothing changes.
+/// Moves, enables or changes a range (a PCI BAR, PAM, SMRAM). Cheap when nothing changes. `start` may come from the
+/// guest: what lies outside the space is cut off.
 void address_space_update(struct address_space *as, struct range *range, uint64_t start, bool enabled,
                           enum range_kind kind);
 /// Groups several changes into one flattening and one notification; nests.
 void address_space_begin(struct address_space *as);
 void address_space_commit(struct address_space *as);
 
+/// A range that a device owns becomes RANGE_SPLIT or another kind by address_space_update; this sets where its
+/// memory kinds lead and its ops, so that one range can be both.
+void address_space_set_backing(struct address_space *as, struct range *range, uint64_t offset,
+                               const struct region_ops *ops, void *opaque);
+
 /// The piece that holds `address` (always one: unassigned pieces have range NULL).
 const struct flat_range *address_space_find(const struct address_space *as, uint64_t address);
 
 /// Single accesses of 1, 2, 4 or 8 bytes, as a CPU or a bus master makes them. Unassigned reads give all ones,
-/// unassigned writes vanish. Accesses over the end of a piece are split. RAM accesses are relaxed atomics when
+/// unassigned writes vanish. Memory ranges that lead outside the memory file behave as unassigned. Accesses over the end of a piece are split. RAM accesses are relaxed atomics when
 /// naturally aligned. Writes to RAM honour PAGE_HAS_CODE through the memory's listener.
 uint64_t address_space_read(struct address_space *as, uint64_t address, unsigned size);
 void address_space_write(struct address_space *as, uint64_t address, uint64_t value, unsigned size);

@@ -65,6 +65,15 @@ struct mmu_handle {
     bool code;    // write: some piece lies on a page with PAGE_HAS_CODE
 };
 
+enum mmu_paging { PAGING_NONE, PAGING_32BIT, PAGING_PAE, PAGING_4LEVEL, PAGING_5LEVEL };
+
+/// A piece of RAM as walks see it: entries at physical start .. start + span - 1 can be used through host. span
+/// leaves out the last 7 bytes; 0: nothing.
+struct mmu_ram {
+    uint64_t start, span;
+    uint8_t *host;
+};
+
 struct mmu {
     // Control state, set by mmu_set_control.
     uint64_t cr0, cr3, cr4, efer;
@@ -83,12 +92,27 @@ struct mmu {
     /// The paranoid build (and -accel interp,paranoid=on) walks again at every hit and aborts on a difference.
     bool paranoid;
 
-    // Journal of non-global fills for cheap CR3 writes. Implementation detail of mmu.c.
-    uint32_t journal_count;
-    uint16_t journal[4096];
-    // Linear ranges of large pages now cached, so that INVLPG inside one drops all its 4K entries.
+    /// PAE paging: the four page-directory-pointer entries, loaded at MOV to CR3 and not looked up again (SDM vol. 3
+    /// sec. 4.4.1). State of the processor: a snapshot keeps them.
+    uint64_t pdpte[4];
+    bool no_1g_pages; // the CPU model lacks them: PS in a PDPTE is reserved
+
+    // What follows is derived from the above, and detail of mmu.c and walk.c.
+    enum mmu_paging paging;
+    uint64_t reserved;      // bits reserved in every 8-byte entry
+    uint64_t physical_mask; // address bits of an 8-byte entry
+    uint32_t fetch_error;   // PF_FETCH where the error code has it
+    struct mmu_ram ram[2];  // pieces of RAM that walks used last
+    // A bit per TLB entry: filled since the last flush; and global. CR3 writes drop what is filled and not global.
+    uint64_t filled[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
+    uint64_t global[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
+    // Linear ranges where entries come from large pages, so that INVLPG inside one drops all its 4K entries. Grown
+    // together when they are too many; page_size is the largest inside.
     uint32_t large_count;
-    struct { uint64_t start, end; } large[16];
+    struct mmu_large_range {
+        uint64_t first, last; // last byte
+        uint64_t page_size;
+    } large[16];
 
     _Alignas(64) struct tlb_entry tlb[MMU_MODES][MMU_ACCESS_KINDS][TLB_ENTRIES];
 };
@@ -99,6 +123,10 @@ void mmu_destroy(struct mmu *mmu);
 /// A CR3 write alone with PGE keeps global entries; `keep` (bit 63 of a PCID CR3 write) flushes nothing stale
 /// only where the PCID did not change. PCID may be treated as "flush non-global" at first: correct, slower.
 void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer, bool cr3_written);
+/// Reads the four PDPTEs that `cr3` points to and keeps them if they are well-formed. False: a present one has
+/// reserved bits set, which is #GP(0); nothing changed. The CPU calls it before it changes CR3, or CR0/CR4 bits that
+/// load PDPTEs, when the new state is PAE paging; mmu_set_control loads them again by itself.
+bool mmu_load_pdptes(struct mmu *mmu, uint64_t cr3);
 void mmu_set_a20(struct mmu *mmu, bool enabled);
 void mmu_set_space(struct mmu *mmu, struct address_space *space);
 void mmu_flush_all(struct mmu *mmu);
@@ -128,7 +156,8 @@ static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum m
 /// The whole access check for 1..64 bytes: walks where needed, sets A (and D for writes), fills the TLB, and
 /// describes where the bytes are. A read-modify-write is a write. False: `fault` says why and nothing but A bits
 /// changed. Both pages of a crossing access are checked (first fault wins, the lower page first) before either
-/// is used.
+/// is used. An address that is not canonical in any byte is reported before pages are looked at. A fault sets no
+/// Accessed or Dirty bit in the walk that faults. Without long mode, the second page wraps at 4 GiB.
 bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
                 struct mmu_handle *handle, struct mmu_fault *fault);
 /// Load and store through a handle: 1, 2, 4 or 8 bytes; bytes variants for 10, 16, 32, 64.
@@ -149,5 +178,9 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
 
 /// A walk without side effects, for debuggers: physical address of `linear`, or false. Ignores permissions.
 bool mmu_debug_translate(struct mmu *mmu, uint64_t linear, uint64_t *physical);
+/// Paranoid mode, after a hit that gave `host` for `linear`: walks again without side effects. False (and a line in
+/// LOG_MMU) when a walk would not allow the access now or leads elsewhere: a missing flush here, or a guest that
+/// changed its tables and has not invalidated yet.
+bool mmu_paranoid_check(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const void *host);
 
 #endif

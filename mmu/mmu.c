@@ -1,0 +1,545 @@
+// The soft TLB of one vCPU and guest-linear accesses: what is cached, when it is dropped, where the bytes are.
+// Page walks are in walk.c. Knows no instruction.
+#include "mmu/mmu.h"
+
+#include <string.h>
+
+#include "mmu/guest_bytes.h"
+#include "mmu/walk.h"
+
+#define CR0_WP BIT(16)
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
+#define CR0_PG BIT(31)
+#define CR4_PSE BIT(4)
+#define CR4_PAE BIT(5)
+#define CR4_PGE BIT(7)
+#define CR4_LA57 BIT(12)
+#define CR4_PCIDE BIT(17)
+#define CR4_SMEP BIT(20)
+#define CR4_SMAP BIT(21)
+#define EFER_LMA BIT(10)
+#define EFER_NXE BIT(11)
+#define CR3_KEEP BIT(63)
+
+/// How often a walk starts again when other processors change the entries under it.
+#define WALK_RETRIES 16
+
+#define TLB_ARRAYS (MMU_MODES * MMU_ACCESS_KINDS)
+#define FILLED_WORDS (TLB_ENTRIES / 64)
+
+static void on_map_changed(void *opaque)
+{
+    struct mmu *mmu = opaque;
+    atomic_store(&mmu->map_stale, true);
+}
+
+static void tell_flushed(struct mmu *mmu)
+{
+    mmu->flush_count++;
+    if (mmu->flushed)
+        mmu->flushed(mmu->opaque);
+}
+
+/// Drops entries in the slots that `slots` has bits for.
+static void drop_slots(struct tlb_entry *entries, uint64_t slots)
+{
+    while (slots) {
+        entries[__builtin_ctzll(slots)].tag = TLB_INVALID;
+        slots &= slots - 1;
+    }
+}
+
+static void drop_everything(struct mmu *mmu)
+{
+    for (unsigned array = 0; array < TLB_ARRAYS; array++) {
+        struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
+        for (unsigned word = 0; word < FILLED_WORDS; word++)
+            drop_slots(entries + 64 * word, mmu->filled[array][word]);
+    }
+    memset(mmu->filled, 0, sizeof mmu->filled);
+    memset(mmu->global, 0, sizeof mmu->global);
+    mmu->large_count = 0;
+}
+
+void mmu_flush_all(struct mmu *mmu)
+{
+    drop_everything(mmu);
+    tell_flushed(mmu);
+}
+
+void mmu_flush_non_global(struct mmu *mmu)
+{
+    for (unsigned array = 0; array < TLB_ARRAYS; array++) {
+        struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
+        for (unsigned word = 0; word < FILLED_WORDS; word++) {
+            drop_slots(entries + 64 * word, mmu->filled[array][word] & ~mmu->global[array][word]);
+            mmu->filled[array][word] &= mmu->global[array][word];
+        }
+    }
+    tell_flushed(mmu);
+}
+
+/// Drops entries of linear pages in [first, last], wherever they are.
+static void drop_linear_range(struct mmu *mmu, uint64_t first, uint64_t last)
+{
+    for (unsigned array = 0; array < TLB_ARRAYS; array++) {
+        struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
+        for (unsigned word = 0; word < FILLED_WORDS; word++) {
+            for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
+                struct tlb_entry *entry = &entries[64 * word + (unsigned)__builtin_ctzll(slots)];
+                if (entry->tag >= first && entry->tag <= last)
+                    entry->tag = TLB_INVALID;
+            }
+        }
+    }
+}
+
+void mmu_flush_page(struct mmu *mmu, uint64_t linear)
+{
+    for (unsigned array = 0; array < TLB_ARRAYS; array++) {
+        struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
+        if (entries[tlb_index(linear)].tag == (linear & PAGE_MASK))
+            entries[tlb_index(linear)].tag = TLB_INVALID;
+    }
+    for (uint32_t i = 0; i < mmu->large_count; i++) {
+        const struct mmu_large_range *large = &mmu->large[i];
+        if (linear < large->first || linear > large->last)
+            continue;
+        uint64_t first = align_down(linear, large->page_size);
+        drop_linear_range(mmu, first, first + large->page_size - 1);
+    }
+    tell_flushed(mmu);
+}
+
+void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
+{
+    const struct memory *memory = mmu->space->memory;
+    if (!memory || page >= memory->size >> PAGE_SHIFT)
+        return;
+    uint64_t host = (uint64_t)(uintptr_t)(memory->host + (page << PAGE_SHIFT));
+    for (unsigned mode = 0; mode < MMU_MODES; mode++) {
+        const uint64_t *filled = mmu->filled[mode * MMU_ACCESS_KINDS + MMU_WRITE];
+        for (unsigned word = 0; word < FILLED_WORDS; word++) {
+            for (uint64_t slots = filled[word]; slots; slots &= slots - 1) {
+                struct tlb_entry *entry = &mmu->tlb[mode][MMU_WRITE][64 * word + (unsigned)__builtin_ctzll(slots)];
+                if (entry->tag + entry->addend == host)
+                    entry->tag = TLB_INVALID;
+            }
+        }
+    }
+}
+
+/// Adds a large page to the list; when it is full, the range that grows least takes the page in.
+static void note_large_page(struct mmu *mmu, uint64_t linear, unsigned page_bits)
+{
+    uint64_t size = BIT(page_bits), first = align_down(linear, size), last = first + size - 1;
+    uint64_t least = UINT64_MAX;
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < mmu->large_count; i++) {
+        struct mmu_large_range *large = &mmu->large[i];
+        if (first >= large->first && last <= large->last && size <= large->page_size)
+            return;
+        uint64_t low = first < large->first ? large->first - first : 0;
+        uint64_t high = last > large->last ? last - large->last : 0;
+        if (low + high < least) {
+            least = low + high;
+            best = i;
+        }
+    }
+    if (mmu->large_count < ARRAY_SIZE(mmu->large)) {
+        mmu->large[mmu->large_count++] = (struct mmu_large_range){.first = first, .last = last, .page_size = size};
+        return;
+    }
+    struct mmu_large_range *large = &mmu->large[best];
+    large->first = first < large->first ? first : large->first;
+    large->last = last > large->last ? last : large->last;
+    large->page_size = size > large->page_size ? size : large->page_size;
+}
+
+static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint8_t *host_page,
+                 const struct walk *walk)
+{
+    uint32_t index = tlb_index(linear);
+    unsigned array = mode * MMU_ACCESS_KINDS + kind;
+    uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
+    mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
+    mmu->filled[array][index / 64] |= bit;
+    if (walk->global)
+        mmu->global[array][index / 64] |= bit;
+    else
+        mmu->global[array][index / 64] &= ~bit;
+    if (walk->page_bits != PAGE_SHIFT)
+        note_large_page(mmu, linear, walk->page_bits);
+    mmu->fill_count++;
+}
+
+/// The host address of a whole page of RAM that a walk used lately; NULL: not known here.
+static inline uint8_t *recent_ram_page(const struct mmu *mmu, uint64_t page)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(mmu->ram); i++) {
+        const struct mmu_ram *ram = &mmu->ram[i];
+        uint64_t inside = page - ram->start;
+        if (inside < ram->span && ram->span - inside >= PAGE_SIZE - 7)
+            return ram->host + inside;
+    }
+    return NULL;
+}
+
+/// Where [physical, +size), inside one page, is: fills `piece`. Returns the host address of the page if all of it
+/// lies there, page by page as in the memory file; else NULL.
+static uint8_t *locate(const struct mmu *mmu, enum mmu_access kind, uint64_t physical, uint32_t size,
+                       struct mmu_piece *piece)
+{
+    uint64_t page = physical & PAGE_MASK;
+    *piece = (struct mmu_piece){.physical = physical, .size = size};
+    uint8_t *host_page = recent_ram_page(mmu, page);
+    if (LIKELY(host_page != NULL)) {
+        piece->host = host_page + (physical - page);
+        return host_page;
+    }
+    const struct memory *memory = mmu->space->memory;
+    const struct flat_range *flat = address_space_find(mmu->space, physical);
+    const struct range *range = flat->range;
+    if (!range || range->kind == RANGE_DEVICE || (kind == MMU_WRITE && range->kind != RANGE_MEMORY))
+        return NULL;
+    if (flat->end - physical < size)
+        return NULL;
+    uint64_t offset = memory_range_offset(memory, range, physical, size);
+    if (offset == UINT64_MAX)
+        return NULL;
+    piece->host = memory->host + offset;
+    bool whole = flat->start <= page && flat->end - page >= PAGE_SIZE &&
+                 memory_range_offset(memory, range, page, PAGE_SIZE) != UINT64_MAX;
+    if (!whole || (offset ^ physical) & (PAGE_SIZE - 1))
+        return NULL;
+    return piece->host - (physical - page);
+}
+
+static bool page_fault(const struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint32_t error,
+                       struct mmu_fault *fault)
+{
+    if (kind == MMU_WRITE)
+        error |= PF_WRITE;
+    if (mode == MMU_USER)
+        error |= PF_USER;
+    if (kind == MMU_EXECUTE)
+        error |= mmu->fetch_error;
+    *fault = (struct mmu_fault){.kind = MMU_PAGE_FAULT, .error_code = error, .linear = linear};
+    if (log_on(mmu->log, LOG_MMU))
+        log_print(mmu->log, LOG_MMU, "page fault at 0x%llx, error code 0x%x, cr3 0x%llx\n", (unsigned long long)linear,
+                  error, (unsigned long long)mmu->cr3);
+    return false;
+}
+
+/// Walks and checks. `use`: sets A and D.
+static inline bool translate(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, bool use,
+                             struct walk *walk, struct mmu_fault *fault)
+{
+    walk->quiet = false;
+    for (unsigned tries = 0;; tries++) {
+        if (UNLIKELY(!walk_find(mmu, linear, walk)))
+            return page_fault(mmu, mode, kind, linear, walk->error, fault);
+        if (UNLIKELY(!walk_allows(mmu, walk, mode, kind)))
+            return page_fault(mmu, mode, kind, linear, PF_PRESENT, fault);
+        if (!use || LIKELY(walk_set_accessed(mmu, walk, kind == MMU_WRITE)))
+            return true;
+        if (tries == WALK_RETRIES) {
+            walk_force_accessed(mmu, walk, kind == MMU_WRITE);
+            return true;
+        }
+    }
+}
+
+/// One piece of an access: [linear, +size) inside one page.
+static bool access_piece(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint32_t size,
+                         struct mmu_handle *handle, unsigned number, struct mmu_fault *fault)
+{
+    struct walk walk;
+    if (UNLIKELY(!translate(mmu, mode, kind, linear, true, &walk, fault)))
+        return false;
+    struct mmu_piece *piece = &handle->piece[number];
+    uint8_t *host_page = locate(mmu, kind, walk.physical & mmu->a20_mask, size, piece);
+    if (kind == MMU_WRITE && piece->host) {
+        const struct memory *memory = mmu->space->memory;
+        uint64_t offset = (uint64_t)(piece->host - memory->host);
+        uint8_t flags = __atomic_load_n(&memory->page_flags[offset >> PAGE_SHIFT], __ATOMIC_RELAXED) |
+                        __atomic_load_n(&memory->page_flags[(offset + size - 1) >> PAGE_SHIFT], __ATOMIC_RELAXED);
+        if (flags & PAGE_HAS_CODE)
+            handle->code = true;
+        if (flags || !walk.dirty)
+            return true;
+    }
+    if (host_page)
+        fill(mmu, mode, kind, linear, host_page, &walk);
+    return true;
+}
+
+static bool is_canonical(const struct mmu *mmu, uint64_t linear)
+{
+    return (uint64_t)bits_sign_extend(linear, mmu->linear_bits) == linear;
+}
+
+bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
+                struct mmu_handle *handle, struct mmu_fault *fault)
+{
+    uint64_t last = linear + size - 1;
+    bool long_mode = mmu->efer & EFER_LMA;
+    handle->size = size;
+    handle->crosses = false;
+    handle->code = false;
+    if (long_mode && UNLIKELY(!is_canonical(mmu, linear) || !is_canonical(mmu, last))) {
+        *fault = (struct mmu_fault){.kind = MMU_NON_CANONICAL, .linear = linear};
+        return false;
+    }
+    if (LIKELY(((linear ^ last) & PAGE_MASK) == 0))
+        return access_piece(mmu, mode, kind, linear, size, handle, 0, fault);
+
+    handle->crosses = true;
+    uint64_t second = last & PAGE_MASK;
+    uint32_t low_size = (uint32_t)(second - linear);
+    if (!long_mode)
+        second &= UINT32_MAX;
+    // The lower page gets its Dirty bit only when the upper one is known to be good.
+    struct walk walk;
+    if (kind == MMU_WRITE && !translate(mmu, mode, kind, linear, false, &walk, fault))
+        return false;
+    if (kind != MMU_WRITE && !access_piece(mmu, mode, kind, linear, low_size, handle, 0, fault))
+        return false;
+    if (!access_piece(mmu, mode, kind, second, size - low_size, handle, 1, fault))
+        return false;
+    return kind != MMU_WRITE || access_piece(mmu, mode, kind, linear, low_size, handle, 0, fault);
+}
+
+static uint64_t piece_load(struct mmu *mmu, const struct mmu_piece *piece)
+{
+    if (LIKELY(piece->host != NULL))
+        return guest_bytes_load(piece->host, piece->size);
+    return address_space_read(mmu->space, piece->physical, piece->size);
+}
+
+static void piece_store(struct mmu *mmu, const struct mmu_piece *piece, uint64_t value)
+{
+    if (UNLIKELY(!piece->host)) {
+        address_space_write(mmu->space, piece->physical, value, piece->size);
+        return;
+    }
+    struct memory *memory = mmu->space->memory;
+    memory_before_write(memory, (uint64_t)(piece->host - memory->host), piece->size);
+    guest_bytes_store(piece->host, piece->size, value);
+}
+
+uint64_t mmu_handle_load(struct mmu *mmu, const struct mmu_handle *handle)
+{
+    uint64_t value = piece_load(mmu, &handle->piece[0]);
+    if (UNLIKELY(handle->crosses))
+        value |= piece_load(mmu, &handle->piece[1]) << (8 * handle->piece[0].size);
+    return value;
+}
+
+void mmu_handle_store(struct mmu *mmu, const struct mmu_handle *handle, uint64_t value)
+{
+    piece_store(mmu, &handle->piece[0], value);
+    if (UNLIKELY(handle->crosses))
+        piece_store(mmu, &handle->piece[1], value >> (8 * handle->piece[0].size));
+}
+
+void mmu_handle_load_bytes(struct mmu *mmu, const struct mmu_handle *handle, void *to)
+{
+    uint8_t *out = to;
+    for (unsigned i = 0; i < 1u + handle->crosses; i++) {
+        const struct mmu_piece *piece = &handle->piece[i];
+        if (piece->host)
+            guest_bytes_copy_out(out, piece->host, piece->size);
+        else
+            address_space_read_bytes(mmu->space, piece->physical, out, piece->size);
+        out += piece->size;
+    }
+}
+
+void mmu_handle_store_bytes(struct mmu *mmu, const struct mmu_handle *handle, const void *from)
+{
+    const uint8_t *in = from;
+    struct memory *memory = mmu->space->memory;
+    for (unsigned i = 0; i < 1u + handle->crosses; i++) {
+        const struct mmu_piece *piece = &handle->piece[i];
+        if (piece->host) {
+            memory_before_write(memory, (uint64_t)(piece->host - memory->host), piece->size);
+            guest_bytes_copy_in(piece->host, in, piece->size);
+        } else {
+            address_space_write_bytes(mmu->space, piece->physical, in, piece->size, false);
+        }
+        in += piece->size;
+    }
+}
+
+bool mmu_read(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size, uint64_t *value,
+              struct mmu_fault *fault)
+{
+    const void *host = tlb_lookup(mmu, mode, MMU_READ, linear, size);
+    if (LIKELY(host != NULL)) {
+        *value = guest_bytes_load(host, size);
+        return true;
+    }
+    struct mmu_handle handle;
+    if (!mmu_access(mmu, mode, MMU_READ, linear, size, &handle, fault))
+        return false;
+    *value = mmu_handle_load(mmu, &handle);
+    return true;
+}
+
+bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size, uint64_t value,
+               struct mmu_fault *fault)
+{
+    void *host = tlb_lookup(mmu, mode, MMU_WRITE, linear, size);
+    if (LIKELY(host != NULL)) {
+        guest_bytes_store(host, size, value);
+        return true;
+    }
+    struct mmu_handle handle;
+    if (!mmu_access(mmu, mode, MMU_WRITE, linear, size, &handle, fault))
+        return false;
+    mmu_handle_store(mmu, &handle, value);
+    return true;
+}
+
+bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing, struct mmu_fault *fault)
+{
+    const uint8_t *host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
+    if (!host) {
+        struct mmu_handle handle;
+        if (!mmu_access(mmu, mode, MMU_EXECUTE, linear, 1, &handle, fault))
+            return false;
+        // The access filled an entry if the page is memory as a whole.
+        host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
+    }
+    *backing = host ? (uint64_t)(host - mmu->space->memory->host) : UINT64_MAX;
+    return true;
+}
+
+bool mmu_debug_translate(struct mmu *mmu, uint64_t linear, uint64_t *physical)
+{
+    struct walk walk = {.quiet = true};
+    if ((mmu->efer & EFER_LMA) && !is_canonical(mmu, linear))
+        return false;
+    if (!walk_find(mmu, linear, &walk))
+        return false;
+    *physical = walk.physical & mmu->a20_mask;
+    return true;
+}
+
+bool mmu_paranoid_check(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const void *host)
+{
+    struct walk walk = {.quiet = true};
+    struct mmu_piece piece;
+    const char *reason = NULL;
+    bool found = walk_find(mmu, linear, &walk);
+    if (found)
+        locate(mmu, kind, walk.physical & mmu->a20_mask, 1, &piece);
+    if (!found)
+        reason = "is not mapped";
+    else if (!walk_allows(mmu, &walk, mode, kind))
+        reason = "may not be accessed so";
+    else if (kind == MMU_WRITE && !walk.dirty)
+        reason = "is not dirty";
+    else if (piece.host != host)
+        reason = "leads elsewhere";
+    if (reason && log_on(mmu->log, LOG_MMU))
+        log_print(mmu->log, LOG_MMU, "stale TLB entry (mode %d, kind %d): 0x%llx %s\n", mode, kind,
+                  (unsigned long long)linear, reason);
+    return !reason;
+}
+
+bool mmu_load_pdptes(struct mmu *mmu, uint64_t cr3)
+{
+    uint64_t pdpte[4];
+    uint64_t reserved = (~bits_mask(mmu->physical_bits)) | 0x1e6;
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t physical = ((cr3 & 0xffffffe0) + 8 * i) & mmu->a20_mask;
+        pdpte[i] = address_space_read(mmu->space, physical, 8);
+        if ((pdpte[i] & 1) && (pdpte[i] & reserved))
+            return false;
+    }
+    memcpy(mmu->pdpte, pdpte, sizeof pdpte);
+    return true;
+}
+
+void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer, bool cr3_written)
+{
+    bool keep = false;
+    if (cr4 & CR4_PCIDE) {
+        keep = (cr3 & CR3_KEEP) && (cr3 & ~CR3_KEEP) == mmu->cr3;
+        cr3 &= ~CR3_KEEP;
+    }
+    uint64_t changed0 = cr0 ^ mmu->cr0, changed4 = cr4 ^ mmu->cr4, changed_efer = efer ^ mmu->efer;
+    cr3_written |= cr3 != mmu->cr3;
+    mmu->cr0 = cr0;
+    mmu->cr3 = cr3;
+    mmu->cr4 = cr4;
+    mmu->efer = efer;
+    walk_set_mode(mmu);
+    if (mmu->paging == PAGING_PAE &&
+        (cr3_written || (changed0 & (CR0_PG | CR0_CD | CR0_NW)) ||
+         (changed4 & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) || (changed_efer & EFER_LMA)))
+        mmu_load_pdptes(mmu, cr3);
+    // Entries hold rights as they were checked, so every bit that takes part in the check drops them.
+    if ((changed0 & (CR0_PG | CR0_WP)) || (changed_efer & (EFER_LMA | EFER_NXE)) ||
+        (changed4 & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP)))
+        mmu_flush_all(mmu);
+    else if (cr3_written && !keep)
+        mmu_flush_non_global(mmu);
+}
+
+void mmu_set_a20(struct mmu *mmu, bool enabled)
+{
+    uint64_t mask = enabled ? UINT64_MAX : ~BIT(20);
+    if (mask == mmu->a20_mask)
+        return;
+    mmu->a20_mask = mask;
+    mmu_flush_all(mmu);
+}
+
+/// Forgets what was taken from the map.
+static void drop_map(struct mmu *mmu)
+{
+    memset(mmu->ram, 0, sizeof mmu->ram);
+    mmu_flush_all(mmu);
+}
+
+void mmu_set_space(struct mmu *mmu, struct address_space *space)
+{
+    if (space == mmu->space)
+        return;
+    address_space_unlisten(mmu->space, &mmu->map_listener);
+    mmu->space = space;
+    address_space_listen(space, &mmu->map_listener);
+    drop_map(mmu);
+}
+
+void mmu_poll(struct mmu *mmu)
+{
+    if (UNLIKELY(atomic_load_explicit(&mmu->map_stale, memory_order_relaxed)) &&
+        atomic_exchange(&mmu->map_stale, false))
+        drop_map(mmu);
+}
+
+void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bits, const struct log *log)
+{
+    memset(mmu, 0, sizeof *mmu);
+    mmu->space = space;
+    mmu->log = log;
+    mmu->physical_bits = physical_bits < 36 ? 36 : physical_bits > 52 ? 52 : physical_bits;
+    mmu->a20_mask = UINT64_MAX;
+    for (unsigned array = 0; array < TLB_ARRAYS; array++)
+        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS][i].tag = TLB_INVALID;
+    atomic_init(&mmu->map_stale, false);
+    mmu->map_listener = (struct address_space_listener){.map_changed = on_map_changed, .opaque = mmu};
+    address_space_listen(space, &mmu->map_listener);
+    walk_set_mode(mmu);
+}
+
+void mmu_destroy(struct mmu *mmu)
+{
+    address_space_unlisten(mmu->space, &mmu->map_listener);
+}

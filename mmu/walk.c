@@ -1,0 +1,279 @@
+// Page walks after SDM vol. 3 ch. 4: 32-bit with PSE and PSE-36, PAE, 4-level and 5-level. Entries are read straight
+// from RAM where they lie there, else through the address space.
+#include "mmu/walk.h"
+
+#include "mmu/guest_bytes.h"
+
+#define CR0_WP BIT(16)
+#define CR0_PG BIT(31)
+#define CR4_PSE BIT(4)
+#define CR4_PAE BIT(5)
+#define CR4_PGE BIT(7)
+#define CR4_LA57 BIT(12)
+#define CR4_SMEP BIT(20)
+#define CR4_SMAP BIT(21)
+#define EFER_LMA BIT(10)
+#define EFER_NXE BIT(11)
+
+#define ENTRY_P BIT(0)
+#define ENTRY_RW BIT(1)
+#define ENTRY_US BIT(2)
+#define ENTRY_A BIT(5)
+#define ENTRY_D BIT(6)
+#define ENTRY_PS BIT(7)
+#define ENTRY_G BIT(8)
+#define ENTRY_XD BIT(63)
+
+void walk_set_mode(struct mmu *mmu)
+{
+    if (!(mmu->cr0 & CR0_PG))
+        mmu->paging = PAGING_NONE;
+    else if (mmu->efer & EFER_LMA)
+        mmu->paging = mmu->cr4 & CR4_LA57 ? PAGING_5LEVEL : PAGING_4LEVEL;
+    else
+        mmu->paging = mmu->cr4 & CR4_PAE ? PAGING_PAE : PAGING_32BIT;
+    mmu->linear_bits = mmu->cr4 & CR4_LA57 ? 57 : 48;
+    mmu->physical_mask = bits_mask(mmu->physical_bits) & PAGE_MASK;
+    // Bits 62:52 are reserved in PAE paging and ignored in IA-32e paging.
+    mmu->reserved = bits_mask(mmu->paging == PAGING_PAE ? 63 : 52) & ~bits_mask(mmu->physical_bits);
+    if (!(mmu->efer & EFER_NXE))
+        mmu->reserved |= ENTRY_XD;
+    bool execute_disable = (mmu->cr4 & CR4_PAE) && (mmu->efer & EFER_NXE);
+    mmu->fetch_error = (mmu->cr4 & CR4_SMEP) || execute_disable ? PF_FETCH : 0;
+}
+
+/// Finds the RAM piece of `physical` and keeps it in front. NULL: the entry is not in RAM.
+static __attribute__((noinline)) uint8_t *ram_pointer_slow(struct mmu *mmu, uint64_t physical)
+{
+    struct mmu_ram *ram = mmu->ram;
+    if (physical - ram[1].start < ram[1].span) {
+        struct mmu_ram other = ram[1];
+        ram[1] = ram[0];
+        ram[0] = other;
+        return ram[0].host + (physical - ram[0].start);
+    }
+    const struct memory *memory = mmu->space->memory;
+    const struct flat_range *piece = address_space_find(mmu->space, physical);
+    const struct range *range = piece->range;
+    if (!memory || !range || range->kind != RANGE_MEMORY || piece->end - piece->start < 8)
+        return NULL;
+    uint64_t size = piece->end - piece->start;
+    uint64_t offset = memory_range_offset(memory, range, piece->start, size);
+    if (offset == UINT64_MAX)
+        return NULL;
+    // Only pieces where aligned guest entries are aligned on the host.
+    if (((offset ^ piece->start) & (PAGE_SIZE - 1)) || physical - piece->start > size - 8)
+        return NULL;
+    ram[1] = ram[0];
+    ram[0] = (struct mmu_ram){.start = piece->start, .span = size - 7, .host = memory->host + offset};
+    return ram[0].host + (physical - ram[0].start);
+}
+
+static inline uint8_t *ram_pointer(struct mmu *mmu, uint64_t physical)
+{
+    const struct mmu_ram *ram = &mmu->ram[0];
+    if (LIKELY(physical - ram->start < ram->span))
+        return ram->host + (physical - ram->start);
+    return ram_pointer_slow(mmu, physical);
+}
+
+/// An entry that is not in RAM. A quiet walk leaves devices alone.
+static __attribute__((noinline)) uint64_t read_entry_slow(struct mmu *mmu, const struct walk *walk, uint64_t physical,
+                                                          unsigned size)
+{
+    if (walk->quiet) {
+        const struct range *range = address_space_find(mmu->space, physical)->range;
+        if (!range || range->kind == RANGE_DEVICE)
+            return bits_mask(8 * size);
+    }
+    return address_space_read(mmu->space, physical, size);
+}
+
+static inline uint64_t read_entry(struct mmu *mmu, struct walk *walk, uint64_t physical, unsigned size)
+{
+    physical &= mmu->a20_mask;
+    struct walk_step *step = &walk->step[walk->step_count++];
+    step->host = ram_pointer(mmu, physical);
+    if (UNLIKELY(!step->host))
+        step->entry = read_entry_slow(mmu, walk, physical, size);
+    else if (size == 8)
+        step->entry = __atomic_load_n((uint64_t *)step->host, __ATOMIC_RELAXED);
+    else
+        step->entry = __atomic_load_n((uint32_t *)step->host, __ATOMIC_RELAXED);
+    return step->entry;
+}
+
+static bool missing(struct walk *walk, uint32_t error)
+{
+    walk->missing = true;
+    walk->error = error;
+    return false;
+}
+
+/// Takes what all entries say together and what the leaf says.
+static inline void set_rights(const struct mmu *mmu, struct walk *walk, uint64_t all, uint64_t any, uint64_t leaf)
+{
+    walk->user = all & ENTRY_US;
+    walk->writable = all & ENTRY_RW;
+    walk->all_accessed = all & ENTRY_A;
+    walk->no_execute = any & ENTRY_XD;
+    walk->global = (leaf & ENTRY_G) && (mmu->cr4 & CR4_PGE);
+    walk->dirty = leaf & ENTRY_D;
+}
+
+static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
+{
+    walk->entry_size = 4;
+    uint64_t pde = read_entry(mmu, walk, (mmu->cr3 & 0xfffff000) + (linear >> 22 & 0x3ff) * 4, 4);
+    if (!(pde & ENTRY_P))
+        return missing(walk, 0);
+    if ((pde & ENTRY_PS) && (mmu->cr4 & CR4_PSE)) {
+        // PSE-36: bits 20:13 are address bits 39:32, as far as MAXPHYADDR goes; the rest up to 21 is reserved.
+        unsigned width = mmu->physical_bits < 40 ? mmu->physical_bits : 40;
+        if (pde & bits_mask(22) & ~bits_mask(width - 19))
+            return missing(walk, PF_PRESENT | PF_RESERVED);
+        walk->page_bits = 22;
+        walk->physical = bits_get(pde, 20, 13) << 32 | (pde & 0xffc00000) | (linear & 0x3fffff);
+        set_rights(mmu, walk, pde, 0, pde);
+        return true;
+    }
+    uint64_t pte = read_entry(mmu, walk, (pde & 0xfffff000) + (linear >> 12 & 0x3ff) * 4, 4);
+    if (!(pte & ENTRY_P))
+        return missing(walk, 0);
+    walk->page_bits = 12;
+    walk->physical = (pte & 0xfffff000) | (linear & 0xfff);
+    set_rights(mmu, walk, pde & pte, 0, pte);
+    return true;
+}
+
+/// The levels with 8-byte entries, from the one that `shift` indexes down.
+static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, unsigned shift, struct walk *walk)
+{
+    uint64_t all = ~UINT64_C(0), any = 0;
+    walk->entry_size = 8;
+    for (;; shift -= 9) {
+        uint64_t entry = read_entry(mmu, walk, table + (linear >> shift & 0x1ff) * 8, 8);
+        if (UNLIKELY(!(entry & ENTRY_P)))
+            return missing(walk, 0);
+        bool leaf = shift == 12;
+        uint64_t reserved = mmu->reserved;
+        if (UNLIKELY(!leaf && (entry & ENTRY_PS))) {
+            leaf = true;
+            // PS is reserved in PML5E and PML4E; a large page's address is aligned, but for the PAT bit 12.
+            if (shift >= 39 || (shift == 30 && mmu->no_1g_pages))
+                reserved |= ENTRY_PS;
+            reserved |= bits_mask(shift) & ~bits_mask(13);
+        }
+        if (UNLIKELY(entry & reserved))
+            return missing(walk, PF_PRESENT | PF_RESERVED);
+        all &= entry;
+        any |= entry;
+        if (leaf) {
+            uint64_t inside = bits_mask(shift);
+            walk->page_bits = (uint8_t)shift;
+            walk->physical = (entry & mmu->physical_mask & ~inside) | (linear & inside);
+            set_rights(mmu, walk, all, any, entry);
+            return true;
+        }
+        table = entry & mmu->physical_mask;
+    }
+}
+
+static bool find_pae(struct mmu *mmu, uint64_t linear, struct walk *walk)
+{
+    uint64_t pdpte = mmu->pdpte[linear >> 30 & 3];
+    if (!(pdpte & ENTRY_P))
+        return missing(walk, 0);
+    return find_64bit(mmu, linear, pdpte & mmu->physical_mask, 21, walk);
+}
+
+bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
+{
+    walk->error = 0;
+    walk->missing = false;
+    walk->step_count = 0;
+    switch (mmu->paging) {
+    case PAGING_32BIT:
+        return find_32bit(mmu, linear, walk);
+    case PAGING_PAE:
+        return find_pae(mmu, linear, walk);
+    case PAGING_4LEVEL:
+        return find_64bit(mmu, linear, mmu->cr3 & mmu->physical_mask, 39, walk);
+    case PAGING_5LEVEL:
+        return find_64bit(mmu, linear, mmu->cr3 & mmu->physical_mask, 48, walk);
+    case PAGING_NONE:
+        break;
+    }
+    walk->user = walk->writable = walk->dirty = walk->all_accessed = true;
+    walk->no_execute = walk->global = false;
+    walk->page_bits = 12;
+    walk->physical = linear;
+    return true;
+}
+
+bool walk_allows(const struct mmu *mmu, const struct walk *walk, enum mmu_mode mode, enum mmu_access kind)
+{
+    if (mmu->paging == PAGING_NONE)
+        return true;
+    if (kind == MMU_EXECUTE) {
+        if (walk->no_execute)
+            return false;
+        return mode == MMU_USER ? walk->user : !walk->user || !(mmu->cr4 & CR4_SMEP);
+    }
+    if (mode == MMU_USER)
+        return walk->user && (kind == MMU_READ || walk->writable);
+    if (mode == MMU_KERNEL && walk->user && (mmu->cr4 & CR4_SMAP))
+        return false;
+    return kind == MMU_READ || walk->writable || !(mmu->cr0 & CR0_WP);
+}
+
+/// Page tables may share a page with code.
+static void before_entry_write(struct mmu *mmu, const struct walk *walk, const struct walk_step *step)
+{
+    struct memory *memory = mmu->space->memory;
+    memory_before_write(memory, (uint64_t)(step->host - memory->host), walk->entry_size);
+}
+
+bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool write)
+{
+    if (LIKELY(walk->all_accessed && (!write || walk->dirty)))
+        return true;
+    for (unsigned i = 0; i < walk->step_count; i++) {
+        struct walk_step *step = &walk->step[i];
+        bool leaf = i + 1 == walk->step_count;
+        uint64_t entry = step->entry | ENTRY_A | (leaf && write ? ENTRY_D : 0);
+        if (entry == step->entry || !step->host)
+            continue;
+        before_entry_write(mmu, walk, step);
+        bool done;
+        if (walk->entry_size == 8) {
+            done = __atomic_compare_exchange_n((uint64_t *)step->host, &step->entry, entry, false, __ATOMIC_SEQ_CST,
+                                               __ATOMIC_RELAXED);
+        } else {
+            uint32_t old = (uint32_t)step->entry;
+            done = __atomic_compare_exchange_n((uint32_t *)step->host, &old, (uint32_t)entry, false, __ATOMIC_SEQ_CST,
+                                               __ATOMIC_RELAXED);
+        }
+        if (!done)
+            return false;
+        step->entry = entry;
+        if (leaf && write)
+            walk->dirty = true;
+    }
+    return true;
+}
+
+void walk_force_accessed(struct mmu *mmu, struct walk *walk, bool write)
+{
+    for (unsigned i = 0; i < walk->step_count; i++) {
+        struct walk_step *step = &walk->step[i];
+        bool leaf = i + 1 == walk->step_count;
+        if (!step->host)
+            continue;
+        before_entry_write(mmu, walk, step);
+        // A and D are in the lowest byte of entries of both sizes.
+        __atomic_fetch_or(step->host, (uint8_t)(ENTRY_A | (leaf && write ? ENTRY_D : 0)), __ATOMIC_SEQ_CST);
+        if (leaf && write)
+            walk->dirty = true;
+    }
+}

@@ -1,0 +1,45 @@
+// Page walks, internal to mmu/: from a linear address to a translation with its rights, without side effects; and the
+// update of Accessed and Dirty bits that a use of the translation asks for.
+#ifndef DOPPEL_MMU_WALK_H
+#define DOPPEL_MMU_WALK_H
+
+#include "mmu/mmu.h"
+
+#define WALK_LEVELS 5
+
+struct walk_step {
+    uint8_t *host; // of the entry in RAM; NULL: elsewhere, never updated
+    uint64_t entry;
+};
+
+/// A translation, or why there is none.
+struct walk {
+    bool quiet;         // set by the caller: for debugging, devices are not read
+    uint32_t error;     // 0, or P and RSVD bits of the error code with `missing` set
+    bool missing;       // an entry is not present or has reserved bits set
+    bool user;          // U/S set at all levels
+    bool writable;      // R/W set at all levels
+    bool no_execute;    // XD set at some level
+    bool global;        // G of the leaf, CR4.PGE set
+    bool dirty;         // D of the leaf, or no paging
+    bool all_accessed;  // A at all levels
+    uint8_t page_bits;  // 12, 21, 22, 30
+    uint8_t step_count; // entries used, the leaf is last
+    uint8_t entry_size; // 4 or 8
+    uint64_t physical;  // of the linear address, before A20
+    struct walk_step step[WALK_LEVELS];
+};
+
+/// Looks up `linear` by the present paging mode. False: walk->missing.
+bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk);
+/// Whether the translation allows the access (SDM vol. 3 sec. 4.6.1).
+bool walk_allows(const struct mmu *mmu, const struct walk *walk, enum mmu_mode mode, enum mmu_access kind);
+/// Sets A at all levels and D for a write. False: an entry changed meanwhile, walk again. Where an entry cannot be
+/// written (ROM, MMIO) the update is dropped; walk->dirty says what the leaf has.
+bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool write);
+/// Like it, without looking: for the case that other processors keep changing the entries.
+void walk_force_accessed(struct mmu *mmu, struct walk *walk, bool write);
+/// Takes CR0, CR4, EFER and physical_bits into the derived fields.
+void walk_set_mode(struct mmu *mmu);
+
+#endif
