@@ -40,28 +40,47 @@ enum cpu_feature; // model.h
 /// result (a GPR's value, flags) goes to a variable. Faults by cpu_raise, then nothing has changed.
 typedef uint64_t row_execute(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand);
 
+/// An encoding, in the SDM's notation, words in this order:
+///   prefixes   NP (no 66, F2, F3), NFx (no F2, F3), 66, F2, F3, REX.W, REX.W=0, REX.B=0 (90 NOP against XCHG r8)
+///   opcode     XX, 0F XX, 0F 38 XX, 0F 3A XX; the last may be XX+r (eight opcodes, register in the low bits)
+///   ModRM      /r, /0../7, a whole byte (0F 01 F8), or XX+i (D8 C0+i: eight bytes)
+///   immediates ib iw id io (1 2 4 8 bytes), iz (2 or 4, by operand size), iv (2, 4 or 8), cb cw cd (relative, that
+///              many bytes), cz (by operand size), cp (far pointer, offset by operand size), mo (moffs, by address size)
+/// A row without mandatory prefix takes any: it is what remains when no more special row fits. Of two rows whose
+/// encodings meet, one must be a proper special case of the other (prefix, REX bit, /digit or fixed ModRM, memory or
+/// register form, ROW_NO_64/ROW_ONLY_64): it wins where it fits and the model has its feature; otherwise the next
+/// general row is looked at (TZCNT "F3 0F BC /r" before BSF "0F BC /r"). Anything else is an overlap, refused.
+/// F2 and F3 have priority over 66 as mandatory prefix; 66 then still is the operand size. A mandatory 66 is not.
+///
+/// Operands: SDM appendix A letters, comma-separated. First the place:
+///   E (ModRM: GPR or memory)  G (ModRM.reg: GPR)  R (ModRM.rm: GPR)  M (memory)  Z (GPR in the opcode's low bits)
+///   P Q N (MMX: reg, rm or memory, rm)  V W U (XMM likewise)  S C D (segment, control, debug register in reg)
+///   I (immediate)  J (relative)  A (far pointer)  O (moffs)  X Y (string source DS:rSI, destination ES:rDI)
+/// then the size: b 1, w 2, d 4, q 8, dq 16, ss 4, sd 8, ps pd x 16, t 10, v (operand size: 2, 4, 8), z (2 or 4), y (4,
+/// or 8 with REX.W), p (far pointer in memory), s (6 or 10: GDTR, IDTR), a (BOUND's pair); M alone has none. S, C, D
+/// need no size. Two forms: "Rv/Mw", "Ry/Mb", "Udq/Mq" (register form / memory form). M, R, N, U alone imply
+/// ROW_MEMORY_ONLY and ROW_REGISTER_ONLY. Immediates: Ib Iw Id Iv are zero-extended to 64 bits, Ibs (sign-extended
+/// byte) and Iz sign-extended. Fixed: AL CL DX rAX rCX (operand size) eAX (2 or 4) ..., ES CS SS DS FS GS, XMM0, ST0,
+/// STi (low bits of ModRM), "1". The decoder refuses S with reg 6, 7 and CS as destination, CR1, 5..7, 9.., DR8...
 struct row {
-    /// SDM notation: "01 /r", "81 /4 iz", "0F AF /r", "F3 0F B8 /r", "66 0F 6F /r", "NP 0F 10 /r", "50+r",
-    /// "0F 01 F8" (fixed ModRM byte), "D8 C0+i", "REX.W 0F C7 /1", "0F 38 F0 /r". Mandatory prefixes NP, 66, F2, F3
-    /// come first. ib iw id iz io cb cw cz mo say which immediates follow; /r or /0../7 that a ModRM follows.
     const char *encoding;
-    const char *mnemonic; // lower case, as capstone's Intel syntax prints it
-    /// SDM appendix A letters, comma-separated: "Ev,Gv", "Eb,Ib", "Zv,Iv"; fixed registers by name: "AL,Ib",
-    /// "rAX,Iz", "DX,AL"; "1" is the constant one; "M" memory of no size; "Vx,Wx" xmm; "Pq,Qq" mmx; "ST0,STi".
+    /// Lower case, as capstone's Intel syntax prints it. "cbw|cwde|cdqe" chooses by operand size 2|4|8;
+    /// "@jcxz|jecxz|jrcxz" by address size.
+    const char *mnemonic;
     const char *operands;
     void (*lift)(struct lift *lift, const struct insn *insn);
-    uint32_t argument; // for the lift function: enum uop_op, helper, condition, ...
+    uint32_t argument;   // for the lift function: enum uop_op, helper, condition, ...
     uint32_t attributes; // ROW_*
     uint16_t flags_read, flags_written, flags_undefined; // FLAG_* (CF..OF fit 12 bits)
-    uint16_t feature; // enum cpu_feature; 0: always there
+    uint16_t feature;                                    // enum cpu_feature; 0: always there
     row_execute *execute;
 };
 
-/// Row tables by chapter; row_find's index is built from all. A row's number (uop.param) counts through them in order.
+/// Row tables by chapter; the lookup index is built from all. A row's number (uop.param) counts through them in order.
 struct row_table {
     const char *name;
     const struct row *rows;
-    unsigned count;
+    const unsigned *count; // the chapter's own constant
 };
 extern const struct row_table row_tables[]; // rows.c
 extern const unsigned row_table_count;
@@ -84,7 +103,7 @@ enum operand_kind {
     OPERAND_MMX,       // reg 0..7
     OPERAND_ST,        // reg 0..7
     OPERAND_FAR,       // imm = offset, selector in insn->far_selector
-    OPERAND_OFFSET,    // moffs: like memory, address = imm
+    OPERAND_OFFSET,    // moffs: like memory without base and index, displacement = immediate
     OPERAND_STRING_SOURCE, OPERAND_STRING_DESTINATION, // X, Y
 };
 
