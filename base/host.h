@@ -10,6 +10,8 @@
 
 /// A memory file (memfd) of `size` bytes (multiple of 4096), zero-filled, not yet backed by pages.
 int host_memory_file_create(const char *name, uint64_t size, struct error *error);
+/// Mappings of the file stay valid.
+void host_memory_file_close(int file);
 /// Maps it read-write (shared) with a guard page on either side; NULL on failure.
 void *host_memory_file_map(int file, uint64_t size, struct error *error);
 void host_memory_unmap(void *address, uint64_t size);
@@ -36,7 +38,8 @@ uint64_t host_monotonic_ns(void);
 int64_t host_wall_seconds(void);
 uint64_t host_random64(void);
 
-/// Reads a whole file (at most `limit` bytes). Caller frees. Errors name the file.
+/// Reads a whole file (at most `limit` bytes; a longer one is an error). A NUL that `size` does not count follows
+/// the bytes. Caller frees. Errors name the file.
 void *host_file_read(const char *path, size_t limit, size_t *size, struct error *error);
 
 #endif

@@ -10,10 +10,11 @@
 #include "base/error.h"
 
 enum state_type {
-    STATE_UNSIGNED,  // integer of `size` 1, 2, 4 or 8 bytes (bool: size 1), `count` of them in a row
+    STATE_UNSIGNED,  // integer of `size` 1, 2, 4 or 8 bytes, `count` of them in a row
+    STATE_BOOL,      // bool: as an integer of 1 byte, but nothing else than 0 and 1 loads
     STATE_BYTES,     // `size` raw bytes, `count` 1
     STATE_STRUCT,    // `count` elements of `nested->size` bytes
-    STATE_EVENT,     // a struct event (base/clock.h): its deadline and whether it is armed
+    STATE_EVENT,     // a struct event (base/clock.h): deadline, whether it is armed, order among equal deadlines
     STATE_TRANSIENT, // not saved: pointers, wires, caches, configuration; still accounted for
 };
 
@@ -39,23 +40,31 @@ struct state_table {
     bool (*after_load)(void *object, struct error *error);
 };
 
-#define STATE_FIELD_(type_, s, f, size_, count_, nested_)                                                    \
-    {.name = #f, .type = type_, .offset = offsetof(struct s, f), .size = size_, .count = count_, .nested = nested_}
+#define STATE_FIELD_(type_, s, f, size_, count_, nested_)                                                              \
+    {                                                                                                                  \
+        .name = #f, .type = type_, .offset = offsetof(struct s, f), .size = size_, .count = count_, .nested = nested_  \
+    }
+#define STATE_INTEGER_(x) _Generic((x), bool : STATE_BOOL, default : STATE_UNSIGNED)
 /// One integer member, or an array of integers (STATE_ARRAY), of struct `s`.
-#define STATE_U(s, f) STATE_FIELD_(STATE_UNSIGNED, s, f, sizeof(((struct s *)0)->f), 1, NULL)
-#define STATE_ARRAY(s, f)                                                                                    \
-    STATE_FIELD_(STATE_UNSIGNED, s, f, sizeof(((struct s *)0)->f[0]),                                        \
+#define STATE_U(s, f) STATE_FIELD_(STATE_INTEGER_(((struct s *)0)->f), s, f, sizeof(((struct s *)0)->f), 1, NULL)
+#define STATE_ARRAY(s, f)                                                                                              \
+    STATE_FIELD_(STATE_INTEGER_(((struct s *)0)->f[0]), s, f, sizeof(((struct s *)0)->f[0]),                           \
                  sizeof(((struct s *)0)->f) / sizeof(((struct s *)0)->f[0]), NULL)
 #define STATE_RAW(s, f) STATE_FIELD_(STATE_BYTES, s, f, sizeof(((struct s *)0)->f), 1, NULL)
 #define STATE_NESTED(s, f, table) STATE_FIELD_(STATE_STRUCT, s, f, sizeof(((struct s *)0)->f), 1, table)
-#define STATE_NESTED_ARRAY(s, f, table)                                                                      \
-    STATE_FIELD_(STATE_STRUCT, s, f, sizeof(((struct s *)0)->f[0]),                                          \
+#define STATE_NESTED_ARRAY(s, f, table)                                                                                \
+    STATE_FIELD_(STATE_STRUCT, s, f, sizeof(((struct s *)0)->f[0]),                                                    \
                  sizeof(((struct s *)0)->f) / sizeof(((struct s *)0)->f[0]), table)
 #define STATE_TIMER(s, f) STATE_FIELD_(STATE_EVENT, s, f, sizeof(((struct s *)0)->f), 1, NULL)
+#define STATE_TIMER_ARRAY(s, f)                                                                                        \
+    STATE_FIELD_(STATE_EVENT, s, f, sizeof(((struct s *)0)->f[0]),                                                     \
+                 sizeof(((struct s *)0)->f) / sizeof(((struct s *)0)->f[0]), NULL)
 #define STATE_SKIP(s, f) STATE_FIELD_(STATE_TRANSIENT, s, f, sizeof(((struct s *)0)->f), 1, NULL)
-#define STATE_TABLE(name_, version_, s, fields_, after_)                                                     \
-    {.name = name_, .version = version_, .size = sizeof(struct s), .fields = fields_,                        \
-     .field_count = sizeof(fields_) / sizeof(fields_[0]), .after_load = after_}
+#define STATE_TABLE(name_, version_, s, fields_, after_)                                                               \
+    {                                                                                                                  \
+        .name = name_, .version = version_, .size = sizeof(struct s), .fields = fields_,                               \
+        .field_count = sizeof(fields_) / sizeof(fields_[0]), .after_load = after_                                      \
+    }
 
 /// A growing byte buffer for saving; `failed` is set when memory ran out.
 struct state_writer {
@@ -82,6 +91,8 @@ bool state_load(struct state_reader *r, const struct state_table *table, const c
 /// Folds the object's saved fields into a running 64-bit hash (start with 0).
 uint64_t state_hash(uint64_t hash, const struct state_table *table, const void *object);
 uint64_t state_hash_bytes(uint64_t hash, const void *bytes, size_t length);
+/// The integer of `size` 1, 2, 4 or 8 bytes at `at`.
+uint64_t state_integer_get(const void *at, uint32_t size);
 /// True when all saved fields are equal; else names the first difference ("name[2].field: 1 != 2") in `where`.
 bool state_equal(const struct state_table *table, const void *a, const void *b, char *where, size_t where_size);
 /// Prints a line per field.

@@ -1,0 +1,32 @@
+// Errors as one line of text. Knows nothing of who prints them.
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool error_set(struct error *error, const char *format, ...)
+{
+    if (!error || error->text[0])
+        return false;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->text, sizeof error->text, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+bool error_prefix(struct error *error, const char *format, ...)
+{
+    if (!error)
+        return false;
+    char cause[sizeof error->text];
+    memcpy(cause, error->text, sizeof cause);
+    va_list arguments;
+    va_start(arguments, format);
+    int used = vsnprintf(error->text, sizeof error->text, format, arguments);
+    va_end(arguments);
+    if (used >= 0 && (size_t)used < sizeof error->text)
+        snprintf(error->text + used, sizeof error->text - (size_t)used, ": %s", cause);
+    return false;
+}
