@@ -37,6 +37,7 @@ struct i8042_mouse {
     bool remote;
     bool wrap;
     bool reporting;
+    bool changed;       // something to report
     int16_t dx, dy, dz; // not reported yet
 };
 

@@ -424,7 +424,8 @@ static bool pit_after_load(void *object, struct error *error)
     for (unsigned i = 0; i < ARRAY_SIZE(pit->counters); i++) {
         const struct pit_counter *counter = &pit->counters[i];
         if (counter->mode > 5 || counter->access < 1 || counter->access > 3 || counter->latched_bytes > 2 ||
-            counter->period < 1 || counter->period > 65536 || counter->count_register > 65536)
+            counter->loaded_at > TICK_NEVER / 4 || counter->period < 1 || counter->period > 65536 ||
+            counter->count_register > 65536)
             return error_set(error, "timer counter %u: impossible state", i);
     }
     return true;

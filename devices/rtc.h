@@ -11,8 +11,7 @@ struct rtc {
     uint8_t index;         // as written to port 0x70; bit 7 masks NMI
     uint8_t cmos[128];     // registers; time bytes are current only while the clock is set or stopped
     int64_t seconds;       // calendar seconds since 1970 at `origin`
-    uint64_t origin;       // guest ns at which the calendar second `seconds` began
-    uint64_t fraction;     // stopped clock: ns of the second that had passed
+    int64_t origin;        // guest ns at which the calendar second `seconds` began: the phase of the divider chain
     uint64_t seen;         // guest ns up to which flags were collected
     uint8_t weekday_shift; // set weekday minus the date's weekday, modulo 7
     struct event event;    // next moment at which an enabled interrupt comes
