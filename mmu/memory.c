@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/host.h"
@@ -35,7 +34,7 @@ void memory_destroy(struct memory *memory)
     if (memory->host)
         host_memory_unmap(memory->host, memory->size);
     if (memory->file >= 0)
-        close(memory->file);
+        host_memory_file_close(memory->file);
     *memory = (struct memory){.file = -1};
 }
 
