@@ -95,7 +95,7 @@ enum operand_kind {
     OPERAND_NONE,
     OPERAND_GPR,       // reg 0..15; high: AH CH DH BH (reg 0..3)
     OPERAND_MEMORY,    // insn's address; size = width below, or operand-specific bytes
-    OPERAND_IMMEDIATE, // imm, already sign- or zero-extended as the letter says
+    OPERAND_IMMEDIATE, // insn->immediate, or immediate2 if reg is 1; extended to 64 bits as the letter says
     OPERAND_RELATIVE,  // imm = displacement from the next instruction
     OPERAND_SEGMENT,   // reg 0..5
     OPERAND_CONTROL, OPERAND_DEBUG,
@@ -132,7 +132,7 @@ struct insn {
     uint8_t segment;          // effective, after overrides and defaults
     int8_t segment_override;  // -1: none
     int64_t displacement;
-    uint64_t immediate, immediate2;
+    uint64_t immediate, immediate2; // immediate2: the second one (ENTER)
     uint16_t far_selector;
     unsigned operand_count;
     struct operand operand[INSN_MAX_OPERANDS];

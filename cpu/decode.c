@@ -1,0 +1,446 @@
+// The decoder: bytes to struct insn, by the index built from the rows. Knows prefixes, ModRM, immediates and modes;
+// which instruction an opcode is, it learns from the index alone.
+#include <string.h>
+
+#include "cpu/cpu.h"
+#include "cpu/model.h"
+#include "cpu/row_index.h"
+
+enum {
+    NOT_A_PREFIX,
+    PREFIX_REX,
+    PREFIX_LOCK,
+    PREFIX_REPNE,
+    PREFIX_REP,
+    PREFIX_OPERAND,
+    PREFIX_ADDRESS,
+    PREFIX_SEGMENT
+};
+
+static const uint8_t prefix_class[256] = {
+    [0x26] = PREFIX_SEGMENT + SEG_ES,
+    [0x2e] = PREFIX_SEGMENT + SEG_CS,
+    [0x36] = PREFIX_SEGMENT + SEG_SS,
+    [0x3e] = PREFIX_SEGMENT + SEG_DS,
+    [0x64] = PREFIX_SEGMENT + SEG_FS,
+    [0x65] = PREFIX_SEGMENT + SEG_GS,
+    [0x40 ... 0x4f] = PREFIX_REX,
+    [0x66] = PREFIX_OPERAND,
+    [0x67] = PREFIX_ADDRESS,
+    [0xf0] = PREFIX_LOCK,
+    [0xf2] = PREFIX_REPNE,
+    [0xf3] = PREFIX_REP,
+};
+
+/// Bytes of each enum operand_size, by operand size 2, 4, 8.
+static const uint8_t size_bytes[SIZE_COUNT][3] = {
+    [SIZE_1] = {1, 1, 1},     [SIZE_2] = {2, 2, 2},     [SIZE_4] = {4, 4, 4},    [SIZE_8] = {8, 8, 8},
+    [SIZE_10] = {10, 10, 10}, [SIZE_16] = {16, 16, 16}, [SIZE_V] = {2, 4, 8},    [SIZE_Z] = {2, 4, 4},
+    [SIZE_Y] = {4, 4, 8},     [SIZE_FAR] = {4, 6, 10},  [SIZE_PAIR] = {4, 8, 8}, [SIZE_DESCRIPTOR] = {6, 6, 6},
+};
+
+/// The bytes, and how far the decoder is.
+struct reader {
+    const uint8_t *start, *at, *end;
+    bool cut; // by the length limit, not by what is available
+};
+
+static inline bool reader_has(const struct reader *reader, unsigned bytes)
+{
+    return (size_t)(reader->end - reader->at) >= bytes;
+}
+
+static enum decode_status stop(const struct reader *reader, struct insn *insn, enum decode_status status)
+{
+    insn->row = NULL;
+    insn->length = (uint8_t)(reader->at - reader->start);
+    return status;
+}
+
+static enum decode_status stop_short(const struct reader *reader, struct insn *insn)
+{
+    return stop(reader, insn, reader->cut ? DECODE_TOO_LONG : DECODE_MORE);
+}
+
+/// Signed number of 1, 2 or 4 bytes; the caller has checked that they are there.
+static int64_t read_signed(struct reader *reader, unsigned bytes)
+{
+    int64_t value = bytes == 1   ? (int8_t)*reader->at
+                    : bytes == 2 ? (int16_t)load_le16(reader->at)
+                                 : (int32_t)load_le32(reader->at);
+    reader->at += bytes;
+    return value;
+}
+
+static uint64_t read_unsigned(struct reader *reader, unsigned bytes)
+{
+    uint64_t value = bytes == 1   ? *reader->at
+                     : bytes == 2 ? load_le16(reader->at)
+                     : bytes == 4 ? load_le32(reader->at)
+                                  : load_le64(reader->at);
+    reader->at += bytes;
+    return value;
+}
+
+/// SDM vol. 2 table 2-1. False: bytes are missing.
+static bool decode_memory16(struct reader *reader, struct insn *insn)
+{
+    static const int8_t bases[8] = {VAR_RBX, VAR_RBX, VAR_RBP, VAR_RBP, VAR_RSI, VAR_RDI, VAR_RBP, VAR_RBX};
+    static const int8_t indexes[8] = {VAR_RSI, VAR_RDI, VAR_RSI, VAR_RDI, -1, -1, -1, -1};
+    unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
+    unsigned bytes = mod == 0 ? (rm == 6 ? 2 : 0) : mod;
+    if (!reader_has(reader, bytes))
+        return false;
+    if (mod || rm != 6) {
+        insn->base = bases[rm];
+        insn->index = indexes[rm];
+    }
+    if (bytes)
+        insn->displacement = read_signed(reader, bytes);
+    insn->segment = insn->base == VAR_RBP ? SEG_SS : SEG_DS;
+    return true;
+}
+
+/// SDM vol. 2 tables 2-2 and 2-3.
+static bool decode_memory(struct reader *reader, struct insn *insn, bool code64)
+{
+    unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
+    unsigned base = rm;
+    if (rm == 4) {
+        if (!reader_has(reader, 1))
+            return false;
+        uint8_t sib = *reader->at++;
+        unsigned index = (sib >> 3 & 7) | (insn->rex & 2u) << 2;
+        base = sib & 7;
+        if (index != 4) {
+            insn->index = (int8_t)index;
+            insn->scale = sib >> 6;
+        }
+    }
+    unsigned bytes = mod == 1 ? 1 : mod == 2 || base == 5 ? 4 : 0;
+    if (!reader_has(reader, bytes))
+        return false;
+    if (bytes)
+        insn->displacement = read_signed(reader, bytes);
+    insn->segment = SEG_DS;
+    if (mod == 0 && base == 5) {
+        // No base: a displacement alone, from RIP in 64-bit code unless there is a SIB byte.
+        insn->base = rm == 5 && code64 ? -2 : -1;
+        return true;
+    }
+    if (base == 4 || base == 5)
+        insn->segment = insn->rex & 1 ? SEG_DS : SEG_SS;
+    insn->base = (int8_t)(base | (insn->rex & 1u) << 3);
+    return true;
+}
+
+/// Bytes that an immediate takes.
+static unsigned immediate_bytes(uint8_t form, const struct insn *insn)
+{
+    switch ((enum immediate_form)form) {
+    case IMMEDIATE_NONE:
+        return 0;
+    case IMMEDIATE_U8:
+    case IMMEDIATE_S8:
+        return 1;
+    case IMMEDIATE_16:
+    case IMMEDIATE_S16:
+        return 2;
+    case IMMEDIATE_U32:
+    case IMMEDIATE_S32:
+        return 4;
+    case IMMEDIATE_64:
+        return 8;
+    case IMMEDIATE_Z:
+        return insn->operand_bytes == 2 ? 2 : 4;
+    case IMMEDIATE_V:
+        return insn->operand_bytes;
+    case IMMEDIATE_FAR:
+        return insn->operand_bytes == 2 ? 4 : 6;
+    case IMMEDIATE_OFFSET:
+        return insn->address_bytes;
+    }
+    return 0;
+}
+
+static bool decode_immediate(struct reader *reader, uint8_t form, struct insn *insn, uint64_t *value)
+{
+    unsigned bytes = immediate_bytes(form, insn);
+    if (!reader_has(reader, bytes))
+        return false;
+    if (form == IMMEDIATE_FAR) {
+        *value = read_unsigned(reader, bytes - 2);
+        insn->far_selector = (uint16_t)read_unsigned(reader, 2);
+    } else if (form == IMMEDIATE_S8 || form == IMMEDIATE_Z || form == IMMEDIATE_S16 || form == IMMEDIATE_S32) {
+        *value = (uint64_t)read_signed(reader, bytes);
+    } else {
+        *value = read_unsigned(reader, bytes);
+    }
+    if (form == IMMEDIATE_OFFSET) {
+        insn->displacement = (int64_t)*value;
+        insn->segment = SEG_DS;
+    }
+    return true;
+}
+
+static void set_gpr(struct operand *operand, unsigned number, uint8_t rex)
+{
+    operand->kind = OPERAND_GPR;
+    operand->high = operand->bytes == 1 && !rex && number >= 4;
+    operand->reg = (uint8_t)(operand->high ? number - 4 : number);
+}
+
+/// SDM vol. 3 sec. 2.5: the other control registers do not exist.
+static bool control_register_exists(unsigned number)
+{
+    return number == 0 || (number >= 2 && number <= 4) || number == 8;
+}
+
+/// Fills operand n. False: the operand makes the instruction illegal.
+static bool decode_operand(const struct operand_place *place, struct insn *insn, unsigned n, unsigned opcode,
+                           bool code64)
+{
+    struct operand *operand = &insn->operand[n];
+    unsigned size_column = insn->operand_bytes >> 2;
+    unsigned rm = insn->modrm & 7, reg = insn->modrm >> 3 & 7;
+    unsigned rex_b = (insn->rex & 1u) << 3, rex_r = (insn->rex & 4u) << 1;
+    operand->bytes = size_bytes[place->size][size_column];
+    operand->high = false;
+    operand->reg = 0;
+    switch ((enum place)place->place) {
+    case PLACE_NONE:
+        return false;
+    case PLACE_FIXED_GPR:
+        operand->kind = OPERAND_GPR;
+        operand->reg = place->number;
+        operand->high = place->high;
+        return true;
+    case PLACE_FIXED_SEGMENT:
+        operand->kind = OPERAND_SEGMENT;
+        operand->reg = place->number;
+        return true;
+    case PLACE_FIXED_XMM:
+        operand->kind = OPERAND_XMM;
+        return true;
+    case PLACE_FIXED_ST:
+        operand->kind = OPERAND_ST;
+        return true;
+    case PLACE_ONE:
+        operand->kind = OPERAND_IMMEDIATE;
+        insn->immediate = 1;
+        return true;
+    case PLACE_RM_GPR:
+        set_gpr(operand, rm | rex_b, insn->rex);
+        return true;
+    case PLACE_REG_GPR:
+        set_gpr(operand, reg | rex_r, insn->rex);
+        return true;
+    case PLACE_OPCODE_GPR:
+        set_gpr(operand, (opcode & 7) | rex_b, insn->rex);
+        return true;
+    case PLACE_MEMORY:
+        operand->kind = OPERAND_MEMORY;
+        if (place->size == SIZE_DESCRIPTOR && code64)
+            operand->bytes = 10;
+        return true;
+    case PLACE_RM_XMM:
+        operand->kind = OPERAND_XMM;
+        operand->reg = (uint8_t)(rm | rex_b);
+        return true;
+    case PLACE_REG_XMM:
+        operand->kind = OPERAND_XMM;
+        operand->reg = (uint8_t)(reg | rex_r);
+        return true;
+    case PLACE_RM_MMX:
+        operand->kind = OPERAND_MMX;
+        operand->reg = (uint8_t)rm;
+        return true;
+    case PLACE_REG_MMX:
+        operand->kind = OPERAND_MMX;
+        operand->reg = (uint8_t)reg;
+        return true;
+    case PLACE_RM_ST:
+        operand->kind = OPERAND_ST;
+        operand->reg = (uint8_t)rm;
+        return true;
+    case PLACE_SEGMENT:
+        operand->kind = OPERAND_SEGMENT;
+        operand->reg = (uint8_t)reg;
+        return reg <= SEG_GS && (n > 0 || reg != SEG_CS);
+    case PLACE_CONTROL:
+        operand->kind = OPERAND_CONTROL;
+        operand->bytes = code64 ? 8 : 4;
+        operand->reg = (uint8_t)(reg | rex_r);
+        return control_register_exists(reg | rex_r);
+    case PLACE_DEBUG:
+        operand->kind = OPERAND_DEBUG;
+        operand->bytes = code64 ? 8 : 4;
+        operand->reg = (uint8_t)reg;
+        return !rex_r;
+    case PLACE_IMMEDIATE:
+        operand->kind = OPERAND_IMMEDIATE;
+        operand->reg = place->number;
+        return true;
+    case PLACE_RELATIVE:
+        operand->kind = OPERAND_RELATIVE;
+        return true;
+    case PLACE_FAR:
+        operand->kind = OPERAND_FAR;
+        return true;
+    case PLACE_OFFSET:
+        operand->kind = OPERAND_OFFSET;
+        return true;
+    case PLACE_STRING_SOURCE:
+        operand->kind = OPERAND_STRING_SOURCE;
+        insn->segment = SEG_DS;
+        return true;
+    case PLACE_STRING_DESTINATION:
+        operand->kind = OPERAND_STRING_DESTINATION;
+        return true;
+    }
+    return false;
+}
+
+/// Reads prefixes and leaves the reader behind the first byte that is none, which it returns; -1: bytes are missing.
+static int decode_prefixes(struct reader *reader, struct insn *insn, bool code64, bool *address_prefix)
+{
+    while (reader_has(reader, 1)) {
+        uint8_t byte = *reader->at++;
+        uint8_t class = prefix_class[byte];
+        if (LIKELY(class == NOT_A_PREFIX))
+            return byte;
+        if (class == PREFIX_REX) {
+            if (!code64)
+                return byte;
+            insn->rex = byte; // the last one counts, and only directly before the opcode
+            continue;
+        }
+        insn->rex = 0;
+        if (class == PREFIX_OPERAND)
+            insn->operand_prefix = true;
+        else if (class == PREFIX_ADDRESS)
+            *address_prefix = true;
+        else if (class == PREFIX_LOCK)
+            insn->lock = true;
+        else if (class == PREFIX_REP || class == PREFIX_REPNE) {
+            insn->rep = class == PREFIX_REP;
+            insn->repne = !insn->rep;
+        } else if (!code64 || class >= PREFIX_SEGMENT + SEG_FS) // 64-bit code ignores the other four
+            insn->segment_override = (int8_t)(class - PREFIX_SEGMENT);
+    }
+    return -1;
+}
+
+static unsigned row_key(const struct insn *insn, bool code64, bool modrm)
+{
+    unsigned prefix = insn->repne ? KEY_F2 : insn->rep ? KEY_F3 : insn->operand_prefix ? KEY_66 : KEY_NO_PREFIX;
+    unsigned key = prefix << KEY_PREFIX_SHIFT;
+    if (insn->rex & 8)
+        key |= KEY_REX_W;
+    if (insn->rex & 1)
+        key |= KEY_REX_B;
+    if (code64)
+        key |= KEY_CODE64;
+    if (modrm)
+        key |= insn->modrm | (insn->modrm >= 0xc0 ? KEY_REGISTER : 0);
+    return key;
+}
+
+/// The most special row that fits and that the model has.
+static const struct row_form *find_form(const struct row_index *index, const struct opcode_slot *slot, unsigned key,
+                                        const struct cpu_model *model)
+{
+    unsigned list_number = slot->lists;
+    if (slot->modrm)
+        list_number += (key & KEY_MODRM_REG) >> 3 | (key & KEY_REGISTER ? 8 : 0);
+    struct row_list list = index->lists[list_number];
+    for (unsigned i = 0; i < list.count; i++) {
+        const struct row_form *form = &index->forms[index->candidates[list.first + i]];
+        if (((key ^ form->value) & form->mask) == 0 && model_has(model, form->row->feature))
+            return form;
+    }
+    return NULL;
+}
+
+static uint8_t operand_bytes(const struct row_form *form, const struct insn *insn, unsigned code_size)
+{
+    bool prefix = insn->operand_prefix && !form->prefix_66;
+    if (code_size != MODE_CODE64)
+        return (code_size == MODE_CODE16) == prefix ? 4 : 2;
+    uint32_t attributes = form->row->attributes;
+    if ((insn->rex & 8) || (attributes & ROW_FORCE_64))
+        return 8;
+    return prefix ? 2 : attributes & ROW_DEFAULT_64 ? 8 : 4;
+}
+
+/// What the row forbids in this mode and with these prefixes.
+static bool row_allows(const struct row *row, const struct insn *insn, uint32_t mode)
+{
+    if ((row->attributes & ROW_NO_REAL) && (mode & (MODE_PROTECTED | MODE_VM86)) != MODE_PROTECTED)
+        return false;
+    if (insn->lock)
+        return (row->attributes & ROW_LOCKABLE) && insn->operand[0].kind == OPERAND_MEMORY;
+    return true;
+}
+
+enum decode_status decode(const struct row_index *index, const struct cpu_model *model, uint32_t mode,
+                          const uint8_t *bytes, unsigned available, struct insn *insn)
+{
+    struct reader reader = {bytes, bytes, bytes + available, false};
+    if (available >= INSN_MAX_LENGTH) {
+        reader.end = bytes + INSN_MAX_LENGTH;
+        reader.cut = true;
+    }
+    memset(insn, 0, sizeof *insn);
+    insn->segment_override = insn->base = insn->index = -1;
+
+    unsigned code_size = mode & MODE_CODE_MASK;
+    bool code64 = code_size == MODE_CODE64, address_prefix = false;
+    int byte = decode_prefixes(&reader, insn, code64, &address_prefix);
+    unsigned map = MAP_ONE_BYTE;
+    if (byte == 0x0f) {
+        map = MAP_0F;
+        byte = reader_has(&reader, 1) ? *reader.at++ : -1;
+        if (byte == 0x38 || byte == 0x3a) {
+            map = byte == 0x38 ? MAP_0F38 : MAP_0F3A;
+            byte = reader_has(&reader, 1) ? *reader.at++ : -1;
+        }
+    }
+    // VEX (C4, C5) and EVEX (62) come in here, when rows for them exist: in 64-bit code, or with a following byte of
+    // C0 and above. Until then no row fits there.
+    if (byte < 0)
+        return stop_short(&reader, insn);
+
+    const struct opcode_slot *slot = &index->slot[map][byte];
+    if (slot->modrm) {
+        if (!reader_has(&reader, 1))
+            return stop_short(&reader, insn);
+        insn->modrm = *reader.at++;
+    }
+    const struct row_form *form = find_form(index, slot, row_key(insn, code64, slot->modrm), model);
+    if (UNLIKELY(!form))
+        return stop(&reader, insn, DECODE_ILLEGAL);
+
+    insn->operand_bytes = operand_bytes(form, insn, code_size);
+    insn->address_bytes = code64 ? (address_prefix ? 4 : 8) : (code_size == MODE_CODE16) == address_prefix ? 4 : 2;
+    bool reg = slot->modrm && (insn->modrm >= 0xc0 || (form->row->attributes & ROW_MODRM_IGNORED_MOD));
+    insn->segment = SEG_DS;
+    if (slot->modrm && !reg &&
+        !(insn->address_bytes == 2 ? decode_memory16(&reader, insn) : decode_memory(&reader, insn, code64)))
+        return stop_short(&reader, insn);
+    if (form->immediate[0] && (!decode_immediate(&reader, form->immediate[0], insn, &insn->immediate) ||
+                               !decode_immediate(&reader, form->immediate[1], insn, &insn->immediate2)))
+        return stop_short(&reader, insn);
+
+    for (unsigned i = 0; i < form->operand_count; i++)
+        if (!decode_operand(&form->operand[i][reg], insn, i, (unsigned)byte, code64))
+            return stop(&reader, insn, DECODE_ILLEGAL);
+    insn->operand_count = form->operand_count;
+    if (!row_allows(form->row, insn, mode))
+        return stop(&reader, insn, DECODE_ILLEGAL);
+    if (insn->segment_override >= 0)
+        insn->segment = (uint8_t)insn->segment_override;
+    insn->row = form->row;
+    insn->length = (uint8_t)(reader.at - reader.start);
+    return DECODE_OK;
+}
