@@ -191,6 +191,7 @@ struct x87 {
 #define MODE_NO_SSE (1u << 14)   // CR4.OSFXSR clear
 #define MODE_IOPL (1u << 15)     // CPL <= IOPL: CLI, STI and I/O need no further check
 #define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
+#define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 
 /// Bits of cpu->pending; any set bit must come with exit_request.
 #define PENDING_INTR 0x01u  // level: the INTR pin
@@ -249,6 +250,9 @@ struct cpu {
 
     struct cpu_fault fault;
     bool leave; // leave the block after this instruction: its code changed, or a request must act now
+    uint8_t next_handle;
+    uint32_t jump_epoch;           // entries of the jump cache with another epoch are stale
+    struct mmu_handle handle[8];   // slow accesses of the running instruction: handle values 1..8
 
     // Architectural state beyond var[].
     struct segment segment[SEG_COUNT];
@@ -268,6 +272,7 @@ struct cpu {
     uint8_t cpl;
     uint64_t monitor_address;
     bool monitor_armed;
+    uint64_t random_state; // RDRAND, RDSEED: a generator that repeats in counting mode
 
     union vreg vreg[32];      // xmm0.. (0..15 are used)
     union vreg vtemp[VREG_TEMPS];
@@ -319,6 +324,8 @@ static inline void cpu_set_flags_literal(struct cpu *cpu, uint64_t flags)
     cpu->var[VAR_CC_OP] = CC_LITERAL << 2;
     cpu->var[VAR_CC_EXTRA] = flags & FLAGS_ARITHMETIC;
 }
+/// Brings representation-only differences away (flags recipe, dead slots): before hashing, saving, comparing.
+void cpu_normalize(struct cpu *cpu);
 /// Recomputes mode, data_mode, fetch_mode from state. After any change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL, SMM.
 void cpu_update_mode(struct cpu *cpu);
 /// Tells the MMU of control registers after a change of CR0, CR3, CR4, EFER.

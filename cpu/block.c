@@ -1,0 +1,528 @@
+// Finds, lifts, and invalidates blocks. Executors run them; the memory tells of writes to code.
+#include "cpu/block.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/host.h"
+#include "cpu/model.h"
+
+#define GRANULES (PAGE_SIZE / GRANULE_SIZE)
+
+/// What is known of one backing page that carries code.
+struct code_page {
+    uint64_t granules;            // bit per 64 bytes that some block covers
+    struct block *first[GRANULES]; // blocks by the granule of their first byte
+    struct block *crossing;       // blocks of the page before that end here
+};
+
+struct block_cache {
+    struct memory *memory;
+    const struct cpu_model *model;
+    const struct log *log;
+    struct row_index *rows;
+    struct cpu *cpu[BLOCK_CACHE_MAX_CPUS];
+    struct code_page **pages; // by backing page
+    uint64_t page_count;
+    uint8_t *arena; // blocks, their uops and pages, in order of birth
+    size_t arena_size, arena_used;
+    struct block_listener listener;
+    struct block_statistics statistics;
+    struct lift lift;          // scratch
+    struct block uncached;     // a block from MMIO: lives until the next is lifted
+    struct uop uncached_uops[LIFT_MAX_UOPS];
+    uint16_t uncached_offsets[LIFT_MAX_INSNS + 1];
+};
+
+static void code_written(void *opaque, uint64_t offset, uint32_t size);
+
+struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
+                                       const struct log *log, struct error *error)
+{
+    struct block_cache *cache = host_memory_reserve(sizeof *cache, error);
+    if (!cache)
+        return NULL;
+    cache->memory = memory;
+    cache->model = model;
+    cache->log = log;
+    cache->page_count = memory->size >> PAGE_SHIFT;
+    cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
+    cache->rows = row_index_build(error);
+    if (cache->rows)
+        cache->pages = host_memory_reserve(cache->page_count * sizeof *cache->pages, error);
+    if (cache->pages)
+        cache->arena = host_memory_reserve(cache->arena_size, error);
+    if (!cache->arena) {
+        block_cache_destroy(cache);
+        return NULL;
+    }
+    memory->listener = (struct memory_listener){.code_written = code_written, .opaque = cache};
+    return cache;
+}
+
+void block_cache_destroy(struct block_cache *cache)
+{
+    if (!cache)
+        return;
+    cache->memory->listener = (struct memory_listener){0};
+    if (cache->arena)
+        host_memory_release(cache->arena, cache->arena_size);
+    if (cache->pages)
+        host_memory_release(cache->pages, cache->page_count * sizeof *cache->pages);
+    if (cache->rows)
+        row_index_free(cache->rows);
+    host_memory_release(cache, sizeof *cache);
+}
+
+void block_cache_attach(struct block_cache *cache, struct cpu *cpu)
+{
+    cache->cpu[cpu->index % BLOCK_CACHE_MAX_CPUS] = cpu;
+}
+
+void block_cache_detach(struct block_cache *cache, struct cpu *cpu)
+{
+    cache->cpu[cpu->index % BLOCK_CACHE_MAX_CPUS] = NULL;
+}
+
+void block_cache_listen(struct block_cache *cache, struct block_listener listener)
+{
+    cache->listener = listener;
+}
+
+const struct row_index *block_cache_rows(const struct block_cache *cache)
+{
+    return cache->rows;
+}
+
+void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics)
+{
+    *statistics = cache->statistics;
+    statistics->bytes_used = cache->arena_used;
+}
+
+void block_cache_flush(struct block_cache *cache)
+{
+    for (uint64_t page = 0; page < cache->page_count; page++) {
+        if (!cache->pages[page])
+            continue;
+        cache->pages[page] = NULL;
+        __atomic_fetch_and(&cache->memory->page_flags[page], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+    }
+    cache->arena_used = 0;
+    cache->statistics.flushes++;
+    for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
+        if (cache->cpu[i])
+            cache->cpu[i]->jump_epoch++;
+    }
+    if (cache->listener.invalidated)
+        cache->listener.invalidated(cache->listener.opaque, NULL);
+}
+
+static void *arena_take(struct block_cache *cache, size_t size)
+{
+    void *memory;
+    size = align_up(size, 16);
+    if (cache->arena_used + size > cache->arena_size)
+        return NULL;
+    memory = cache->arena + cache->arena_used;
+    cache->arena_used += size;
+    memset(memory, 0, size);
+    return memory;
+}
+
+static void kill(struct block_cache *cache, struct block *block)
+{
+    block->valid = false;
+    cache->statistics.invalidated++;
+    for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
+        if (cache->cpu[i] && cache->cpu[i]->running == block)
+            cache->cpu[i]->leave = true;
+    }
+    if (cache->listener.invalidated)
+        cache->listener.invalidated(cache->listener.opaque, block);
+}
+
+/// Bytes of `block` that lie in its first page, from its offset there.
+static unsigned first_page_bytes(const struct block *block)
+{
+    unsigned room = PAGE_SIZE - (unsigned)(block->backing & ~PAGE_MASK);
+    return block->bytes < room ? block->bytes : room;
+}
+
+static uint64_t granule_bits(unsigned from, unsigned to)
+{
+    return bits_mask(to / GRANULE_SIZE - from / GRANULE_SIZE + 1) << from / GRANULE_SIZE;
+}
+
+/// Granules that `block` covers in the page that starts at backing offset `page_start`.
+static uint64_t block_granules(const struct block *block, uint64_t page_start)
+{
+    unsigned first = first_page_bytes(block), offset = (unsigned)(block->backing & ~PAGE_MASK);
+    if ((block->backing & PAGE_MASK) == page_start)
+        return granule_bits(offset, offset + first - 1);
+    return granule_bits(0, block->bytes - first - 1);
+}
+
+/// Kills the list's blocks that touch `hit`; returns the granules of those that stay.
+static uint64_t sweep(struct block_cache *cache, struct block **list, bool crossing, uint64_t page_start, uint64_t hit)
+{
+    uint64_t stay = 0;
+    while (*list) {
+        struct block *block = *list;
+        uint64_t covers = block_granules(block, page_start);
+        if (block->valid && (covers & hit))
+            kill(cache, block);
+        if (!block->valid)
+            *list = crossing ? block->next_all : block->next;
+        else {
+            stay |= covers;
+            list = crossing ? &block->next_all : &block->next;
+        }
+    }
+    return stay;
+}
+
+static void code_written(void *opaque, uint64_t offset, uint32_t size)
+{
+    struct block_cache *cache = opaque;
+    uint64_t number = offset >> PAGE_SHIFT, page_start = offset & PAGE_MASK, stay, hit;
+    unsigned from = (unsigned)(offset & ~PAGE_MASK);
+    struct code_page *page = cache->pages[number];
+
+    if (!page) {
+        __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+        return;
+    }
+    hit = granule_bits(from, from + size - 1);
+    if (!(page->granules & hit))
+        return;
+    stay = sweep(cache, &page->crossing, true, page_start, hit);
+    for (unsigned i = 0; i < GRANULES; i++)
+        stay |= sweep(cache, &page->first[i], false, page_start, hit);
+    page->granules = stay;
+    if (!stay)
+        __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+}
+
+static struct code_page *code_page(struct block_cache *cache, uint64_t number)
+{
+    if (!cache->pages[number])
+        cache->pages[number] = arena_take(cache, sizeof(struct code_page));
+    return cache->pages[number];
+}
+
+/// The page got code: writes to it must come to us from now on.
+static void cover(struct block_cache *cache, struct code_page *page, uint64_t number, uint64_t granules)
+{
+    page->granules |= granules;
+    if (__atomic_load_n(&cache->memory->page_flags[number], __ATOMIC_RELAXED) & PAGE_HAS_CODE)
+        return;
+    __atomic_fetch_or(&cache->memory->page_flags[number], PAGE_HAS_CODE, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
+        if (cache->cpu[i])
+            mmu_protect_code_page(&cache->cpu[i]->mmu, number);
+    }
+}
+
+/// Where a block's bytes come from.
+struct source {
+    const uint8_t *bytes;
+    unsigned available;
+    uint64_t backing, backing2; // UINT64_MAX: not in the memory file
+    bool crosses;
+    uint8_t buffer[2 * INSN_MAX_LENGTH];
+};
+
+static bool fetch_fault(struct cpu *cpu, const struct mmu_fault *fault)
+{
+    cpu_raise_mmu(cpu, fault, false);
+    return false;
+}
+
+/// One byte of code from MMIO or over a page's end.
+static bool fetch_byte(struct cpu *cpu, uint64_t linear, uint8_t *byte)
+{
+    struct mmu_handle handle;
+    struct mmu_fault fault;
+    if (!mmu_access(&cpu->mmu, cpu->fetch_mode, MMU_EXECUTE, linear, 1, &handle, &fault))
+        return fetch_fault(cpu, &fault);
+    *byte = (uint8_t)mmu_handle_load(&cpu->mmu, &handle);
+    return true;
+}
+
+/// Gathers bytes one by one into the buffer until an instruction can be decoded: code in MMIO, or an instruction that
+/// crosses into the next page.
+static bool fetch_slow(struct cpu *cpu, struct block_cache *cache, uint64_t linear, struct source *source)
+{
+    uint64_t mask = (cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ? UINT64_MAX : UINT32_MAX;
+    struct insn insn;
+    source->bytes = source->buffer;
+    for (source->available = 0; source->available < INSN_MAX_LENGTH + 1; source->available++) {
+        uint64_t at = (linear + source->available) & mask;
+        if (source->available && decode(cache->rows, cache->model, cpu->mode, source->buffer, source->available,
+                                        &insn) != DECODE_MORE)
+            return true;
+        if (source->available && !(at & ~PAGE_MASK)) {
+            struct mmu_fault fault;
+            if (!mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, at, &source->backing2, &fault))
+                return fetch_fault(cpu, &fault);
+            source->crosses = true;
+        }
+        if (!fetch_byte(cpu, at, &source->buffer[source->available]))
+            return false;
+    }
+    return true;
+}
+
+/// Bytes that CS's limit still allows from `ip`; 64-bit code has no limit.
+static uint64_t code_room(const struct cpu *cpu, uint64_t ip)
+{
+    uint32_t limit = cpu->segment[SEG_CS].limit;
+    if ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64)
+        return UINT64_MAX;
+    return ip > limit ? 0 : (uint64_t)limit - ip + 1;
+}
+
+/// Lifts one instruction; false when it does not belong to this block any more.
+static bool lift_one(struct block_cache *cache, struct cpu *cpu, struct lift *l, const struct source *source,
+                     uint64_t room)
+{
+    struct insn insn;
+    enum decode_status status = decode(cache->rows, cache->model, cpu->mode, source->bytes + l->offset,
+                                       source->available - l->offset, &insn);
+    bool first = l->insn_count == 0;
+
+    if (status == DECODE_MORE || (status != DECODE_OK && !first))
+        return false;
+    if (l->offset + insn.length > room) {
+        if (!first)
+            return false;
+        status = DECODE_TOO_LONG; // beyond CS.limit: #GP(0) as well
+    }
+    l->insn_offset[l->insn_count] = (uint16_t)l->offset;
+    l->next_offset = l->offset + insn.length;
+    if (status == DECODE_TOO_LONG)
+        lift_raise_error(l, VECTOR_GP, 0);
+    else if (status == DECODE_ILLEGAL)
+        lift_raise(l, VECTOR_UD);
+    else {
+        l->partial[l->insn_count] = insn.row->attributes & ROW_PARTIAL;
+        if ((insn.row->attributes & ROW_CPL0) && lift_cpl(l) != 0)
+            lift_raise_error(l, VECTOR_GP, 0);
+        else
+            insn.row->lift(l, &insn);
+        if (!l->ended && (insn.row->attributes & ROW_ENDS_BLOCK))
+            lift_exit_next(l);
+    }
+    l->insn_count++;
+    l->offset = l->next_offset;
+    l->insn_offset[l->insn_count] = (uint16_t)l->offset;
+    return !l->ended;
+}
+
+static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct source *source, uint32_t mode)
+{
+    struct lift *l = &cache->lift;
+    uint64_t room = code_room(cpu, cpu->var[VAR_RIP]);
+    unsigned most = mode & (MODE_ONE | MODE_TF) ? 1 : BLOCK_MAX_INSNS;
+
+    l->mode = mode;
+    l->model = cache->model;
+    l->uop_count = l->insn_count = l->offset = l->next_offset = 0;
+    l->next_temp = VAR_TEMP;
+    l->ended = false;
+    while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_COUNT - 40) {
+        if (!lift_one(cache, cpu, l, source, room))
+            break;
+    }
+    if (!l->ended) {
+        l->insn_count--; // the exit belongs to the last instruction
+        lift_exit_next(l);
+        l->insn_count++;
+    }
+}
+
+static void check(struct block_cache *cache)
+{
+#ifdef DOPPEL_DEBUG_CHECKS
+    struct error error = {0};
+    if (!uop_verify(cache->lift.uops, cache->lift.uop_count, cache->lift.partial, &error)) {
+        fprintf(stderr, "%s\n", error.text);
+        abort();
+    }
+#endif
+}
+
+static void log_block(const struct block_cache *cache, const struct cpu *cpu, const struct source *source)
+{
+    const struct lift *l = &cache->lift;
+    char text[160];
+    uint64_t rip = cpu->var[VAR_RIP];
+    struct insn insn;
+
+    if (log_on_at(cache->log, LOG_IN_ASM, rip)) {
+        for (unsigned i = 0; i < l->insn_count; i++) {
+            unsigned at = l->insn_offset[i];
+            if (decode(cache->rows, cache->model, cpu->mode, source->bytes + at, source->available - at, &insn) !=
+                DECODE_OK)
+                snprintf(text, sizeof text, "(bad)");
+            else
+                disassemble(&insn, rip + at, text, sizeof text);
+            log_print(cache->log, LOG_IN_ASM, "%016" PRIx64 "  %s\n", rip + at, text);
+        }
+    }
+    if (log_on_at(cache->log, LOG_UOPS, rip)) {
+        log_print(cache->log, LOG_UOPS, "block %016" PRIx64 " mode %x\n", rip, l->mode);
+        for (unsigned i = 0; i < l->uop_count; i++) {
+            uop_print(&l->uops[i], text, sizeof text);
+            log_print(cache->log, LOG_UOPS, "  %2u %s\n", l->uops[i].insn, text);
+        }
+    }
+}
+
+static void fill(struct block_cache *cache, struct block *block, const struct source *source, const struct cpu *cpu)
+{
+    const struct lift *l = &cache->lift;
+    block->backing = source->backing;
+    block->backing2 = source->backing2;
+    block->crosses = source->crosses;
+    block->ip = l->mode & MODE_FLAT ? 0 : cpu->var[VAR_RIP];
+    block->mode = l->mode;
+    block->bytes = (uint16_t)l->offset;
+    block->insn_count = (uint8_t)l->insn_count;
+    block->uop_count = (uint16_t)l->uop_count;
+    block->valid = true;
+    for (unsigned i = 0; i < l->uop_count; i++)
+        block->has_call |= l->uops[i].op == UOP_CALL;
+    cache->statistics.lifted_blocks++;
+    cache->statistics.lifted_insns += l->insn_count;
+}
+
+/// Copies the lifted block into the arena and hooks it into its pages; NULL when the arena is full.
+static struct block *keep(struct block_cache *cache, const struct cpu *cpu, const struct source *source)
+{
+    const struct lift *l = &cache->lift;
+    uint64_t number = source->backing >> PAGE_SHIFT, number2 = source->backing2 >> PAGE_SHIFT;
+    struct code_page *page = code_page(cache, number), *page2 = NULL;
+    struct block *block = page ? arena_take(cache, sizeof *block) : NULL;
+    struct uop *uops = block ? arena_take(cache, l->uop_count * sizeof *uops) : NULL;
+    uint16_t *offsets = uops ? arena_take(cache, (l->insn_count + 1) * sizeof *offsets) : NULL;
+    unsigned granule = (unsigned)(source->backing & ~PAGE_MASK) / GRANULE_SIZE;
+
+    if (source->crosses && offsets)
+        page2 = code_page(cache, number2);
+    if (!offsets || (source->crosses && !page2))
+        return NULL;
+    memcpy(uops, l->uops, l->uop_count * sizeof *uops);
+    memcpy(offsets, l->insn_offset, (l->insn_count + 1) * sizeof *offsets);
+    fill(cache, block, source, cpu);
+    block->uops = uops;
+    block->insn_offset = offsets;
+    interp_prepare(uops, block->uop_count);
+    block->next = page->first[granule];
+    page->first[granule] = block;
+    cover(cache, page, number, block_granules(block, source->backing & PAGE_MASK));
+    if (page2) {
+        block->next_all = page2->crossing;
+        page2->crossing = block;
+        cover(cache, page2, number2, block_granules(block, source->backing2 & PAGE_MASK));
+    }
+    return block;
+}
+
+static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, const struct source *source)
+{
+    struct block *block = &cache->uncached;
+    memset(block, 0, sizeof *block);
+    memcpy(cache->uncached_uops, cache->lift.uops, cache->lift.uop_count * sizeof(struct uop));
+    memcpy(cache->uncached_offsets, cache->lift.insn_offset, sizeof cache->uncached_offsets);
+    fill(cache, block, source, cpu);
+    block->uops = cache->uncached_uops;
+    block->insn_offset = cache->uncached_offsets;
+    interp_prepare(block->uops, block->uop_count);
+    return block;
+}
+
+/// Lifts the block at the CPU's RIP.
+static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing, uint32_t mode)
+{
+    struct source source = {.backing = backing, .backing2 = UINT64_MAX};
+    struct insn insn;
+    struct block *block;
+
+    if (code_room(cpu, cpu->var[VAR_RIP]) == 0) {
+        cpu_raise_error(cpu, VECTOR_GP, 0);
+        return NULL;
+    }
+    if (backing != UINT64_MAX) {
+        source.bytes = cache->memory->host + backing;
+        source.available = PAGE_SIZE - (unsigned)(backing & ~PAGE_MASK);
+    }
+    if (backing == UINT64_MAX ||
+        (source.available <= INSN_MAX_LENGTH &&
+         decode(cache->rows, cache->model, cpu->mode, source.bytes, source.available, &insn) == DECODE_MORE)) {
+        if (!fetch_slow(cpu, cache, linear, &source))
+            return NULL;
+    }
+    lift_block(cache, cpu, &source, mode);
+    check(cache);
+    log_block(cache, cpu, &source);
+    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX))
+        return keep_not(cache, cpu, &source);
+    block = keep(cache, cpu, &source);
+    if (!block) {
+        block_cache_flush(cache);
+        block = keep(cache, cpu, &source);
+    }
+    return block ? block : keep_not(cache, cpu, &source);
+}
+
+/// A block of the page that fits key and mapping.
+static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
+                            uint32_t mode)
+{
+    struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
+    uint64_t ip = mode & MODE_FLAT ? 0 : cpu->var[VAR_RIP];
+    struct block *block;
+
+    if (!page)
+        return NULL;
+    for (block = page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE]; block; block = block->next) {
+        uint64_t backing2;
+        struct mmu_fault fault;
+        if (block->backing != backing || block->mode != mode || block->ip != ip || !block->valid)
+            continue;
+        if (!(mode & MODE_FLAT) && code_room(cpu, ip) < block->bytes)
+            continue;
+        if (!block->crosses)
+            return block;
+        if (mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, (linear & PAGE_MASK) + PAGE_SIZE, &backing2, &fault) &&
+            backing2 == block->backing2)
+            return block;
+    }
+    return NULL;
+}
+
+struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
+{
+    struct block_cache *cache = cpu->blocks;
+    uint64_t linear = block_linear(cpu), backing;
+    uint32_t mode = cpu->mode | extra_mode;
+    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
+    struct mmu_fault fault;
+    struct block *block;
+
+    if (entry->linear == linear && entry->mode == mode && entry->epoch == cpu->jump_epoch && entry->block->valid &&
+        (mode & MODE_FLAT))
+        return entry->block;
+    if (!mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, linear, &backing, &fault)) {
+        cpu_raise_mmu(cpu, &fault, false);
+        return NULL;
+    }
+    block = backing == UINT64_MAX ? NULL : search(cache, cpu, linear, backing, mode);
+    if (!block)
+        block = make(cache, cpu, linear, backing, mode);
+    if (block && block != &cache->uncached && !block->crosses)
+        *entry = (struct cpu_jump_entry){.linear = linear, .block = block, .mode = mode, .epoch = cpu->jump_epoch};
+    return block;
+}

@@ -1,0 +1,97 @@
+// Block descriptors: the lifted form of guest code, keyed by backing page, offset and mode; found by jump cache or by
+// page, invalidated by 64-byte granule. One cache a machine.
+#ifndef DOPPEL_CPU_BLOCK_H
+#define DOPPEL_CPU_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "cpu/cpu.h"
+#include "cpu/lift.h"
+#include "cpu/row.h"
+#include "cpu/uop.h"
+
+#define BLOCK_MAX_INSNS 32
+#define JUMP_CACHE_BITS 13
+#define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
+
+struct block {
+    struct block *next;     // in the page's granule list
+    struct block *next_all; // crossing blocks of the second page
+    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: from MMIO, never cached
+    uint64_t backing2;      // of the second page's first byte when `crosses`
+    uint64_t ip;            // key of non-flat code: the offset in CS
+    uint32_t mode;
+    uint16_t bytes;
+    uint8_t insn_count;
+    bool valid;
+    bool crosses;
+    bool has_call; // may change mode, pins or activity: leaves through the dispatcher
+    uint16_t uop_count;
+    struct block *link[2]; // in-page successors of a direct exit: taken/only, not taken
+    const void *host_code; // a backend's entry, NULL: not translated
+    uint32_t executions;
+    const uint16_t *insn_offset; // insn_count + 1 byte offsets
+    struct uop *uops;
+};
+
+struct cpu_jump_entry {
+    uint64_t linear;
+    struct block *block;
+    uint32_t mode;
+    uint32_t epoch;
+};
+
+#define BLOCK_CACHE_MAX_CPUS 1
+
+struct block_cache;
+/// `limit_bytes`: memory for blocks; when it is full everything is dropped and lifted anew. Installs itself as the
+/// memory's listener.
+struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
+                                       const struct log *log, struct error *error);
+void block_cache_destroy(struct block_cache *cache);
+void block_cache_attach(struct block_cache *cache, struct cpu *cpu);
+void block_cache_detach(struct block_cache *cache, struct cpu *cpu);
+/// Drops every block. Only between blocks.
+void block_cache_flush(struct block_cache *cache);
+const struct row_index *block_cache_rows(const struct block_cache *cache);
+
+/// A backend's hook: told when blocks die (one, or NULL for all), before their memory is reused.
+struct block_listener {
+    void (*invalidated)(void *opaque, struct block *block);
+    void *opaque;
+};
+void block_cache_listen(struct block_cache *cache, struct block_listener listener);
+
+/// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE), lifted if need be. NULL: the fetch faulted and
+/// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
+struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
+
+struct block_statistics {
+    uint64_t lifted_blocks, lifted_insns, invalidated, flushes;
+    size_t bytes_used;
+};
+void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics);
+
+/// interp.c: fills uop.code for the interpreter.
+void interp_prepare(struct uop *uops, unsigned count);
+/// interp.c: executes a block from its start until it leaves it (or its in-page successors). Faults stay in
+/// cpu->fault with VAR_RIP at the faulting instruction.
+void interp_block(struct cpu *cpu, struct block *block);
+
+static inline uint64_t block_linear(const struct cpu *cpu)
+{
+    uint64_t rip = cpu->var[VAR_RIP];
+    if ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64)
+        return rip;
+    return (uint32_t)(rip + cpu->var[VAR_CS_BASE]);
+}
+
+static inline unsigned jump_cache_index(uint64_t linear)
+{
+    return (unsigned)(linear ^ linear >> JUMP_CACHE_BITS) & (JUMP_CACHE_ENTRIES - 1);
+}
+
+#endif

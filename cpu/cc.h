@@ -1,0 +1,166 @@
+// The six arithmetic flags from the recipe (SDM vol. 1 sec. 3.4.3.1), inline for the executors.
+#ifndef DOPPEL_CPU_CC_H
+#define DOPPEL_CPU_CC_H
+
+#include "cpu/cpu.h"
+
+static inline uint64_t cc_pack(enum cc_op op, unsigned width)
+{
+    return (uint64_t)op << 2 | width;
+}
+
+static inline uint64_t cc_parity(uint64_t result)
+{
+    return __builtin_parity(result & 0xff) ? 0 : FLAG_PF;
+}
+
+/// ZF, SF and PF of a result of `width`.
+static inline uint64_t cc_result_flags(uint64_t result, unsigned width)
+{
+    unsigned bits = 8u << width;
+    uint64_t flags = cc_parity(result);
+    if ((result & bits_mask(bits)) == 0)
+        flags |= FLAG_ZF;
+    if (result >> (bits - 1) & 1)
+        flags |= FLAG_SF;
+    return flags;
+}
+
+/// All six flags of a recipe. result, src: upper bits are ignored.
+static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint64_t extra)
+{
+    unsigned width = cc & 3, bits = 8u << width;
+    uint64_t mask = bits_mask(bits), sign = UINT64_C(1) << (bits - 1), first, flags;
+
+    if (cc >> 2 == CC_LITERAL)
+        return extra;
+    result &= mask;
+    src &= mask;
+    flags = cc_result_flags(result, width);
+    switch (cc >> 2) {
+    case CC_ADD:
+    case CC_ADC:
+        extra = cc >> 2 == CC_ADC ? extra & 1 : 0;
+        first = (result - src - extra) & mask;
+        flags |= (result < src || (extra && result == src)) ? FLAG_CF : 0;
+        flags |= (first ^ src ^ result) & FLAG_AF;
+        flags |= (first ^ result) & (src ^ result) & sign ? FLAG_OF : 0;
+        break;
+    case CC_SUB:
+    case CC_SBB:
+        extra = cc >> 2 == CC_SBB ? extra & 1 : 0;
+        first = (result + src + extra) & mask;
+        flags |= (first < src || (extra && first == src)) ? FLAG_CF : 0;
+        flags |= (first ^ src ^ result) & FLAG_AF;
+        flags |= (first ^ src) & (first ^ result) & sign ? FLAG_OF : 0;
+        break;
+    case CC_INC:
+        flags |= extra & FLAG_CF;
+        flags |= (result & 0xf) == 0 ? FLAG_AF : 0;
+        flags |= result == sign ? FLAG_OF : 0;
+        break;
+    case CC_DEC:
+        flags |= extra & FLAG_CF;
+        flags |= (result & 0xf) == 0xf ? FLAG_AF : 0;
+        flags |= result == sign - 1 ? FLAG_OF : 0;
+        break;
+    case CC_SHL:
+        flags |= src & sign ? FLAG_CF : 0;
+        flags |= (src ^ result) & sign ? FLAG_OF : 0;
+        break;
+    case CC_SHR:
+        flags |= src & 1 ? FLAG_CF : 0;
+        // The top bit of the first operand was lost unless count is 1; OF for other counts is undefined, and the
+        // hardware gives the top bit of the value shifted by count-1.
+        flags |= src & sign ? FLAG_OF : 0;
+        break;
+    case CC_SAR:
+        flags |= src & 1 ? FLAG_CF : 0;
+        break;
+    default: // CC_LOGIC
+        break;
+    }
+    return flags;
+}
+
+static inline uint64_t cc_all(const struct cpu *cpu)
+{
+    return cc_flags(cpu->var[VAR_CC_OP], cpu->var[VAR_CC_RESULT], cpu->var[VAR_CC_SRC], cpu->var[VAR_CC_EXTRA]);
+}
+
+static inline bool cc_carry(const struct cpu *cpu)
+{
+    return cc_all(cpu) & FLAG_CF;
+}
+
+/// Condition 0..15 (SDM vol. 1 appendix B) of given flags.
+static inline bool cc_condition_of(uint64_t flags, unsigned condition)
+{
+    bool value;
+    switch (condition >> 1) {
+    case 0:
+        value = flags & FLAG_OF;
+        break;
+    case 1:
+        value = flags & FLAG_CF;
+        break;
+    case 2:
+        value = flags & FLAG_ZF;
+        break;
+    case 3:
+        value = flags & (FLAG_CF | FLAG_ZF);
+        break;
+    case 4:
+        value = flags & FLAG_SF;
+        break;
+    case 5:
+        value = flags & FLAG_PF;
+        break;
+    case 6:
+        value = !(flags & FLAG_SF) != !(flags & FLAG_OF);
+        break;
+    default:
+        value = !(flags & FLAG_SF) != !(flags & FLAG_OF) || (flags & FLAG_ZF);
+        break;
+    }
+    return value != (condition & 1);
+}
+
+/// The condition of the recipe, without making all six flags where the common recipes allow.
+static inline bool cc_condition(const struct cpu *cpu, unsigned condition)
+{
+    uint64_t cc = cpu->var[VAR_CC_OP];
+    unsigned shift = 64 - (8u << (cc & 3));
+    uint64_t result = cpu->var[VAR_CC_RESULT] << shift;
+    bool value;
+
+    if (cc >> 2 == CC_LITERAL)
+        return cc_condition_of(cpu->var[VAR_CC_EXTRA], condition);
+    if (condition >> 1 == 2)
+        return (result == 0) != (condition & 1);
+    if (condition >> 1 == 4)
+        return ((int64_t)result < 0) != (condition & 1);
+    if (cc >> 2 == CC_SUB) {
+        uint64_t src = cpu->var[VAR_CC_SRC] << shift, first = result + src;
+        switch (condition >> 1) {
+        case 1:
+            value = first < src;
+            break;
+        case 3:
+            value = first <= src;
+            break;
+        case 6:
+            value = (int64_t)first < (int64_t)src;
+            break;
+        case 7:
+            value = (int64_t)first <= (int64_t)src;
+            break;
+        default:
+            return cc_condition_of(cc_all(cpu), condition);
+        }
+        return value != (condition & 1);
+    }
+    return cc_condition_of(cc_all(cpu), condition);
+}
+
+#endif

@@ -1,0 +1,259 @@
+// The vCPU's life: creation, reset, flags, mode, pins, faults. Execution is elsewhere (interp.c, run.c).
+#include "cpu/cpu.h"
+
+#include <stdlib.h>
+
+#include "base/host.h"
+#include "cpu/block.h"
+#include "cpu/cc.h"
+#include "cpu/model.h"
+
+static void jump_cache_flush(void *opaque)
+{
+    struct cpu *cpu = opaque;
+    cpu->jump_epoch++;
+}
+
+struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
+{
+    struct cpu *cpu = host_memory_reserve(sizeof *cpu, error);
+    if (!cpu)
+        return NULL;
+    cpu->jump_cache = host_memory_reserve(JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache, error);
+    if (!cpu->jump_cache) {
+        host_memory_release(cpu, sizeof *cpu);
+        return NULL;
+    }
+    cpu->model = config->model;
+    cpu->memory = config->memory;
+    cpu->smm_memory = config->smm_memory ? config->smm_memory : config->memory;
+    cpu->ports = config->ports;
+    cpu->outside = config->outside;
+    cpu->blocks = config->blocks;
+    cpu->log = config->log;
+    cpu->index = config->index;
+    cpu->instruction_limit = UINT64_MAX;
+    cpu->jump_epoch = 1;
+    mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
+    cpu->mmu.flushed = jump_cache_flush;
+    cpu->mmu.opaque = cpu;
+    if (cpu->blocks)
+        block_cache_attach(cpu->blocks, cpu);
+    cpu_reset(cpu, false);
+    return cpu;
+}
+
+void cpu_destroy(struct cpu *cpu)
+{
+    if (!cpu)
+        return;
+    if (cpu->blocks)
+        block_cache_detach(cpu->blocks, cpu);
+    mmu_destroy(&cpu->mmu);
+    host_memory_release(cpu->jump_cache, JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache);
+    host_memory_release(cpu, sizeof *cpu);
+}
+
+static void reset_segments(struct cpu *cpu)
+{
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        struct segment *s = &cpu->segment[i];
+        *s = (struct segment){.limit = 0xffff, .rights = SEGMENT_P | SEGMENT_S | 0x3};
+        cpu_set_segment_base(cpu, i, 0);
+    }
+    cpu->segment[SEG_CS].selector = 0xf000;
+    cpu->segment[SEG_CS].rights = SEGMENT_P | SEGMENT_S | 0xb;
+    cpu_set_segment_base(cpu, SEG_CS, 0xffff0000);
+    cpu->segment[SEG_LDTR].rights = SEGMENT_P | 0x2;
+    cpu->segment[SEG_TR].rights = SEGMENT_P | 0xb;
+}
+
+static void reset_fpu(struct cpu *cpu)
+{
+    memset(cpu->vreg, 0, sizeof cpu->vreg);
+    memset(cpu->vtemp, 0, sizeof cpu->vtemp);
+    cpu->mxcsr = 0x1f80;
+    cpu->x87 = (struct x87){.control = 0x0040};
+}
+
+static void reset_power_on_msrs(struct cpu *cpu)
+{
+    cpu->tsc_adjust = cpu->tsc_aux = 0;
+    cpu->pat = UINT64_C(0x0007040600070406);
+    cpu->misc_enable = 1;
+    memset(cpu->mtrr_fixed, 0, sizeof cpu->mtrr_fixed);
+    memset(cpu->mtrr_base, 0, sizeof cpu->mtrr_base);
+    memset(cpu->mtrr_mask, 0, sizeof cpu->mtrr_mask);
+    cpu->mtrr_default = 0;
+    memset(cpu->mc_bank, 0, sizeof cpu->mc_bank);
+    cpu->mcg_status = 0;
+    cpu->star = cpu->lstar = cpu->cstar = cpu->sfmask = cpu->kernel_gs_base = 0;
+    cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
+    cpu->smbase = 0x30000;
+    cpu->xss = 0;
+}
+
+void cpu_reset(struct cpu *cpu, bool init)
+{
+    memset(cpu->var, 0, sizeof cpu->var);
+    cpu->var[VAR_RDX] = cpu->model->family << 8 | cpu->model->model << 4 | cpu->model->stepping;
+    cpu->var[VAR_RIP] = 0xfff0;
+    cpu->var[VAR_FLAGS] = 2;
+    reset_segments(cpu);
+    cpu->gdt = cpu->idt = (struct descriptor_table){.limit = 0xffff};
+    cpu->cr0 = CR0_ET | (init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
+    cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->efer = 0;
+    memset(cpu->dr, 0, sizeof cpu->dr);
+    cpu->dr[6] = 0xffff0ff0;
+    cpu->dr[7] = 0x400;
+    cpu->debugctl = 0;
+    cpu->fault = (struct cpu_fault){0};
+    cpu->leave = false;
+    cpu->shadow = 0;
+    cpu->nmi_blocked = cpu->in_smm = cpu->monitor_armed = false;
+    cpu->cpl = 0;
+    cpu->activity = ACTIVITY_RUN;
+    if (!init) {
+        reset_fpu(cpu);
+        reset_power_on_msrs(cpu);
+        cpu->xcr0 = 1;
+        atomic_store(&cpu->pending, atomic_load(&cpu->pending) & PENDING_INTR);
+    }
+    mmu_set_space(&cpu->mmu, cpu->memory);
+    mmu_flush_all(&cpu->mmu);
+    cpu_update_paging(cpu, true);
+    cpu_update_mode(cpu);
+}
+
+void cpu_set_pending(struct cpu *cpu, uint32_t bits)
+{
+    atomic_fetch_or(&cpu->pending, bits);
+    atomic_store(&cpu->exit_request, 1);
+}
+
+void cpu_clear_pending(struct cpu *cpu, uint32_t bits)
+{
+    atomic_fetch_and(&cpu->pending, ~bits);
+}
+
+uint64_t cpu_flags_arithmetic(const struct cpu *cpu)
+{
+    return cc_all(cpu);
+}
+
+uint64_t cpu_rflags(const struct cpu *cpu)
+{
+    return cpu->var[VAR_FLAGS] | cc_all(cpu);
+}
+
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
+{
+    cpu_set_flags_literal(cpu, rflags);
+    cpu->var[VAR_FLAGS] = (rflags & ~FLAGS_ARITHMETIC) | 2;
+    cpu_update_mode(cpu);
+    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed))
+        atomic_store(&cpu->exit_request, 1);
+}
+
+void cpu_normalize(struct cpu *cpu)
+{
+    cpu_set_flags_literal(cpu, cc_all(cpu));
+    cpu->var[VAR_CC_RESULT] = cpu->var[VAR_CC_SRC] = 0;
+}
+
+/// Flat for uops: base 0, limit 4 GiB, expand-up, usable for what the block may do.
+static bool segment_is_flat(const struct cpu *cpu, unsigned n)
+{
+    const struct segment *s = &cpu->segment[n];
+    uint32_t type = s->rights & SEGMENT_TYPE;
+    bool code = type & 8, data_ok = !code && (type & 2) && !(type & 4);
+    if (cpu_segment_base(cpu, n) != 0 || s->limit != UINT32_MAX || (s->rights & SEGMENT_UNUSABLE))
+        return false;
+    return n == SEG_CS ? code : data_ok;
+}
+
+static bool mode_is_flat(const struct cpu *cpu)
+{
+    return segment_is_flat(cpu, SEG_CS) && segment_is_flat(cpu, SEG_SS) && segment_is_flat(cpu, SEG_DS) &&
+           segment_is_flat(cpu, SEG_ES);
+}
+
+void cpu_update_mode(struct cpu *cpu)
+{
+    uint64_t flags = cpu->var[VAR_FLAGS];
+    bool protected = cpu->cr0 & CR0_PE, vm86 = protected && (flags & FLAG_VM);
+    bool long_mode = cpu->efer & EFER_LMA;
+    uint32_t cs = cpu->segment[SEG_CS].rights, mode = cpu->cpl;
+
+    if (long_mode && (cs & SEGMENT_L) && !vm86)
+        mode |= MODE_CODE64 | MODE_FLAT;
+    else {
+        if (cs & SEGMENT_DB)
+            mode |= MODE_CODE32;
+        if (cpu->segment[SEG_SS].rights & SEGMENT_DB)
+            mode |= MODE_STACK32;
+        if ((mode & MODE_CODE32) && (mode & MODE_STACK32) && mode_is_flat(cpu))
+            mode |= MODE_FLAT;
+    }
+    mode |= protected ? MODE_PROTECTED : 0;
+    mode |= vm86 ? MODE_VM86 : 0;
+    mode |= long_mode ? MODE_LONG : 0;
+    mode |= flags & FLAG_TF ? MODE_TF : 0;
+    mode |= flags & FLAG_AC ? MODE_AC : 0;
+    mode |= cpu->in_smm ? MODE_SMM : 0;
+    mode |= cpu->cr0 & CR0_TS ? MODE_TS : 0;
+    mode |= cpu->cr0 & CR0_EM ? MODE_EM : 0;
+    mode |= cpu->cr4 & CR4_OSFXSR ? 0 : MODE_NO_SSE;
+    if (!protected || (!vm86 && cpu->cpl <= (flags & FLAG_IOPL) >> 12))
+        mode |= MODE_IOPL;
+    if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (flags & FLAG_AC))
+        mode |= MODE_ALIGN;
+    cpu->mode = mode;
+    cpu->data_mode = cpu->cpl == 3 ? MMU_USER : flags & FLAG_AC ? MMU_KERNEL_AC : MMU_KERNEL;
+    cpu->fetch_mode = cpu->cpl == 3 ? MMU_USER : MMU_KERNEL;
+}
+
+void cpu_update_paging(struct cpu *cpu, bool cr3_written)
+{
+    mmu_set_control(&cpu->mmu, cpu->cr0, cpu->cr3, cpu->cr4, cpu->efer, cr3_written);
+}
+
+uint64_t cpu_raise(struct cpu *cpu, uint8_t vector)
+{
+    if (!cpu->fault.pending)
+        cpu->fault = (struct cpu_fault){.pending = true, .vector = vector};
+    return 0;
+}
+
+uint64_t cpu_raise_error(struct cpu *cpu, uint8_t vector, uint32_t error_code)
+{
+    if (!cpu->fault.pending)
+        cpu->fault = (struct cpu_fault){
+            .pending = true, .vector = vector, .has_error_code = true, .error_code = error_code};
+    return 0;
+}
+
+uint64_t cpu_raise_mmu(struct cpu *cpu, const struct mmu_fault *fault, bool stack)
+{
+    if (fault->kind == MMU_NON_CANONICAL)
+        return cpu_raise_error(cpu, stack ? VECTOR_SS : VECTOR_GP, 0);
+    if (!cpu->fault.pending)
+        cpu->cr2 = fault->linear;
+    return cpu_raise_error(cpu, VECTOR_PF, fault->error_code);
+}
+
+bool cpu_debug_read(struct cpu *cpu, uint64_t linear, void *bytes, unsigned length)
+{
+    uint8_t *to = bytes;
+    for (unsigned i = 0; i < length; i++) {
+        uint64_t physical;
+        const struct flat_range *piece;
+        if (!mmu_debug_translate(&cpu->mmu, linear + i, &physical))
+            return false;
+        piece = address_space_find(cpu->mmu.space, physical);
+        if (!piece->range || piece->range->kind == RANGE_DEVICE)
+            return false;
+        to[i] = (uint8_t)address_space_read(cpu->mmu.space, physical, 1);
+    }
+    return true;
+}

@@ -1,0 +1,18 @@
+// The loop around blocks that engines share.
+#ifndef DOPPEL_CPU_RUN_H
+#define DOPPEL_CPU_RUN_H
+
+#include "cpu/block.h"
+#include "cpu/engine.h"
+
+/// Executes one block (or a chain of them); a fault stays in cpu->fault with VAR_RIP at the faulting instruction.
+typedef void run_block(void *state, struct cpu *cpu, struct block *block);
+
+/// Runs until something stops the vCPU: the body of engine->run.
+enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state);
+/// Delivers cpu->fault.
+void run_deliver_fault(struct cpu *cpu);
+/// #DB after an instruction that began with TF set.
+void run_single_step_trap(struct cpu *cpu);
+
+#endif
