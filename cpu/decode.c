@@ -395,7 +395,7 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
     insn->segment_override = insn->base = insn->index = -1;
 
     unsigned code_size = mode & MODE_CODE_MASK;
-    bool code64 = code_size == MODE_CODE64, address_prefix = false;
+    bool code64 = insn->code64 = code_size == MODE_CODE64, address_prefix = false;
     int byte = decode_prefixes(&reader, insn, code64, &address_prefix);
     unsigned map = MAP_ONE_BYTE;
     if (byte == 0x0f) {

@@ -125,6 +125,7 @@ struct insn {
     uint8_t address_bytes; // 2, 4, 8
     uint8_t rex;           // whole byte or 0
     bool lock, rep, repne, operand_prefix;
+    bool code64;           // decoded as 64-bit code
     uint8_t modrm;
     // Memory operand: segment:[base + index << scale + displacement]; base/index: GPR number, -1 none, base -2 RIP.
     int8_t base, index;
