@@ -1,5 +1,6 @@
 // The soft TLB and accesses through handles: what leads where, what stays cached, crossing accesses without partial
 // stores, code pages, A20, map changes, large pages. Tables are built by hand; walk_test.c has the random ones.
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -475,6 +476,23 @@ static void invlpg_drops_large_pages(void **state)
     }
 }
 
+/// Ranges of small and large pages that were put together: the larger size decides what INVLPG reaches.
+static void invlpg_knows_the_larger_size(void **state)
+{
+    struct board *b = board_create();
+    uint64_t base = UINT64_C(0x100000000000), huge = base + BIT(39);
+    long_mode(b, 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(b->mmu->large); i++) {
+        *table_entry(b, base + i * BIT(30), 21) = P | PS;
+        assert_true(try_access(b, MMU_READ, base + i * BIT(30)));
+    }
+    *table_entry(b, huge, 30) = P | PS;
+    assert_true(try_access(b, MMU_READ, huge + 0x5000) && cached(b, MMU_READ, huge + 0x5000));
+    mmu_flush_page(b->mmu, huge + BIT(30) - 1);
+    assert_false(cached(b, MMU_READ, huge + 0x5000));
+    board_destroy(b);
+}
+
 static void invlpg_spares_other_pages(void **state)
 {
     struct board *b = board_create();
@@ -668,6 +686,79 @@ static void part_pages_are_not_cached(void **state)
     assert_int_equal(b->code_offset, 0x5000);
     assert_int_equal(b->memory.host[0x5000], 0x33);
     assert_false(cached(b, MMU_WRITE, 0x1000));
+    assert_true(mmu_fetch_page(b->mmu, MMU_KERNEL, 0x1000, &backing, &fault));
+    assert_true(backing == UINT64_MAX);
+
+    // The last page of RAM that also holds the tables.
+    struct range *small = address_space_map_device(&b->space, "tail", RAM_SIZE - 8, 8, 1, &device_ops, b, NULL);
+    assert_non_null(small);
+    mmu_poll(b->mmu);
+    map(b, 0x5000, RAM_SIZE - PAGE_SIZE, P);
+    assert_true(mmu_fetch_page(b->mmu, MMU_KERNEL, 0x5000, &backing, &fault));
+    assert_true(backing == UINT64_MAX);
+    board_destroy(b);
+}
+
+/// Walks use the map of today: the tables' RAM is replaced by other RAM.
+static void tables_move_with_the_map(void **state)
+{
+    struct board *b = board_create();
+    struct mmu_fault fault;
+    uint64_t value, high = UINT64_C(0x100000000);
+    struct range *one = address_space_map_memory(&b->space, "one", high, 4 * PAGE_SIZE, 0, 0x10000, false, NULL);
+    struct range *two = address_space_map_memory(&b->space, "two", high, 4 * PAGE_SIZE, -1, 0x20000, false, NULL);
+    assert_true(one && two);
+    mmu_poll(b->mmu);
+    for (unsigned i = 1; i <= 2; i++) {
+        for (unsigned level = 0; level < 3; level++)
+            *entry_at(b, i * 0x10000 + level * PAGE_SIZE) = (high + (level + 1) * PAGE_SIZE) | P;
+        *entry_at(b, i * 0x10000 + 3 * PAGE_SIZE) = (i * PAGE_SIZE) | P;
+        b->memory.host[i * PAGE_SIZE] = (uint8_t)i;
+    }
+    mmu_set_control(b->mmu, CR0_ON, high, CR4_PAE, EFER_LONG, true);
+    assert_true(mmu_read(b->mmu, MMU_KERNEL, 0, 1, &value, &fault));
+    assert_int_equal(value, 1);
+    address_space_update(&b->space, one, high, false, RANGE_MEMORY);
+    mmu_poll(b->mmu);
+    assert_true(mmu_read(b->mmu, MMU_KERNEL, 0, 1, &value, &fault));
+    assert_int_equal(value, 2);
+    board_destroy(b);
+}
+
+struct toggler {
+    uint64_t *entry;
+    atomic_bool stop;
+    unsigned count;
+};
+
+static void *toggle_ignored_bit(void *opaque)
+{
+    struct toggler *t = opaque;
+    while (!atomic_load(&t->stop)) {
+        __atomic_fetch_xor(t->entry, BIT(9), __ATOMIC_SEQ_CST);
+        t->count++;
+    }
+    return NULL;
+}
+
+/// Another processor changes the entry all the time: no change of it is lost, no A or D bit either.
+static void accessed_and_dirty_are_set_atomically(void **state)
+{
+    struct board *b = board_create();
+    long_mode(b, 0);
+    map(b, 0x1000, 0x5000, P | RW);
+    struct toggler toggler = {.entry = table_entry(b, 0x1000, 12)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, toggle_ignored_bit, &toggler), 0);
+    for (unsigned i = 0; i < 30000; i++) {
+        __atomic_fetch_and(toggler.entry, ~(uint64_t)(A | D), __ATOMIC_SEQ_CST);
+        assert_true(try_access(b, MMU_WRITE, 0x1000));
+        assert_int_equal(__atomic_load_n(toggler.entry, __ATOMIC_SEQ_CST) & (A | D), A | D);
+    }
+    atomic_store(&toggler.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(*toggler.entry >> 9 & 1, toggler.count & 1);
+    assert_int_equal(*toggler.entry & ~BIT(9), 0x5000 | P | RW | A | D);
     board_destroy(b);
 }
 
@@ -701,6 +792,7 @@ int main(void)
         cmocka_unit_test(control_bits_drop_what_they_decide),
         cmocka_unit_test(pcid_keeps_only_the_same_context),
         cmocka_unit_test(invlpg_drops_large_pages),
+        cmocka_unit_test(invlpg_knows_the_larger_size),
         cmocka_unit_test(invlpg_spares_other_pages),
         cmocka_unit_test(pse_pages_in_32bit_mode),
         cmocka_unit_test(code_pages_are_written_slowly),
@@ -708,6 +800,8 @@ int main(void)
         cmocka_unit_test(a20_moves_pages),
         cmocka_unit_test(map_changes_act_at_the_poll),
         cmocka_unit_test(part_pages_are_not_cached),
+        cmocka_unit_test(tables_move_with_the_map),
+        cmocka_unit_test(accessed_and_dirty_are_set_atomically),
         cmocka_unit_test(the_paranoid_check_sees_stale_entries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
