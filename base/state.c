@@ -73,21 +73,23 @@ bool state_read_bytes(struct state_reader *r, void *bytes, size_t length, struct
 
 static void encode(uint8_t *to, uint64_t value, unsigned size)
 {
-    for (unsigned i = 0; i < size; i++)
+    for (unsigned i = 0; i < size && i < 8; i++)
         to[i] = (uint8_t)(value >> (8 * i));
 }
 
 static uint64_t decode(const uint8_t *from, unsigned size)
 {
     uint64_t value = 0;
-    for (unsigned i = 0; i < size; i++)
+    for (unsigned i = 0; i < size && i < 8; i++)
         value |= (uint64_t)from[i] << (8 * i);
     return value;
 }
 
+// `size` is 1 to 8: state_check holds tables to it.
 static void write_number(struct state_writer *w, uint64_t value, unsigned size)
 {
     uint8_t bytes[8];
+    size = size < sizeof bytes ? size : sizeof bytes;
     encode(bytes, value, size);
     state_write_bytes(w, bytes, size);
 }
