@@ -83,36 +83,55 @@ static void unassigned_write(struct address_space *as, uint64_t address, uint64_
                   (unsigned long long)address, (unsigned long long)value);
 }
 
-/// Reads 1..8 bytes inside one piece.
-static uint64_t read_piece(struct address_space *as, const struct range *range, uint64_t address, unsigned size)
+/// The host address of a byte of a piece that has memory behind it.
+static uint8_t *memory_at(const struct address_space *as, const struct flat_range *piece, uint64_t address)
 {
-    if (range && range->kind != RANGE_DEVICE) {
-        uint64_t offset = memory_range_offset(as->memory, range, address, size);
-        if (LIKELY(offset != UINT64_MAX))
-            return guest_bytes_load(as->memory->host + offset, size);
-    } else if (range && range->ops && range->ops->read) {
-        return device_read(range, address - range->start, size);
-    }
+    return as->memory->host + piece->memory_offset + (address - piece->start);
+}
+
+static uint64_t device_offset(const struct flat_range *piece, uint64_t address)
+{
+    return piece->range_offset + (address - piece->start);
+}
+
+static bool reads_reach_device(const struct flat_range *piece)
+{
+    return piece->range && piece->kind == RANGE_DEVICE && piece->range->ops && piece->range->ops->read;
+}
+
+static bool writes_reach_device(const struct flat_range *piece)
+{
+    return piece->range && (piece->kind == RANGE_DEVICE || piece->kind == RANGE_SPLIT) && piece->range->ops &&
+           piece->range->ops->write;
+}
+
+/// Whether writes reach the memory behind the piece; `force` is a loader's.
+static bool writes_reach_memory(const struct flat_range *piece, bool force)
+{
+    return piece->memory_offset != UINT64_MAX && (piece->kind == RANGE_MEMORY || force);
+}
+
+/// Reads 1..8 bytes inside one piece.
+static uint64_t read_piece(struct address_space *as, const struct flat_range *piece, uint64_t address, unsigned size)
+{
+    if (LIKELY(piece->memory_offset != UINT64_MAX))
+        return guest_bytes_load(memory_at(as, piece, address), size);
+    if (reads_reach_device(piece))
+        return device_read(piece->range, device_offset(piece, address), size);
     return unassigned_read(as, address, size);
 }
 
-static void write_piece(struct address_space *as, const struct range *range, uint64_t address, uint64_t value,
+static void write_piece(struct address_space *as, const struct flat_range *piece, uint64_t address, uint64_t value,
                         unsigned size)
 {
-    if (range && range->kind == RANGE_ROM)
-        return;
-    if (range && range->kind == RANGE_MEMORY) {
-        uint64_t offset = memory_range_offset(as->memory, range, address, size);
-        if (LIKELY(offset != UINT64_MAX)) {
-            memory_before_write(as->memory, offset, size);
-            guest_bytes_store(as->memory->host + offset, size, value);
-            return;
-        }
-    } else if (range && range->ops && range->ops->write) {
-        device_write(range, address - range->start, value, size);
-        return;
+    if (LIKELY(writes_reach_memory(piece, false))) {
+        memory_before_write(as->memory, piece->memory_offset + (address - piece->start), size);
+        guest_bytes_store(memory_at(as, piece, address), size, value);
+    } else if (writes_reach_device(piece)) {
+        device_write(piece->range, device_offset(piece, address), value, size);
+    } else if (!piece->range || piece->kind != RANGE_ROM) {
+        unassigned_write(as, address, value, size);
     }
-    unassigned_write(as, address, value, size);
 }
 
 /// How much of [address, +length) the piece holds; the last piece has no end.
@@ -123,13 +142,15 @@ static uint64_t piece_length(const struct flat_range *piece, uint64_t address, u
     return length < piece->end - address ? length : piece->end - address;
 }
 
+// The loops below work on copies of the pieces: what a device does in an access may change the map.
+
 uint64_t address_space_read(struct address_space *as, uint64_t address, unsigned size)
 {
     uint64_t value = 0;
     for (unsigned done = 0; done < size;) {
-        const struct flat_range *piece = address_space_find(as, address + done);
-        unsigned part = (unsigned)piece_length(piece, address + done, size - done);
-        value |= read_piece(as, piece->range, address + done, part) << (8 * done);
+        struct flat_range piece = *address_space_find(as, address + done);
+        unsigned part = (unsigned)piece_length(&piece, address + done, size - done);
+        value |= read_piece(as, &piece, address + done, part) << (8 * done);
         done += part;
     }
     return value;
@@ -138,68 +159,63 @@ uint64_t address_space_read(struct address_space *as, uint64_t address, unsigned
 void address_space_write(struct address_space *as, uint64_t address, uint64_t value, unsigned size)
 {
     for (unsigned done = 0; done < size;) {
-        const struct flat_range *piece = address_space_find(as, address + done);
-        unsigned part = (unsigned)piece_length(piece, address + done, size - done);
-        write_piece(as, piece->range, address + done, value >> (8 * done), part);
+        struct flat_range piece = *address_space_find(as, address + done);
+        unsigned part = (unsigned)piece_length(&piece, address + done, size - done);
+        write_piece(as, &piece, address + done, value >> (8 * done), part);
         done += part;
     }
 }
 
 /// Device pieces of a bulk copy go as naturally aligned accesses.
-static void read_piece_bytes(struct address_space *as, const struct range *range, uint64_t address, uint8_t *to,
+static void read_piece_bytes(struct address_space *as, const struct flat_range *piece, uint64_t address, uint8_t *to,
                              uint64_t length)
 {
-    if (range && range->kind != RANGE_DEVICE) {
-        uint64_t offset = memory_range_offset(as->memory, range, address, length);
-        if (offset != UINT64_MAX) {
-            guest_bytes_copy_out(to, as->memory->host + offset, length);
-            return;
-        }
-    } else if (range && range->ops && range->ops->read) {
-        while (length) {
-            unsigned size = guest_bytes_chunk(address, length);
-            uint64_t value = device_read(range, address - range->start, size);
-            memcpy(to, &value, size);
-            to += size, address += size, length -= size;
-        }
+    if (piece->memory_offset != UINT64_MAX) {
+        guest_bytes_copy_out(to, memory_at(as, piece, address), length);
         return;
     }
-    unassigned_read(as, address, 8);
-    memset(to, 0xff, length);
+    if (!reads_reach_device(piece)) {
+        unassigned_read(as, address, 8);
+        memset(to, 0xff, length);
+        return;
+    }
+    while (length) {
+        unsigned size = guest_bytes_chunk(address, length);
+        uint64_t value = device_read(piece->range, device_offset(piece, address), size);
+        memcpy(to, &value, size);
+        to += size, address += size, length -= size;
+    }
 }
 
-static void write_piece_bytes(struct address_space *as, const struct range *range, uint64_t address,
+static void write_piece_bytes(struct address_space *as, const struct flat_range *piece, uint64_t address,
                               const uint8_t *from, uint64_t length, bool force)
 {
-    if (range && range->kind == RANGE_ROM && !force)
-        return;
-    if (range && (range->kind == RANGE_MEMORY || (range->kind != RANGE_DEVICE && force))) {
-        uint64_t offset = memory_range_offset(as->memory, range, address, length);
-        if (offset != UINT64_MAX) {
-            memory_before_write(as->memory, offset, length);
-            guest_bytes_copy_in(as->memory->host + offset, from, length);
-            return;
-        }
-    } else if (range && range->ops && range->ops->write) {
-        while (length) {
-            unsigned size = guest_bytes_chunk(address, length);
-            uint64_t value = 0;
-            memcpy(&value, from, size);
-            device_write(range, address - range->start, value, size);
-            from += size, address += size, length -= size;
-        }
+    if (writes_reach_memory(piece, force)) {
+        memory_before_write(as->memory, piece->memory_offset + (address - piece->start), length);
+        guest_bytes_copy_in(memory_at(as, piece, address), from, length);
         return;
     }
-    unassigned_write(as, address, 0, 8);
+    if (!writes_reach_device(piece)) {
+        if (!piece->range || piece->kind != RANGE_ROM)
+            unassigned_write(as, address, 0, 8);
+        return;
+    }
+    while (length) {
+        unsigned size = guest_bytes_chunk(address, length);
+        uint64_t value = 0;
+        memcpy(&value, from, size);
+        device_write(piece->range, device_offset(piece, address), value, size);
+        from += size, address += size, length -= size;
+    }
 }
 
 void address_space_read_bytes(struct address_space *as, uint64_t address, void *to, uint64_t length)
 {
     uint8_t *out = to;
     while (length) {
-        const struct flat_range *piece = address_space_find(as, address);
-        uint64_t part = piece_length(piece, address, length);
-        read_piece_bytes(as, piece->range, address, out, part);
+        struct flat_range piece = *address_space_find(as, address);
+        uint64_t part = piece_length(&piece, address, length);
+        read_piece_bytes(as, &piece, address, out, part);
         out += part, address += part, length -= part;
     }
 }
@@ -209,9 +225,9 @@ void address_space_write_bytes(struct address_space *as, uint64_t address, const
 {
     const uint8_t *in = from;
     while (length) {
-        const struct flat_range *piece = address_space_find(as, address);
-        uint64_t part = piece_length(piece, address, length);
-        write_piece_bytes(as, piece->range, address, in, part, force);
+        struct flat_range piece = *address_space_find(as, address);
+        uint64_t part = piece_length(&piece, address, length);
+        write_piece_bytes(as, &piece, address, in, part, force);
         in += part, address += part, length -= part;
     }
 }

@@ -114,17 +114,6 @@ static inline void guest_bytes_copy_in(uint8_t *to, const void *from, size_t len
     }
 }
 
-/// Where [address, +size) of a range lies in the memory file, or UINT64_MAX when the range leads outside of it.
-static inline uint64_t memory_range_offset(const struct memory *memory, const struct range *range, uint64_t address,
-                                           uint64_t size)
-{
-    uint64_t inside = address - range->start;
-    if (!memory || range->offset > memory->size || inside > memory->size - range->offset ||
-        size > memory->size - range->offset - inside)
-        return UINT64_MAX;
-    return range->offset + inside;
-}
-
 /// Must precede every change of [offset, +length) of the memory file: tells the listener where code stands.
 static inline void memory_before_write(struct memory *memory, uint64_t offset, uint64_t length)
 {

@@ -51,7 +51,7 @@ uint64_t memory_allocate(struct memory *memory, uint64_t size)
 }
 
 /// The piece where nothing is mapped, for spaces without ranges and for addresses past the limit.
-static const struct flat_range unassigned_everywhere = {.start = 0, .end = UINT64_MAX, .range = NULL};
+static const struct flat_range unassigned_everywhere = {.start = 0, .end = UINT64_MAX, .memory_offset = UINT64_MAX};
 
 void address_space_init(struct address_space *as, const char *name, struct memory *memory, uint64_t limit,
                         const struct log *log)
@@ -112,6 +112,22 @@ static const struct range *range_on_top(const struct address_space *as, uint64_t
     return top;
 }
 
+/// Takes over from the range what accesses need.
+static void describe_piece(const struct address_space *as, struct flat_range *piece)
+{
+    const struct range *range = piece->range;
+    const struct memory *memory = as->memory;
+    piece->memory_offset = UINT64_MAX;
+    if (!range)
+        return;
+    uint64_t inside = piece->start - range->start, size = piece->end - piece->start;
+    piece->range_offset = inside;
+    piece->kind = range->kind;
+    if (range->kind != RANGE_DEVICE && memory && range->offset <= memory->size &&
+        inside <= memory->size - range->offset && size <= memory->size - range->offset - inside)
+        piece->memory_offset = range->offset + inside;
+}
+
 /// Builds the flat map. Quadratic in the number of ranges (some dozens) and rare. The arrays have room since
 /// add_range made it.
 static void flatten(struct address_space *as)
@@ -141,6 +157,8 @@ static void flatten(struct address_space *as)
             last->end = edges[i];
         as->flat[as->flat_count++] = (struct flat_range){.start = edges[i], .end = UINT64_MAX, .range = top};
     }
+    for (size_t i = 0; i < as->flat_count; i++)
+        describe_piece(as, &as->flat[i]);
 }
 
 /// Acts on a change now, or at the commit that ends the batch.
@@ -307,9 +325,9 @@ void address_space_print(const struct address_space *as, FILE *to)
         if (!range || piece->start >= end)
             continue;
         fprintf(to, "  %016llx-%016llx %-5s %s", (unsigned long long)piece->start, (unsigned long long)end - 1,
-                kind_name(range->kind), range->name);
-        if (range->kind != RANGE_DEVICE)
-            fprintf(to, " (file offset 0x%llx)", (unsigned long long)(range->offset + piece->start - range->start));
+                kind_name(piece->kind), range->name);
+        if (piece->memory_offset != UINT64_MAX)
+            fprintf(to, " (file offset 0x%llx)", (unsigned long long)piece->memory_offset);
         fputc('\n', to);
     }
 }

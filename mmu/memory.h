@@ -71,10 +71,14 @@ struct range {
     const char *name;
 };
 
-/// One piece of the flattened map that address_space_find returns.
+/// One piece of the flattened map that address_space_find returns, valid until the map changes. It holds its own
+/// copies of what the range said when the map was made, so that it stays consistent while a batch changes ranges.
 struct flat_range {
-    uint64_t start, end; // end excluded
+    uint64_t start, end;       // end excluded
     const struct range *range; // NULL: unassigned
+    uint64_t range_offset;     // of start, from the range's start
+    uint64_t memory_offset;    // of start, in the memory file; UINT64_MAX: no memory behind it
+    enum range_kind kind;
 };
 
 struct address_space_listener {

@@ -200,17 +200,12 @@ static uint8_t *locate(const struct mmu *mmu, enum mmu_access kind, uint64_t phy
     }
     const struct memory *memory = mmu->space->memory;
     const struct flat_range *flat = address_space_find(mmu->space, physical);
-    const struct range *range = flat->range;
-    if (!range || range->kind == RANGE_DEVICE || (kind == MMU_WRITE && range->kind != RANGE_MEMORY))
+    if (flat->memory_offset == UINT64_MAX || (kind == MMU_WRITE && flat->kind != RANGE_MEMORY) ||
+        flat->end - physical < size)
         return NULL;
-    if (flat->end - physical < size)
-        return NULL;
-    uint64_t offset = memory_range_offset(memory, range, physical, size);
-    if (offset == UINT64_MAX)
-        return NULL;
+    uint64_t offset = flat->memory_offset + (physical - flat->start);
     piece->host = memory->host + offset;
-    bool whole = flat->start <= page && flat->end - page >= PAGE_SIZE &&
-                 memory_range_offset(memory, range, page, PAGE_SIZE) != UINT64_MAX;
+    bool whole = flat->start <= page && flat->end - page >= PAGE_SIZE;
     if (!whole || (offset ^ physical) & (PAGE_SIZE - 1))
         return NULL;
     return piece->host - (physical - page);

@@ -54,12 +54,8 @@ static __attribute__((noinline)) uint8_t *ram_pointer_slow(struct mmu *mmu, uint
     }
     const struct memory *memory = mmu->space->memory;
     const struct flat_range *piece = address_space_find(mmu->space, physical);
-    const struct range *range = piece->range;
-    if (!memory || !range || range->kind != RANGE_MEMORY || piece->end - piece->start < 8)
-        return NULL;
-    uint64_t size = piece->end - piece->start;
-    uint64_t offset = memory_range_offset(memory, range, piece->start, size);
-    if (offset == UINT64_MAX)
+    uint64_t size = piece->end - piece->start, offset = piece->memory_offset;
+    if (offset == UINT64_MAX || piece->kind != RANGE_MEMORY || size < 8)
         return NULL;
     // Only pieces where aligned guest entries are aligned on the host.
     if (((offset ^ piece->start) & (PAGE_SIZE - 1)) || physical - piece->start > size - 8)
@@ -82,8 +78,8 @@ static __attribute__((noinline)) uint64_t read_entry_slow(struct mmu *mmu, const
                                                           unsigned size)
 {
     if (walk->quiet) {
-        const struct range *range = address_space_find(mmu->space, physical)->range;
-        if (!range || range->kind == RANGE_DEVICE)
+        const struct flat_range *piece = address_space_find(mmu->space, physical);
+        if (piece->memory_offset == UINT64_MAX || piece->end - physical < size)
             return bits_mask(8 * size);
     }
     return address_space_read(mmu->space, physical, size);

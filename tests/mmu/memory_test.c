@@ -418,6 +418,44 @@ static void the_guest_moves_ranges_anywhere(void **state)
     board_destroy(&b);
 }
 
+/// A device that moves itself out of the way as soon as it is written.
+struct mover {
+    struct address_space *as;
+    struct range *range;
+    unsigned writes;
+};
+
+static void mover_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    struct mover *mover = opaque;
+    assert_true(offset + size <= 0x100);
+    mover->writes++;
+    address_space_begin(mover->as);
+    address_space_update(mover->as, mover->range, 0x8000 + 0x100 * (mover->writes % 5), true, RANGE_DEVICE);
+    if (mover->writes % 3)
+        address_space_commit(mover->as);
+    else
+        address_space_write(mover->as, 0x8000, 1, 1); // inside the batch the old map holds
+    while (mover->as->batch)
+        address_space_commit(mover->as);
+}
+
+static const struct region_ops mover_ops = {.write = mover_write, .max_size = 1};
+
+static void devices_may_move_while_written(void **state)
+{
+    struct address_space as;
+    struct mover mover = {.as = &as};
+    uint8_t data[0x400] = {0};
+    address_space_init(&as, "memory", NULL, 0x10000, NULL);
+    mover.range = address_space_map_device(&as, "mover", 0x8080, 0x100, 0, &mover_ops, &mover, NULL);
+    assert_non_null(mover.range);
+    address_space_write_bytes(&as, 0x8000, data, sizeof data, false);
+    assert_true(mover.writes >= 0x100);
+    address_space_write(&as, 0x8101, 1, 8);
+    address_space_destroy(&as);
+}
+
 static void the_map_is_printed(void **state)
 {
     struct board b;
@@ -446,6 +484,7 @@ int main(void)
         cmocka_unit_test(bulk_copies_reach_the_kinds),
         cmocka_unit_test(writes_to_code_are_told_before),
         cmocka_unit_test(the_guest_moves_ranges_anywhere),
+        cmocka_unit_test(devices_may_move_while_written),
         cmocka_unit_test(the_map_is_printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
