@@ -165,7 +165,7 @@ static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint
     uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
     mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
     mmu->filled[array][index / 64] |= bit;
-    if (walk->global)
+    if ((walk->leaf & ENTRY_G) && (mmu->cr4 & CR4_PGE))
         mmu->global[array][index / 64] |= bit;
     else
         mmu->global[array][index / 64] &= ~bit;
@@ -262,7 +262,7 @@ static bool access_piece(struct mmu *mmu, enum mmu_mode mode, enum mmu_access ki
                         __atomic_load_n(&memory->page_flags[(offset + size - 1) >> PAGE_SHIFT], __ATOMIC_RELAXED);
         if (flags & PAGE_HAS_CODE)
             handle->code = true;
-        if (flags || !walk.dirty)
+        if (flags || !(walk.leaf & ENTRY_D))
             return true;
     }
     if (host_page)
@@ -435,7 +435,7 @@ bool mmu_paranoid_check(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kin
         reason = "is not mapped";
     else if (!walk_allows(mmu, &walk, mode, kind))
         reason = "may not be accessed so";
-    else if (kind == MMU_WRITE && !walk.dirty)
+    else if (kind == MMU_WRITE && !(walk.leaf & ENTRY_D))
         reason = "is not dirty";
     else if (piece.host != host)
         reason = "leads elsewhere";

@@ -15,15 +15,6 @@
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
-#define ENTRY_P BIT(0)
-#define ENTRY_RW BIT(1)
-#define ENTRY_US BIT(2)
-#define ENTRY_A BIT(5)
-#define ENTRY_D BIT(6)
-#define ENTRY_PS BIT(7)
-#define ENTRY_G BIT(8)
-#define ENTRY_XD BIT(63)
-
 void walk_set_mode(struct mmu *mmu)
 {
     if (!(mmu->cr0 & CR0_PG))
@@ -107,14 +98,11 @@ static bool missing(struct walk *walk, uint32_t error)
 }
 
 /// Takes what all entries say together and what the leaf says.
-static inline void set_rights(const struct mmu *mmu, struct walk *walk, uint64_t all, uint64_t any, uint64_t leaf)
+static inline void set_rights(struct walk *walk, uint64_t all, uint64_t any, uint64_t leaf)
 {
-    walk->user = all & ENTRY_US;
-    walk->writable = all & ENTRY_RW;
-    walk->all_accessed = all & ENTRY_A;
-    walk->no_execute = any & ENTRY_XD;
-    walk->global = (leaf & ENTRY_G) && (mmu->cr4 & CR4_PGE);
-    walk->dirty = leaf & ENTRY_D;
+    walk->all = all;
+    walk->any = any;
+    walk->leaf = leaf;
 }
 
 static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
@@ -130,7 +118,7 @@ static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
             return missing(walk, PF_PRESENT | PF_RESERVED);
         walk->page_bits = 22;
         walk->physical = bits_get(pde, 20, 13) << 32 | (pde & 0xffc00000) | (linear & 0x3fffff);
-        set_rights(mmu, walk, pde, 0, pde);
+        set_rights(walk, pde, 0, pde);
         return true;
     }
     uint64_t pte = read_entry(mmu, walk, (pde & 0xfffff000) + (linear >> 12 & 0x3ff) * 4, 4);
@@ -138,7 +126,7 @@ static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
         return missing(walk, 0);
     walk->page_bits = 12;
     walk->physical = (pte & 0xfffff000) | (linear & 0xfff);
-    set_rights(mmu, walk, pde & pte, 0, pte);
+    set_rights(walk, pde & pte, 0, pte);
     return true;
 }
 
@@ -168,7 +156,7 @@ static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, 
             uint64_t inside = bits_mask(shift);
             walk->page_bits = (uint8_t)shift;
             walk->physical = (entry & mmu->physical_mask & ~inside) | (linear & inside);
-            set_rights(mmu, walk, all, any, entry);
+            set_rights(walk, all, any, entry);
             return true;
         }
         table = entry & mmu->physical_mask;
@@ -200,8 +188,7 @@ bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
     case PAGING_NONE:
         break;
     }
-    walk->user = walk->writable = walk->dirty = walk->all_accessed = true;
-    walk->no_execute = walk->global = false;
+    set_rights(walk, ENTRY_US | ENTRY_RW | ENTRY_A, 0, ENTRY_D);
     walk->page_bits = 12;
     walk->physical = linear;
     return true;
@@ -211,16 +198,17 @@ bool walk_allows(const struct mmu *mmu, const struct walk *walk, enum mmu_mode m
 {
     if (mmu->paging == PAGING_NONE)
         return true;
+    bool user = walk->all & ENTRY_US, writable = walk->all & ENTRY_RW;
     if (kind == MMU_EXECUTE) {
-        if (walk->no_execute)
+        if (walk->any & ENTRY_XD)
             return false;
-        return mode == MMU_USER ? walk->user : !walk->user || !(mmu->cr4 & CR4_SMEP);
+        return mode == MMU_USER ? user : !user || !(mmu->cr4 & CR4_SMEP);
     }
     if (mode == MMU_USER)
-        return walk->user && (kind == MMU_READ || walk->writable);
-    if (mode == MMU_KERNEL && walk->user && (mmu->cr4 & CR4_SMAP))
+        return user && (kind == MMU_READ || writable);
+    if (mode == MMU_KERNEL && user && (mmu->cr4 & CR4_SMAP))
         return false;
-    return kind == MMU_READ || walk->writable || !(mmu->cr0 & CR0_WP);
+    return kind == MMU_READ || writable || !(mmu->cr0 & CR0_WP);
 }
 
 /// Page tables may share a page with code.
@@ -230,10 +218,8 @@ static void before_entry_write(struct mmu *mmu, const struct walk *walk, const s
     memory_before_write(memory, (uint64_t)(step->host - memory->host), walk->entry_size);
 }
 
-bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool write)
+bool walk_set_missing_bits(struct mmu *mmu, struct walk *walk, bool write)
 {
-    if (LIKELY(walk->all_accessed && (!write || walk->dirty)))
-        return true;
     for (unsigned i = 0; i < walk->step_count; i++) {
         struct walk_step *step = &walk->step[i];
         bool leaf = i + 1 == walk->step_count;
@@ -254,7 +240,7 @@ bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool write)
             return false;
         step->entry = entry;
         if (leaf && write)
-            walk->dirty = true;
+            walk->leaf |= ENTRY_D;
     }
     return true;
 }
@@ -270,6 +256,6 @@ void walk_force_accessed(struct mmu *mmu, struct walk *walk, bool write)
         // A and D are in the lowest byte of entries of both sizes.
         __atomic_fetch_or(step->host, (uint8_t)(ENTRY_A | (leaf && write ? ENTRY_D : 0)), __ATOMIC_SEQ_CST);
         if (leaf && write)
-            walk->dirty = true;
+            walk->leaf |= ENTRY_D;
     }
 }

@@ -17,12 +17,9 @@ struct walk {
     bool quiet;         // set by the caller: for debugging, devices are not read
     uint32_t error;     // 0, or P and RSVD bits of the error code with `missing` set
     bool missing;       // an entry is not present or has reserved bits set
-    bool user;          // U/S set at all levels
-    bool writable;      // R/W set at all levels
-    bool no_execute;    // XD set at some level
-    bool global;        // G of the leaf, CR4.PGE set
-    bool dirty;         // D of the leaf, or no paging
-    bool all_accessed;  // A at all levels
+    uint64_t all;       // AND of the entries used
+    uint64_t any;       // OR of them; XD counts
+    uint64_t leaf;      // the last one
     uint8_t page_bits;  // 12, 21, 22, 30
     uint8_t step_count; // entries used, the leaf is last
     uint8_t entry_size; // 4 or 8
@@ -30,13 +27,28 @@ struct walk {
     struct walk_step step[WALK_LEVELS];
 };
 
+#define ENTRY_P BIT(0)
+#define ENTRY_RW BIT(1)
+#define ENTRY_US BIT(2)
+#define ENTRY_A BIT(5)
+#define ENTRY_D BIT(6)
+#define ENTRY_PS BIT(7)
+#define ENTRY_G BIT(8)
+#define ENTRY_XD BIT(63)
+
 /// Looks up `linear` by the present paging mode. False: walk->missing.
 bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk);
 /// Whether the translation allows the access (SDM vol. 3 sec. 4.6.1).
 bool walk_allows(const struct mmu *mmu, const struct walk *walk, enum mmu_mode mode, enum mmu_access kind);
 /// Sets A at all levels and D for a write. False: an entry changed meanwhile, walk again. Where an entry cannot be
-/// written (ROM, MMIO) the update is dropped; walk->dirty says what the leaf has.
-bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool write);
+/// written (ROM, MMIO) the update is dropped; walk->leaf says what it has.
+bool walk_set_missing_bits(struct mmu *mmu, struct walk *walk, bool write);
+static inline bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool write)
+{
+    if (LIKELY((walk->all & ENTRY_A) && (!write || (walk->leaf & ENTRY_D))))
+        return true;
+    return walk_set_missing_bits(mmu, walk, write);
+}
 /// Like it, without looking: for the case that other processors keep changing the entries.
 void walk_force_accessed(struct mmu *mmu, struct walk *walk, bool write);
 /// Takes CR0, CR4, EFER and physical_bits into the derived fields.
