@@ -80,12 +80,17 @@ void mmu_flush_non_global(struct mmu *mmu)
     tell_flushed(mmu);
 }
 
-/// Drops entries of linear pages in [first, last], wherever they are.
-static void drop_linear_range(struct mmu *mmu, uint64_t first, uint64_t last)
+/// Drops entries of linear pages in a large page, which is aligned to its size.
+static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
 {
+    unsigned low = 0, high = FILLED_WORDS - 1;
+    if (last - first < (uint64_t)TLB_ENTRIES * PAGE_SIZE) {
+        low = tlb_index(first) / 64;
+        high = tlb_index(last) / 64;
+    }
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
-        for (unsigned word = 0; word < FILLED_WORDS; word++) {
+        for (unsigned word = low; word <= high; word++) {
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
                 struct tlb_entry *entry = &entries[64 * word + (unsigned)__builtin_ctzll(slots)];
                 if (entry->tag >= first && entry->tag <= last)
@@ -107,7 +112,7 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
         if (linear < large->first || linear > large->last)
             continue;
         uint64_t first = align_down(linear, large->page_size);
-        drop_linear_range(mmu, first, first + large->page_size - 1);
+        drop_large_page(mmu, first, first + large->page_size - 1);
     }
     tell_flushed(mmu);
 }

@@ -120,8 +120,10 @@ struct mmu {
 void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bits, const struct log *log);
 void mmu_destroy(struct mmu *mmu);
 /// Takes the CPU's control registers after a change and flushes what the SDM (vol. 3 sec. 4.10.4) asks for.
-/// A CR3 write alone with PGE keeps global entries; `keep` (bit 63 of a PCID CR3 write) flushes nothing stale
-/// only where the PCID did not change. PCID may be treated as "flush non-global" at first: correct, slower.
+/// `cr3_written`: an instruction or a task switch loaded CR3, even with the same value: drops non-global entries.
+/// With CR4.PCIDE, bit 63 of `cr3` (as MOV to CR3 has it; it is not kept) asks to flush nothing, which is done only
+/// where the rest of CR3 did not change: entries carry no PCID. In PAE paging the PDPTEs are loaded again whenever
+/// the processor does it; to restore a snapshot, call this first and then put back mmu->pdpte.
 void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer, bool cr3_written);
 /// Reads the four PDPTEs that `cr3` points to and keeps them if they are well-formed. False: a present one has
 /// reserved bits set, which is #GP(0); nothing changed. The CPU calls it before it changes CR3, or CR0/CR4 bits that

@@ -76,10 +76,10 @@ static __attribute__((noinline)) uint64_t read_entry_slow(struct mmu *mmu, const
     return address_space_read(mmu->space, physical, size);
 }
 
-static inline uint64_t read_entry(struct mmu *mmu, struct walk *walk, uint64_t physical, unsigned size)
+static inline uint64_t read_entry(struct mmu *mmu, struct walk *walk, unsigned number, uint64_t physical, unsigned size)
 {
     physical &= mmu->a20_mask;
-    struct walk_step *step = &walk->step[walk->step_count++];
+    struct walk_step *step = &walk->step[number];
     step->host = ram_pointer(mmu, physical);
     if (UNLIKELY(!step->host))
         step->entry = read_entry_slow(mmu, walk, physical, size);
@@ -108,7 +108,7 @@ static inline void set_rights(struct walk *walk, uint64_t all, uint64_t any, uin
 static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
 {
     walk->entry_size = 4;
-    uint64_t pde = read_entry(mmu, walk, (mmu->cr3 & 0xfffff000) + (linear >> 22 & 0x3ff) * 4, 4);
+    uint64_t pde = read_entry(mmu, walk, 0, (mmu->cr3 & 0xfffff000) + (linear >> 22 & 0x3ff) * 4, 4);
     if (!(pde & ENTRY_P))
         return missing(walk, 0);
     if ((pde & ENTRY_PS) && (mmu->cr4 & CR4_PSE)) {
@@ -117,14 +117,16 @@ static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
         if (pde & bits_mask(22) & ~bits_mask(width - 19))
             return missing(walk, PF_PRESENT | PF_RESERVED);
         walk->page_bits = 22;
+        walk->step_count = 1;
         walk->physical = bits_get(pde, 20, 13) << 32 | (pde & 0xffc00000) | (linear & 0x3fffff);
         set_rights(walk, pde, 0, pde);
         return true;
     }
-    uint64_t pte = read_entry(mmu, walk, (pde & 0xfffff000) + (linear >> 12 & 0x3ff) * 4, 4);
+    uint64_t pte = read_entry(mmu, walk, 1, (pde & 0xfffff000) + (linear >> 12 & 0x3ff) * 4, 4);
     if (!(pte & ENTRY_P))
         return missing(walk, 0);
     walk->page_bits = 12;
+    walk->step_count = 2;
     walk->physical = (pte & 0xfffff000) | (linear & 0xfff);
     set_rights(walk, pde & pte, 0, pte);
     return true;
@@ -135,8 +137,8 @@ static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, 
 {
     uint64_t all = ~UINT64_C(0), any = 0;
     walk->entry_size = 8;
-    for (;; shift -= 9) {
-        uint64_t entry = read_entry(mmu, walk, table + (linear >> shift & 0x1ff) * 8, 8);
+    for (unsigned number = 0;; number++, shift -= 9) {
+        uint64_t entry = read_entry(mmu, walk, number, table + (linear >> shift & 0x1ff) * 8, 8);
         if (UNLIKELY(!(entry & ENTRY_P)))
             return missing(walk, 0);
         bool leaf = shift == 12;
@@ -155,6 +157,7 @@ static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, 
         if (leaf) {
             uint64_t inside = bits_mask(shift);
             walk->page_bits = (uint8_t)shift;
+            walk->step_count = (uint8_t)(number + 1);
             walk->physical = (entry & mmu->physical_mask & ~inside) | (linear & inside);
             set_rights(walk, all, any, entry);
             return true;
@@ -175,7 +178,6 @@ bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
 {
     walk->error = 0;
     walk->missing = false;
-    walk->step_count = 0;
     switch (mmu->paging) {
     case PAGING_32BIT:
         return find_32bit(mmu, linear, walk);
@@ -190,6 +192,7 @@ bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
     }
     set_rights(walk, ENTRY_US | ENTRY_RW | ENTRY_A, 0, ENTRY_D);
     walk->page_bits = 12;
+    walk->step_count = 0;
     walk->physical = linear;
     return true;
 }
