@@ -329,7 +329,11 @@ static bool create_board(struct machine *machine, struct error *error)
     wire_connect(&pc.smi, receive_edge, machine, PENDING_SMI);
     wire_connect(&pc.init, receive_edge, machine, PENDING_INIT);
     machine->pc = pc_create(&machine->context, &pc, error);
-    return machine->pc != NULL;
+    struct pc_ram_piece low;
+    if (!machine->pc || pc_ram_pieces(machine->pc, &low, 1) != 1)
+        return false;
+    machine->has_smm_view = smm_view_create(&machine->smm_view, &machine->memory_space, low.offset, error);
+    return machine->has_smm_view;
 }
 
 static bool create_cpu(struct machine *machine, struct error *error)
@@ -341,7 +345,7 @@ static bool create_cpu(struct machine *machine, struct error *error)
     struct cpu_config cpu = {
         .model = &config->model,
         .memory = &machine->memory_space,
-        .smm_memory = &machine->memory_space,
+        .smm_memory = &machine->smm_view.space,
         .ports = &machine->port_space,
         .blocks = machine->blocks,
         .log = config->log,
@@ -439,6 +443,8 @@ void machine_destroy(struct machine *machine)
     pc_destroy(machine->pc);
     if (machine->blocks)
         block_cache_destroy(machine->blocks);
+    if (machine->has_smm_view)
+        smm_view_destroy(&machine->smm_view);
     if (machine->has_spaces) {
         address_space_destroy(&machine->memory_space);
         address_space_destroy(&machine->port_space);
@@ -461,6 +467,7 @@ bool machine_reset(struct machine *machine, struct error *error)
     uint64_t instructions = cpu->instructions; // counting goes on over a reset
     machine_lock(machine);
     machine->resets++;
+    block_cache_flush(machine->blocks); // the board and the loader write to memory behind everybody's back
     cpu_clear_pending(cpu, PENDING_NMI | PENDING_SMI | PENDING_INIT | PENDING_RESET);
     pc_reset(machine->pc);
     cpu_reset(cpu, false);

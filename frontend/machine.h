@@ -15,6 +15,7 @@
 #include "cpu/engine.h"
 #include "cpu/model.h"
 #include "devices/pc.h"
+#include "frontend/smm_view.h"
 #include "mmu/memory.h"
 
 #define MACHINE_SERIAL_PORTS 4
@@ -64,8 +65,9 @@ struct machine {
     struct machine_config config;
     struct log quiet; // used when the config names no log
     struct memory memory;
-    bool has_memory, has_spaces, has_locks;
+    bool has_memory, has_spaces, has_smm_view, has_locks;
     struct address_space memory_space, port_space;
+    struct smm_view smm_view;
     struct clock clock;
     struct device_context context;
     struct pc *pc;
