@@ -28,9 +28,9 @@ struct memory_listener {
 };
 
 struct memory {
-    uint8_t *host;       // mapping of the whole file
-    uint64_t size;       // bytes, multiple of PAGE_SIZE
-    uint64_t allocated;  // bytes handed out by memory_allocate
+    uint8_t *host;      // mapping of the whole file
+    uint64_t size;      // bytes, multiple of PAGE_SIZE
+    uint64_t allocated; // bytes handed out by memory_allocate
     int file;
     uint8_t *page_flags; // one a backing page
     struct memory_listener listener;
@@ -54,16 +54,16 @@ struct region_ops {
 };
 
 enum range_kind {
-    RANGE_MEMORY,   // reads and writes go to the memory file
-    RANGE_ROM,      // reads go to the memory file, writes are dropped
-    RANGE_DEVICE,   // ops
-    RANGE_SPLIT,    // reads from memory, writes to ops (flash, PAM read-only with side effects)
+    RANGE_MEMORY, // reads and writes go to the memory file
+    RANGE_ROM,    // reads go to the memory file, writes are dropped
+    RANGE_DEVICE, // ops
+    RANGE_SPLIT,  // reads from memory, writes to ops (flash, PAM read-only with side effects)
 };
 
 struct range {
     uint64_t start, size;
     enum range_kind kind;
-    int priority;    // the higher covers the lower where they overlap
+    int priority; // the higher covers the lower where they overlap
     bool enabled;
     uint64_t offset; // memory kinds: in the memory file
     const struct region_ops *ops;
@@ -133,8 +133,9 @@ void address_space_set_backing(struct address_space *as, struct range *range, ui
 const struct flat_range *address_space_find(const struct address_space *as, uint64_t address);
 
 /// Single accesses of 1, 2, 4 or 8 bytes, as a CPU or a bus master makes them. Unassigned reads give all ones,
-/// unassigned writes vanish. Memory ranges that lead outside the memory file behave as unassigned. Accesses over the end of a piece are split. RAM accesses are relaxed atomics when
-/// naturally aligned. Writes to RAM honour PAGE_HAS_CODE through the memory's listener.
+/// unassigned writes vanish. Memory ranges that lead outside the memory file behave as unassigned. Accesses over the
+/// end of a piece are split. RAM accesses are relaxed atomics when naturally aligned. Writes to RAM honour
+/// PAGE_HAS_CODE through the memory's listener.
 uint64_t address_space_read(struct address_space *as, uint64_t address, unsigned size);
 void address_space_write(struct address_space *as, uint64_t address, uint64_t value, unsigned size);
 /// Bulk copies for DMA and loaders (loaders may write ROM: `force`).

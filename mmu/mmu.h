@@ -77,9 +77,9 @@ struct mmu_ram {
 struct mmu {
     // Control state, set by mmu_set_control.
     uint64_t cr0, cr3, cr4, efer;
-    uint64_t a20_mask;     // all ones, or with bit 20 clear
-    unsigned physical_bits; // MAXPHYADDR, 36..52
-    unsigned linear_bits;   // 48, or 57 with LA57
+    uint64_t a20_mask;           // all ones, or with bit 20 clear
+    unsigned physical_bits;      // MAXPHYADDR, 36..52
+    unsigned linear_bits;        // 48, or 57 with LA57
     struct address_space *space; // the present view (SMM switches it)
     const struct log *log;
 
