@@ -1,0 +1,149 @@
+// Shared by the SIMD and x87 chapter: operands of its rows' C functions, vector types, the functions themselves.
+#ifndef DOPPEL_CPU_FPU_H
+#define DOPPEL_CPU_FPU_H
+
+#include "cpu/cpu.h"
+#include "cpu/fpu_host.h"
+#include "cpu/row.h"
+
+// ---- Operand of a SIMD row's function, where it is no register's value -----------------------------------------
+#define SIMD_IMMEDIATE UINT64_C(0xff) // the immediate byte
+#define SIMD_MMX BIT(8)               // registers are MMX: 8 bytes, and the x87 state becomes that of MMX
+#define SIMD_OPERATION(operand) ((unsigned)((operand) >> 16)) // the row's argument: enum sse_operation
+
+static inline uint64_t simd_operand(const struct row *row, bool mmx, uint64_t immediate)
+{
+    return (immediate & SIMD_IMMEDIATE) | (mmx ? SIMD_MMX : 0) | (uint64_t)row->argument << 16;
+}
+
+/// Bytes of the registers: 8 or 16.
+static inline unsigned simd_bytes(uint64_t operand)
+{
+    return operand & SIMD_MMX ? 8 : 16;
+}
+
+typedef uint8_t vec_u8 __attribute__((vector_size(16)));
+typedef uint16_t vec_u16 __attribute__((vector_size(16)));
+typedef uint32_t vec_u32 __attribute__((vector_size(16)));
+typedef uint64_t vec_u64 __attribute__((vector_size(16)));
+typedef int8_t vec_s8 __attribute__((vector_size(16)));
+typedef int16_t vec_s16 __attribute__((vector_size(16)));
+typedef int32_t vec_s32 __attribute__((vector_size(16)));
+typedef int64_t vec_s64 __attribute__((vector_size(16)));
+
+/// The low 16 bytes of a register (an MMX register's upper 8 are x87's exponent: not for use).
+static inline vec_u64 vec_get(const union vreg *v)
+{
+    vec_u64 value;
+    memcpy(&value, v, sizeof value);
+    return value;
+}
+
+// ---- Shared state changes -----------------------------------------------------------------------------------------
+/// An unmasked x87 exception waits, and the system wants #MF for it. (With CR0.NE clear it would go out on FERR.)
+static inline bool x87_must_fault(const struct cpu *cpu)
+{
+    return UNLIKELY(cpu->x87.status & X87_ES) && (cpu->cr0 & CR0_NE);
+}
+
+/// What every MMX instruction does first: pending #MF (then false), all registers valid, TOP 0.
+static inline bool simd_enter_mmx(struct cpu *cpu)
+{
+    if (x87_must_fault(cpu)) {
+        cpu_raise(cpu, VECTOR_MF);
+        return false;
+    }
+    cpu->x87.top = 0;
+    cpu->x87.valid = 0xff;
+    return true;
+}
+
+static inline uint64_t simd_put_mmx(struct cpu *cpu, union vreg *dst, uint64_t value)
+{
+    if (simd_enter_mmx(cpu)) {
+        dst->u64[0] = value;
+        dst->u16[4] = 0xffff;
+    }
+    return 0;
+}
+
+/// Writes a result of 16 bytes, or of 8 where the operand says MMX.
+static inline uint64_t simd_put(struct cpu *cpu, union vreg *dst, vec_u64 value, uint64_t operand)
+{
+    if (UNLIKELY(operand & SIMD_MMX))
+        return simd_put_mmx(cpu, dst, value[0]);
+    memcpy(dst, &value, sizeof value);
+    return 0;
+}
+
+// ---- sse_integer.c -----------------------------------------------------------------------------------------------
+row_execute simd_paddb, simd_paddw, simd_paddd, simd_paddq, simd_psubb, simd_psubw, simd_psubd, simd_psubq;
+row_execute simd_paddsb, simd_paddsw, simd_paddusb, simd_paddusw, simd_psubsb, simd_psubsw, simd_psubusb, simd_psubusw;
+row_execute simd_pcmpeqb, simd_pcmpeqw, simd_pcmpeqd, simd_pcmpeqq, simd_pcmpgtb, simd_pcmpgtw, simd_pcmpgtd;
+row_execute simd_pcmpgtq;
+row_execute simd_pand, simd_pandn, simd_por, simd_pxor;
+row_execute simd_pmullw, simd_pmulhw, simd_pmulhuw, simd_pmuludq, simd_pmaddwd, simd_psadbw, simd_pavgb, simd_pavgw;
+row_execute simd_pminub, simd_pminsw, simd_pmaxub, simd_pmaxsw;
+row_execute simd_psllw, simd_pslld, simd_psllq, simd_psrlw, simd_psrld, simd_psrlq, simd_psraw, simd_psrad;
+row_execute simd_psllw_by, simd_pslld_by, simd_psllq_by, simd_psrlw_by, simd_psrld_by, simd_psrlq_by, simd_psraw_by;
+row_execute simd_psrad_by, simd_pslldq_by, simd_psrldq_by;
+
+// ---- sse_shuffle.c: registers rearranged, moves --------------------------------------------------------------------
+row_execute simd_packsswb, simd_packssdw, simd_packuswb;
+row_execute simd_punpcklbw, simd_punpcklwd, simd_punpckldq, simd_punpcklqdq;
+row_execute simd_punpckhbw, simd_punpckhwd, simd_punpckhdq, simd_punpckhqdq;
+row_execute simd_pshufw, simd_pshufd, simd_pshuflw, simd_pshufhw, simd_shufps, simd_shufpd;
+row_execute simd_pinsrw, simd_pextrw, simd_pmovmskb, simd_movmskps, simd_movmskpd;
+row_execute simd_movss, simd_movq, simd_movlps, simd_movhps, simd_movhlps;
+row_execute simd_from_integer, simd_to_integer, simd_mmx_from_integer, simd_mmx_to_integer, simd_mmx_move;
+row_execute simd_movq2dq, simd_emms;
+
+// ---- sse_float.c
+// -----------------------------------------------------------------------------------------------------
+row_execute sse_float, sse_to_integer, sse_cvtsi2ss, sse_cvtsi2sd;
+row_execute sse_cvtpi2ps, sse_cvtpi2pd, sse_to_mmx;
+row_execute sse_ldmxcsr, sse_stmxcsr;
+/// Exception flags into MXCSR; an unmasked one raises #XM (#UD without CR4.OSXMMEXCPT) and returns false: then the
+/// destination must stay.
+bool sse_commit_flags(struct cpu *cpu, uint32_t flags);
+
+// ---- x87.c ----------------------------------------------------------------------------------------------------------
+// Operand of an x87 row's function: offset of the instruction in the block, its 11-bit opcode, the row's argument.
+#define X87_OFFSET(operand) ((operand)&0xffff)
+#define X87_OPCODE(operand) ((unsigned)((operand) >> 16) & 0x7ff)
+#define X87_STI(operand) ((unsigned)((operand) >> 16) & 7)
+#define X87_ARGUMENT(operand) ((unsigned)((operand) >> 32))
+
+/// Arguments of rows: an operation or format, and what happens to the stack.
+#define X87_POP 0x100u
+#define X87_POP_TWICE 0x200u
+#define X87_TO_STI 0x800u    // destination is ST(i)
+#define X87_QUIET 0x1000u    // FUCOM family
+#define X87_TRUNCATE 0x2000u // FISTTP
+#define X87_FORMAT(format) ((uint32_t)(format) << 16)
+#define X87_KEEP_FLAGS BIT(32) // result of x87_compare_flags: EFLAGS stay
+
+#define X87_CONDITION_TRUE BIT(63) // FCMOVcc moves
+
+row_execute x87_arithmetic, x87_arithmetic_memory, x87_compare, x87_compare_memory, x87_compare_flags;
+row_execute x87_unary, x87_examine, x87_two_operands, x87_two_results;
+row_execute x87_load, x87_load80, x87_load_sti, x87_constant, x87_store_sti, x87_exchange, x87_cmov;
+row_execute x87_fninit, x87_fnclex, x87_fldcw, x87_fnstcw, x87_fnstsw, x87_fdecstp, x87_fincstp, x87_ffree, x87_fwait;
+row_execute x87_fnop, x87_fnop_quiet;
+
+/// FSW with TOP; the tag word in its 16-bit form.
+uint16_t x87_status_word(const struct cpu *cpu);
+void x87_set_status_word(struct cpu *cpu, uint16_t status);
+uint16_t x87_tag_word(const struct cpu *cpu);
+void x87_set_control(struct cpu *cpu, uint16_t control);
+static inline unsigned x87_format_bytes(enum x87_format format)
+{
+    static const uint8_t sizes[] = {4, 8, 2, 4, 8, 10, 10};
+    return sizes[format];
+}
+/// Recomputes ES and B after a change of masks or flags.
+void x87_update_summary(struct cpu *cpu);
+/// Stores to memory, for helper_x87_store: fills up to 10 bytes and returns how many; 0: nothing to store. Pops.
+unsigned x87_store_value(struct cpu *cpu, uint64_t operand, uint8_t bytes[16]);
+
+#endif

@@ -1,0 +1,336 @@
+// Lifting of x87, MMX and SSE rows: moves become vector loads and stores, the rest one ROW uop with its operands.
+#include "cpu/lift_fpu.h"
+
+#include "cpu/fpu.h"
+
+bool lift_fpu_check(struct lift *l, const struct insn *insn)
+{
+    uint32_t attributes = insn->row->attributes;
+    bool undefined = ((attributes & ROW_SSE) && (l->mode & (MODE_EM | MODE_NO_SSE))) ||
+                     ((attributes & ROW_MMX) && (l->mode & MODE_EM));
+    bool absent = (attributes & (ROW_X87 | ROW_X87_NO_WAIT)) && (l->mode & MODE_EM);
+    absent |= (attributes & (ROW_X87 | ROW_X87_NO_WAIT | ROW_MMX | ROW_SSE)) && (l->mode & MODE_TS);
+    if (undefined || absent)
+        lift_raise(l, undefined ? VECTOR_UD : VECTOR_NM);
+    return !undefined && !absent; // a pending #MF is seen by the rows' own functions
+}
+
+static uint8_t vreg_of(const struct operand *operand)
+{
+    return operand->kind == OPERAND_MMX ? VREG_MM + (operand->reg & 7) : operand->reg;
+}
+
+static bool is_vector(const struct operand *operand)
+{
+    return operand->kind == OPERAND_XMM || operand->kind == OPERAND_MMX;
+}
+
+/// A vreg with operand n: its own register, or a temporary for memory and general registers.
+static uint8_t read_source(struct lift *l, const struct insn *insn, unsigned n)
+{
+    if (is_vector(&insn->operand[n]))
+        return vreg_of(&insn->operand[n]);
+    if (insn->operand[n].kind == OPERAND_MEMORY)
+        return lift_vector_read(l, insn, n);
+    lift_call(l, HELPER_vector_set, VAR_NONE, lift_read(l, insn, n), VAR_ZERO, VREG_TEMP);
+    return VREG_TEMP;
+}
+
+static bool uses_mmx(const struct insn *insn)
+{
+    for (unsigned i = 0; i < insn->operand_count; i++)
+        if (insn->operand[i].kind == OPERAND_MMX)
+            return true;
+    return false;
+}
+
+static uint64_t row_operand(const struct insn *insn)
+{
+    return simd_operand(insn->row, uses_mmx(insn), insn->immediate);
+}
+
+/// op0 = f(op0, op1, immediate) between vector registers, op1 also memory or a general register.
+void lift_simd(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t source = read_source(l, insn, 1);
+    lift_row(l, insn, VAR_NONE, vreg_of(&insn->operand[0]), source, VAR_IMM, row_operand(insn));
+}
+
+/// op0 = f(op0, immediate), and instructions without operands.
+void lift_simd_one(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t vreg = insn->operand_count ? vreg_of(&insn->operand[0]) : VREG_TEMP;
+    lift_row(l, insn, VAR_NONE, vreg, vreg, VAR_IMM, row_operand(insn));
+}
+
+/// General register op0 = f(op1, immediate).
+void lift_simd_to_gpr(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    bool conversion = insn->row->execute == sse_to_integer;
+    uint8_t source = read_source(l, insn, 1), value = lift_temp(l);
+    uint64_t operand = conversion ? simd_operand(insn->row, false, insn->operand[0].bytes) : row_operand(insn);
+    lift_row(l, insn, value, source, source, VAR_IMM, operand);
+    lift_write(l, insn, 0, value);
+}
+
+/// COMIS*, UCOMIS*: op0 against op1 to the flags.
+void lift_simd_to_flags(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t source = read_source(l, insn, 1), flags = lift_temp(l);
+    lift_row(l, insn, flags, vreg_of(&insn->operand[0]), source, VAR_IMM, row_operand(insn));
+    struct uop *uop = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
+    uop->a = flags;
+    uop->imm = FLAGS_ARITHMETIC;
+}
+
+/// The value of a general register or memory operand in 64 bits.
+static uint8_t read_integer(struct lift *l, const struct insn *insn, unsigned n, bool sign)
+{
+    uint8_t value = lift_read(l, insn, n);
+    if (insn->operand[n].bytes == 8)
+        return value;
+    uint8_t wide = lift_temp(l);
+    struct uop *uop = lift_emit(l, sign ? UOP_SEXT : UOP_ZEXT, WIDTH_64);
+    uop->dst = wide;
+    uop->a = value;
+    uop->sub = width_of(insn->operand[n].bytes);
+    return wide;
+}
+
+/// CVTSI2SS, CVTSI2SD; MOVD and MOVQ from a general register or memory.
+void lift_simd_from_gpr(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    bool conversion = insn->row->execute == sse_cvtsi2ss || insn->row->execute == sse_cvtsi2sd;
+    uint8_t value = read_integer(l, insn, 1, conversion), vreg = vreg_of(&insn->operand[0]);
+    lift_row(l, insn, VAR_NONE, vreg, vreg, value, 0);
+}
+
+// ---- Moves
+// --------------------------------------------------------------------------------------------------------------
+/// Loads memory operand n straight into a register.
+static void load_into(struct lift *l, const struct insn *insn, unsigned n, uint8_t vreg)
+{
+    uint8_t source = lift_vector_read(l, insn, n);
+    struct uop *last = &l->uops[l->uop_count - 1];
+    if (last->op == UOP_VLOAD && last->dst == source) {
+        last->dst = vreg;
+        return;
+    }
+    struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_64);
+    uop->dst = vreg;
+    uop->b = source;
+}
+
+/// MOVAPS, MOVUPS, MOVDQA ... : op0 = op1, one of them perhaps in memory. Between registers all 16 bytes move, or, for
+/// rows with a function (MOVSS, MOVSD, MOVQ), what that function says.
+void lift_simd_move(struct lift *l, const struct insn *insn)
+{
+    const struct operand *to = &insn->operand[0], *from = &insn->operand[1];
+    if (!lift_fpu_check(l, insn))
+        return;
+    if (to->kind == OPERAND_MEMORY) {
+        lift_vector_write(l, insn, 0, vreg_of(from));
+    } else if (from->kind == OPERAND_MEMORY) {
+        load_into(l, insn, 1, vreg_of(to));
+    } else if (insn->row->execute) {
+        lift_row(l, insn, VAR_NONE, vreg_of(to), vreg_of(from), VAR_IMM, row_operand(insn));
+    } else {
+        struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_64);
+        uop->dst = vreg_of(to);
+        uop->b = vreg_of(from);
+    }
+}
+
+/// MOVHPS, MOVHPD to memory: the high half goes through a temporary.
+void lift_simd_store_high(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    lift_row(l, insn, VAR_NONE, VREG_TEMP, vreg_of(&insn->operand[1]), VAR_IMM, 0);
+    lift_vector_write(l, insn, 0, VREG_TEMP);
+}
+
+/// MOVD and MOVQ from a vector register to a general register or memory; PEXTRW's memory forms and MMX stores too: the
+/// function gives the value.
+void lift_simd_extract(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t value = lift_temp(l), vreg = vreg_of(&insn->operand[1]);
+    lift_row(l, insn, value, vreg, vreg, VAR_IMM, row_operand(insn));
+    lift_write(l, insn, 0, value);
+}
+
+/// MOVQ mm/m64, mm.
+void lift_mmx_store(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t from = vreg_of(&insn->operand[1]);
+    if (insn->operand[0].kind == OPERAND_MMX) {
+        lift_row(l, insn, VAR_NONE, vreg_of(&insn->operand[0]), from, VAR_IMM, row_operand(insn));
+        return;
+    }
+    uint8_t linear = lift_linear(l, insn, 8, true, 0);
+    uint8_t handle = lift_xlat(l, linear, 8, true, false);
+    lift_row(l, insn, VAR_NONE, from, from, VAR_IMM, row_operand(insn)); // the register onto itself: enters MMX
+    struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_64);
+    uop->a = handle;
+    uop->b = from;
+    uop->param = 8;
+}
+
+/// MASKMOVQ, MASKMOVDQU: bytes of op0 that op1's sign bits select, to DS:rDI.
+void lift_simd_maskmov(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    unsigned bytes = insn->operand[0].kind == OPERAND_MMX ? 8 : 16;
+    unsigned segment = insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS;
+    uint8_t offset = lift_temp(l);
+    struct uop *uop = lift_emit(l, UOP_EA, width_of(insn->address_bytes));
+    uop->dst = offset;
+    uop->a = VAR_RDI;
+    uop->b = VAR_ZERO;
+    uint8_t linear = lift_segment(l, segment, offset, bytes, true);
+    lift_call(l, HELPER_maskmov, VAR_NONE, linear, VAR_ZERO,
+              vreg_of(&insn->operand[0]) | (uint64_t)vreg_of(&insn->operand[1]) << 8 | (uint64_t)bytes << 16);
+}
+
+void lift_ldmxcsr(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    lift_row(l, insn, VAR_NONE, VREG_TEMP, VREG_TEMP, lift_read(l, insn, 0), 0);
+}
+
+void lift_stmxcsr(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t value = lift_temp(l);
+    lift_row(l, insn, value, VREG_TEMP, VREG_TEMP, VAR_IMM, 0);
+    lift_write(l, insn, 0, value);
+}
+
+// ---- x87
+// -----------------------------------------------------------------------------------------------------------------
+/// Place in the block, 11-bit opcode, argument. The opcode byte is in the row's text: "D8 /0" or "D8 C0+i".
+static uint64_t x87_operand(const struct lift *l, const struct insn *insn)
+{
+    const char *text = insn->row->encoding;
+    unsigned escape = (unsigned)(text[1] <= '9' ? text[1] - '0' : text[1] - 'A' + 10) & 7;
+    return (l->offset & 0xffff) | (uint64_t)(escape << 8 | insn->modrm) << 16 | (uint64_t)insn->row->argument << 32;
+}
+
+static const struct operand *memory_operand(const struct insn *insn, unsigned *n)
+{
+    for (*n = 0; *n < insn->operand_count; ++*n)
+        if (insn->operand[*n].kind == OPERAND_MEMORY)
+            return &insn->operand[*n];
+    return NULL;
+}
+
+/// Everything that is one function over the state and at most one memory operand to read.
+void lift_x87(struct lift *l, const struct insn *insn)
+{
+    unsigned n;
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t source = memory_operand(insn, &n) ? lift_vector_read(l, insn, n) : VREG_TEMP;
+    lift_row(l, insn, VAR_NONE, VREG_TEMP, source, VAR_IMM, x87_operand(l, insn));
+}
+
+/// FWAIT: only its function knows whether CR0.TS and MP make it fault.
+void lift_fwait(struct lift *l, const struct insn *insn)
+{
+    lift_row(l, insn, VAR_NONE, VREG_TEMP, VREG_TEMP, VAR_IMM, 0);
+}
+
+/// FCOMI and its like.
+void lift_x87_flags(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t old = lift_temp(l), result = lift_temp(l), keep = lift_temp(l), flags = lift_temp(l);
+    lift_emit(l, UOP_GET_FLAGS, WIDTH_64)->dst = old;
+    lift_row(l, insn, result, VREG_TEMP, VREG_TEMP, VAR_IMM, x87_operand(l, insn));
+    lift_op_imm(l, UOP_SHR, WIDTH_64, keep, result, 32, false);
+    struct uop *uop = lift_emit(l, UOP_SELECT_Z, WIDTH_64);
+    uop->dst = flags;
+    uop->a = old;
+    uop->b = result;
+    uop->c = keep;
+    uop = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
+    uop->a = flags;
+    uop->imm = FLAGS_ARITHMETIC;
+}
+
+/// FCMOVcc; the row's argument is the condition's number.
+void lift_x87_cmov(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t condition = lift_temp(l), wide = lift_temp(l), top = lift_temp(l), operand = lift_temp(l);
+    struct uop *uop = lift_emit(l, UOP_SETCC, WIDTH_8);
+    uop->dst = condition;
+    uop->sub = insn->row->argument & 15;
+    uop = lift_emit(l, UOP_ZEXT, WIDTH_64);
+    uop->dst = wide;
+    uop->a = condition;
+    uop->sub = WIDTH_8;
+    lift_op_imm(l, UOP_SHL, WIDTH_64, top, wide, 63, false);
+    lift_op_imm(l, UOP_OR, WIDTH_64, operand, top, (int64_t)x87_operand(l, insn), false);
+    lift_row(l, insn, VAR_NONE, VREG_TEMP, VREG_TEMP, operand, 0);
+}
+
+/// Stores that convert, can be held back by an exception, and pop.
+void lift_x87_store(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t linear = lift_linear(l, insn, insn->operand[0].bytes, true, 0);
+    lift_call(l, HELPER_x87_store, VAR_NONE, linear, lift_effective(l, insn), x87_operand(l, insn));
+}
+
+void lift_fldcw(struct lift *l, const struct insn *insn)
+{
+    lift_ldmxcsr(l, insn);
+}
+
+/// FNSTCW, FNSTSW to memory or AX.
+void lift_fnstcw(struct lift *l, const struct insn *insn)
+{
+    lift_stmxcsr(l, insn);
+}
+
+/// FNSTENV, FLDENV (argument 0), FNSAVE, FRSTOR (8): the image depends on the operand size.
+void lift_x87_environment(struct lift *l, const struct insn *insn)
+{
+    bool store = insn->row->attributes & ROW_X87_NO_WAIT, registers = insn->row->argument;
+    if (!lift_fpu_check(l, insn))
+        return;
+    unsigned bytes = insn->operand_bytes == 2 ? 14 : 28;
+    uint8_t linear = lift_linear(l, insn, bytes + (registers ? 80 : 0), store, 0);
+    lift_call(l, store ? HELPER_fnstenv : HELPER_fldenv, VAR_NONE, linear, VAR_ZERO,
+              (insn->operand_bytes == 2 ? 2 : 4) | insn->row->argument);
+}
+
+void lift_fxsave(struct lift *l, const struct insn *insn)
+{
+    bool store = insn->row->argument == HELPER_fxsave;
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t linear = lift_linear(l, insn, 512, store, 0);
+    lift_call(l, insn->row->argument, VAR_NONE, linear, VAR_ZERO, insn->rex >> 3 & 1);
+}
