@@ -111,7 +111,7 @@ static void write_string(struct state_writer *w, const char *text)
 
 static bool read_string(struct state_reader *r, char text[NAME_LIMIT], struct error *error)
 {
-    uint64_t length;
+    uint64_t length = 0;
     if (!read_number(r, 2, &length, error))
         return false;
     if (length >= NAME_LIMIT)
@@ -243,7 +243,7 @@ static bool load_body(struct load *load, const struct state_table *table, uint8_
 
 static bool load_bool(struct load *load, uint8_t *at)
 {
-    uint64_t value;
+    uint64_t value = 0;
     if (!read_number(load->reader, 1, &value, load->error))
         return false;
     if (value > 1)
@@ -277,7 +277,7 @@ static bool load_event(struct load *load, struct event *event)
 
 static bool load_element(struct load *load, const struct state_field *field, uint8_t *at)
 {
-    uint64_t value;
+    uint64_t value = 0;
     const uint8_t *from;
     switch (field->type) {
     case STATE_UNSIGNED:
@@ -317,7 +317,7 @@ static bool load_field(struct load *load, const struct state_table *table, const
                        uint8_t *object)
 {
     char name[NAME_LIMIT];
-    uint64_t type, size, count;
+    uint64_t type = 0, size = 0, count = 0;
     if (!read_string(load->reader, name, load->error))
         return false;
     if (strcmp(name, field->name) != 0)
@@ -340,7 +340,7 @@ static bool load_field(struct load *load, const struct state_table *table, const
 static bool load_body(struct load *load, const struct state_table *table, uint8_t *object)
 {
     char name[NAME_LIMIT];
-    uint64_t version, fields;
+    uint64_t version = 0, fields = 0;
     if (!read_string(load->reader, name, load->error) || !read_number(load->reader, 4, &version, load->error) ||
         !read_number(load->reader, 4, &fields, load->error))
         return false;
@@ -377,7 +377,7 @@ static bool run_after_load(const struct state_table *table, uint8_t *object, str
 // Header and checksum; `section` becomes a reader over what is between them.
 static bool open_section(struct state_reader *r, struct state_reader *section, struct error *error)
 {
-    uint64_t magic, length, checksum;
+    uint64_t magic = 0, length = 0, checksum = 0;
     if (!read_number(r, 4, &magic, error) || !read_number(r, 4, &length, error))
         return false;
     if (magic != SECTION_MAGIC)

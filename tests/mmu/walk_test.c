@@ -245,8 +245,10 @@ static void load_control(struct world *w, uint64_t cr0, uint64_t cr4, uint64_t e
     if (w->mode == PAE) {
         cr3 = page_pool[random_below(&w->random, 10)] | random_below(&w->random, 128) << 5;
         for (;;) {
+            // Where the walkers will read them: with A20 off an odd megabyte's writes would never be seen.
+            uint64_t table = w->naive.a20 ? cr3 : cr3 & ~BIT(20);
             for (unsigned i = 0; i < 4; i++)
-                poke(w, cr3 + 8 * i, random_pdpte(w), 8);
+                poke(w, table + 8 * i, random_pdpte(w), 8);
             uint64_t before[4];
             memcpy(before, w->mmu->pdpte, sizeof before);
             bool good = naive_load_pdptes(&w->naive, cr3);
