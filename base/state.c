@@ -394,7 +394,7 @@ static bool open_section(struct state_reader *r, struct state_reader *section, s
 bool state_load(struct state_reader *r, const struct state_table *table, const char *instance, void *object,
                 struct error *error)
 {
-    struct state_reader section;
+    struct state_reader section = {0};
     char name[NAME_LIMIT];
     if (!open_section(r, &section, error) || !read_string(&section, name, error))
         return error_prefix(error, "state of '%s'", instance);
