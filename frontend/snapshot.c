@@ -11,6 +11,7 @@
 
 #include "base/host.h"
 #include "base/state.h"
+#include "cpu/block.h"
 #include "frontend/checksum.h"
 #include "frontend/machine.h"
 
@@ -80,6 +81,7 @@ static void machine_state_put(struct machine *machine, const struct machine_stat
 static bool save_sections(struct machine *machine, struct state_writer *writer, struct error *error)
 {
     struct machine_state state = machine_state_get(machine);
+    cpu_normalize(machine->cpu);
     state_save(writer, &machine_state_table, "machine", &state);
     state_save(writer, &cpu_state_table, "cpu0", machine->cpu);
     for (unsigned i = 0; i < pc_device_count(machine->pc); i++) {
@@ -184,6 +186,7 @@ uint64_t snapshot_hash(struct machine *machine)
 {
     uint64_t pages = 0;
     for_each_page(machine, hash_page, &pages);
+    cpu_normalize(machine->cpu);
     struct machine_state state = machine_state_get(machine);
     uint64_t hash = state_hash(0, &machine_state_table, &state);
     hash = state_hash(hash, &cpu_state_table, machine->cpu);
@@ -394,9 +397,7 @@ static bool check_pages(FILE *file, const struct snapshot_header *header, struct
 static bool load_pages(struct machine *machine, FILE *file, uint64_t page_count, struct error *error)
 {
     struct memory *memory = &machine->memory;
-    for (uint64_t page = 0; page < memory->allocated / PAGE_SIZE; page++)
-        if (memory->listener.code_written && memory->page_flags[page] & PAGE_HAS_CODE)
-            memory->listener.code_written(memory->listener.opaque, page * PAGE_SIZE, PAGE_SIZE);
+    block_cache_flush(machine->blocks);
     host_memory_file_discard(memory->file, 0, memory->allocated);
     for (uint64_t i = 0; i < page_count; i++) {
         uint8_t key[8];
