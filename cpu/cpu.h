@@ -265,6 +265,7 @@ struct cpu {
     uint64_t mtrr_fixed[11], mtrr_base[8], mtrr_mask[8], mtrr_default;
     uint64_t mcg_status, mc_bank[10][4];
     uint64_t microcode;
+    uint64_t spec_ctrl; // IA32_SPEC_CTRL
     enum cpu_activity activity;
     uint8_t shadow;      // 1: interrupts are held off for the next instruction (STI, MOV SS)
     bool nmi_blocked;

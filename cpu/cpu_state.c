@@ -119,6 +119,7 @@ static const struct state_field cpu_fields[] = {
     STATE_U(cpu, mcg_status),
     {.name = "mc_bank", .type = STATE_UNSIGNED, .offset = offsetof(struct cpu, mc_bank), .size = 8, .count = 40},
     STATE_U(cpu, microcode),
+    STATE_U(cpu, spec_ctrl),
     STATE_U(cpu, activity),
     STATE_U(cpu, shadow),
     STATE_U(cpu, nmi_blocked),

@@ -23,6 +23,7 @@ enum cpu_feature {
     FEATURE_SYSCALL, FEATURE_NX, FEATURE_PDPE1GB, FEATURE_RDTSCP, FEATURE_LM, FEATURE_LAHF_LM, FEATURE_ABM,
     FEATURE_PREFETCHW, FEATURE_CR8_LEGACY,
     FEATURE_INVARIANT_TSC,
+    FEATURE_SPEC_CTRL, FEATURE_ARCH_CAPABILITIES,
     FEATURE_COUNT
 };
 
@@ -41,6 +42,16 @@ static inline bool model_has(const struct cpu_model *model, enum cpu_feature fea
     return feature == FEATURE_NONE || (model->features[feature / 64] >> (feature % 64) & 1);
 }
 
+/// The crystal that CPUID leaf 15H reports; Linux takes it as the clock of the local APIC's timer.
+#define MODEL_CRYSTAL_HZ UINT64_C(1000000000)
+
+/// IA32_ARCH_CAPABILITIES: none of the known hardware bugs, so that guests leave their mitigations off. Bits: RDCL_NO 0,
+/// IBRS_ALL 1, SKIP_L1DFL 3, SSB_NO 4, MDS_NO 5, PSCHANGE_MC_NO 6, TAA_NO 8, SBDR_SSDP_NO 13, FBSDP_NO 14, PSDP_NO 15,
+/// BHI_NO 20, PBRSB_NO 24, GDS_NO 26, RFDS_NO 27, ITS_NO 62.
+#define MODEL_ARCH_CAPABILITIES UINT64_C(0x400000000d10e17b)
+
+/// CPUID.1:EAX, EDX after reset: family, model, stepping.
+uint32_t model_signature(const struct cpu_model *model);
 /// Parses `-cpu NAME,+feature,-feature,feature=on`; unknown names are errors that list what there is.
 bool model_parse(const char *text, struct cpu_model *model, struct error *error);
 void model_help(FILE *to);

@@ -1,0 +1,481 @@
+// CPU models: names, features, parsing of -cpu, CPUID leaves (SDM vol. 2 "CPUID").
+#include "cpu/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/bits.h"
+#include "cpu/cpu.h"
+
+// ---- Features: name as -cpu and /proc/cpuinfo know it, and where CPUID reports it --------------------------------
+enum cpuid_word {
+    WORD_1_EDX,
+    WORD_1_ECX,
+    WORD_7_EBX,
+    WORD_7_ECX,
+    WORD_7_EDX,
+    WORD_EXT1_ECX,
+    WORD_EXT1_EDX,
+    WORD_EXT7_EDX,
+    WORD_NONE
+};
+
+struct feature_info {
+    const char *name;
+    uint8_t word, bit;
+};
+
+static const struct feature_info features[FEATURE_COUNT] = {
+    [FEATURE_NONE] = {"", WORD_NONE, 0},
+    [FEATURE_FPU] = {"fpu", WORD_1_EDX, 0},
+    [FEATURE_VME] = {"vme", WORD_1_EDX, 1},
+    [FEATURE_DE] = {"de", WORD_1_EDX, 2},
+    [FEATURE_PSE] = {"pse", WORD_1_EDX, 3},
+    [FEATURE_TSC] = {"tsc", WORD_1_EDX, 4},
+    [FEATURE_MSR] = {"msr", WORD_1_EDX, 5},
+    [FEATURE_PAE] = {"pae", WORD_1_EDX, 6},
+    [FEATURE_MCE] = {"mce", WORD_1_EDX, 7},
+    [FEATURE_CX8] = {"cx8", WORD_1_EDX, 8},
+    [FEATURE_APIC] = {"apic", WORD_1_EDX, 9},
+    [FEATURE_SEP] = {"sep", WORD_1_EDX, 11},
+    [FEATURE_MTRR] = {"mtrr", WORD_1_EDX, 12},
+    [FEATURE_PGE] = {"pge", WORD_1_EDX, 13},
+    [FEATURE_MCA] = {"mca", WORD_1_EDX, 14},
+    [FEATURE_CMOV] = {"cmov", WORD_1_EDX, 15},
+    [FEATURE_PAT] = {"pat", WORD_1_EDX, 16},
+    [FEATURE_PSE36] = {"pse36", WORD_1_EDX, 17},
+    [FEATURE_CLFLUSH] = {"clflush", WORD_1_EDX, 19},
+    [FEATURE_MMX] = {"mmx", WORD_1_EDX, 23},
+    [FEATURE_FXSR] = {"fxsr", WORD_1_EDX, 24},
+    [FEATURE_SSE] = {"sse", WORD_1_EDX, 25},
+    [FEATURE_SSE2] = {"sse2", WORD_1_EDX, 26},
+    [FEATURE_SSE3] = {"pni", WORD_1_ECX, 0},
+    [FEATURE_PCLMULQDQ] = {"pclmulqdq", WORD_1_ECX, 1},
+    [FEATURE_MONITOR] = {"monitor", WORD_1_ECX, 3},
+    [FEATURE_SSSE3] = {"ssse3", WORD_1_ECX, 9},
+    [FEATURE_CX16] = {"cx16", WORD_1_ECX, 13},
+    [FEATURE_PCID] = {"pcid", WORD_1_ECX, 17},
+    [FEATURE_SSE41] = {"sse4.1", WORD_1_ECX, 19},
+    [FEATURE_SSE42] = {"sse4.2", WORD_1_ECX, 20},
+    [FEATURE_X2APIC] = {"x2apic", WORD_1_ECX, 21},
+    [FEATURE_MOVBE] = {"movbe", WORD_1_ECX, 22},
+    [FEATURE_POPCNT] = {"popcnt", WORD_1_ECX, 23},
+    [FEATURE_TSC_DEADLINE] = {"tsc-deadline", WORD_1_ECX, 24},
+    [FEATURE_AES] = {"aes", WORD_1_ECX, 25},
+    [FEATURE_XSAVE] = {"xsave", WORD_1_ECX, 26},
+    [FEATURE_RDRAND] = {"rdrand", WORD_1_ECX, 30},
+    [FEATURE_HYPERVISOR] = {"hypervisor", WORD_1_ECX, 31},
+    [FEATURE_FSGSBASE] = {"fsgsbase", WORD_7_EBX, 0},
+    [FEATURE_TSC_ADJUST] = {"tsc-adjust", WORD_7_EBX, 1},
+    [FEATURE_BMI1] = {"bmi1", WORD_7_EBX, 3},
+    [FEATURE_SMEP] = {"smep", WORD_7_EBX, 7},
+    [FEATURE_BMI2] = {"bmi2", WORD_7_EBX, 8},
+    [FEATURE_ERMS] = {"erms", WORD_7_EBX, 9},
+    [FEATURE_INVPCID] = {"invpcid", WORD_7_EBX, 10},
+    [FEATURE_RDSEED] = {"rdseed", WORD_7_EBX, 18},
+    [FEATURE_ADX] = {"adx", WORD_7_EBX, 19},
+    [FEATURE_SMAP] = {"smap", WORD_7_EBX, 20},
+    [FEATURE_CLFLUSHOPT] = {"clflushopt", WORD_7_EBX, 23},
+    [FEATURE_CLWB] = {"clwb", WORD_7_EBX, 24},
+    [FEATURE_SHA] = {"sha-ni", WORD_7_EBX, 29},
+    [FEATURE_UMIP] = {"umip", WORD_7_ECX, 2},
+    [FEATURE_RDPID] = {"rdpid", WORD_7_ECX, 22},
+    [FEATURE_FSRM] = {"fsrm", WORD_7_EDX, 4},
+    [FEATURE_SYSCALL] = {"syscall", WORD_EXT1_EDX, 11},
+    [FEATURE_NX] = {"nx", WORD_EXT1_EDX, 20},
+    [FEATURE_PDPE1GB] = {"pdpe1gb", WORD_EXT1_EDX, 26},
+    [FEATURE_RDTSCP] = {"rdtscp", WORD_EXT1_EDX, 27},
+    [FEATURE_LM] = {"lm", WORD_EXT1_EDX, 29},
+    [FEATURE_LAHF_LM] = {"lahf-lm", WORD_EXT1_ECX, 0},
+    [FEATURE_ABM] = {"abm", WORD_EXT1_ECX, 5},
+    [FEATURE_PREFETCHW] = {"3dnowprefetch", WORD_EXT1_ECX, 8},
+    [FEATURE_CR8_LEGACY] = {"cr8legacy", WORD_EXT1_ECX, 4},
+    [FEATURE_INVARIANT_TSC] = {"invtsc", WORD_EXT7_EDX, 8},
+    [FEATURE_SPEC_CTRL] = {"spec-ctrl", WORD_7_EDX, 26},
+    [FEATURE_ARCH_CAPABILITIES] = {"arch-capabilities", WORD_7_EDX, 29},
+};
+
+// ---- Models -----------------------------------------------------------------------------------------------------
+struct model_info {
+    const char *name, *description, *vendor, *brand;
+    uint8_t family, model, stepping, physical_bits, linear_bits;
+    const uint8_t *features;
+    unsigned feature_count;
+};
+
+static const uint8_t features_486[] = {FEATURE_FPU, FEATURE_VME};
+static const uint8_t features_pentium[] = {FEATURE_FPU, FEATURE_VME, FEATURE_DE,  FEATURE_PSE, FEATURE_TSC,
+                                           FEATURE_MSR, FEATURE_MCE, FEATURE_CX8, FEATURE_MMX, FEATURE_APIC};
+
+#define FEATURES_X86_64                                                                                                \
+    FEATURE_FPU, FEATURE_DE, FEATURE_PSE, FEATURE_TSC, FEATURE_MSR, FEATURE_PAE, FEATURE_MCE, FEATURE_CX8,             \
+        FEATURE_APIC, FEATURE_SEP, FEATURE_MTRR, FEATURE_PGE, FEATURE_MCA, FEATURE_CMOV, FEATURE_PAT, FEATURE_PSE36,   \
+        FEATURE_CLFLUSH, FEATURE_MMX, FEATURE_FXSR, FEATURE_SSE, FEATURE_SSE2, FEATURE_SYSCALL, FEATURE_NX,            \
+        FEATURE_LM, FEATURE_LAHF_LM, FEATURE_CX16, FEATURE_X2APIC, FEATURE_HYPERVISOR
+
+static const uint8_t features_qemu64[] = {FEATURES_X86_64, FEATURE_CR8_LEGACY};
+
+/// What the rows implement and tests cover. The hypervisor bit keeps guests from looking for microcode updates, uncore
+/// counters and idle states of a real package.
+static const uint8_t features_max[] = {
+    FEATURES_X86_64,      FEATURE_VME,
+    FEATURE_PDPE1GB,      FEATURE_RDTSCP,
+    FEATURE_POPCNT,       FEATURE_MOVBE,
+    FEATURE_TSC_DEADLINE, FEATURE_RDRAND,
+    FEATURE_RDSEED,       FEATURE_FSGSBASE,
+    FEATURE_TSC_ADJUST,   FEATURE_SMEP,
+    FEATURE_SMAP,         FEATURE_ERMS,
+    FEATURE_UMIP,         FEATURE_RDPID,
+    FEATURE_CLFLUSHOPT,   FEATURE_CLWB,
+    FEATURE_PREFETCHW,    FEATURE_INVARIANT_TSC,
+    FEATURE_SPEC_CTRL,    FEATURE_ARCH_CAPABILITIES,
+};
+
+#define LIST(array) array, ARRAY_SIZE(array)
+static const struct model_info models[] = {
+    {"max", "all that doppel implements (default)", "GenuineIntel", "doppel Virtual CPU", 6, 143, 8, 40, 48,
+     LIST(features_max)},
+    {"qemu64", "as QEMU's model of this name", "AuthenticAMD", "QEMU Virtual CPU version 2.5+", 15, 107, 1, 40, 48,
+     LIST(features_qemu64)},
+    {"pentium", "Pentium MMX, 32-bit", "GenuineIntel", "", 5, 4, 3, 36, 32, LIST(features_pentium)},
+    {"486", "80486DX with CPUID", "GenuineIntel", "", 4, 8, 0, 36, 32, LIST(features_486)},
+};
+
+#define DEFAULT_TSC_HZ UINT64_C(2000000000)
+
+static void set_feature(struct cpu_model *model, unsigned feature, bool on)
+{
+    if (on)
+        model->features[feature / 64] |= BIT(feature % 64);
+    else
+        model->features[feature / 64] &= ~BIT(feature % 64);
+}
+
+static void from_info(const struct model_info *info, struct cpu_model *model)
+{
+    *model = (struct cpu_model){
+        .name = info->name,
+        .family = info->family,
+        .model = info->model,
+        .stepping = info->stepping,
+        .physical_bits = info->physical_bits,
+        .linear_bits = info->linear_bits,
+        .tsc_hz = DEFAULT_TSC_HZ,
+    };
+    memcpy(model->vendor, info->vendor, 12);
+    snprintf(model->brand, sizeof model->brand, "%s", info->brand);
+    for (unsigned i = 0; i < info->feature_count; i++)
+        set_feature(model, info->features[i], true);
+}
+
+// ---- Parsing ----------------------------------------------------------------------------------------------------
+
+static void append(char *text, size_t size, const char *name)
+{
+    size_t used = strlen(text);
+    snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+static bool unknown_model(const char *name, struct error *error)
+{
+    char list[128] = "";
+    for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+        append(list, sizeof list, models[i].name);
+    return error_set(error, "-cpu: unknown model '%.40s'; there are %s", name, list);
+}
+
+/// Features that `max` could have: only those can be switched on.
+static bool is_implemented(unsigned feature)
+{
+    static const uint8_t more[] = {FEATURE_CR8_LEGACY};
+    for (unsigned i = 0; i < ARRAY_SIZE(features_max); i++) {
+        if (features_max[i] == feature)
+            return true;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(more); i++) {
+        if (more[i] == feature)
+            return true;
+    }
+    return false;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++) {
+        char x = *a == '_' ? '-' : *a, y = *b == '_' ? '-' : *b;
+        if (x != y)
+            return false;
+    }
+    return *a == *b;
+}
+
+static bool switch_feature(struct cpu_model *model, const char *name, bool on, struct error *error)
+{
+    char list[420] = "";
+    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
+        if (!features[i].name || !same_name(features[i].name, name))
+            continue;
+        if (on && !is_implemented(i))
+            return error_set(error, "-cpu: feature '%s' is not implemented by doppel yet", name);
+        set_feature(model, i, on);
+        return true;
+    }
+    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
+        if (features[i].name && is_implemented(i))
+            append(list, sizeof list, features[i].name);
+    }
+    return error_set(error, "-cpu: unknown feature '%.40s'; there are %s", name, list);
+}
+
+static bool parse_item(struct cpu_model *model, char *item, struct error *error)
+{
+    char *value = strchr(item, '=');
+    if (item[0] == '+' || item[0] == '-')
+        return switch_feature(model, item + 1, item[0] == '+', error);
+    if (!value)
+        return switch_feature(model, item, true, error);
+    *value++ = 0;
+    if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
+        return switch_feature(model, item, strcmp(value, "on") == 0, error);
+    if (same_name(item, "tsc-frequency")) {
+        char *end;
+        unsigned long long hz = strtoull(value, &end, 10);
+        if (*end || hz < 1000000 || hz > 4200000000ull)
+            return error_set(error, "-cpu: tsc-frequency must be 1000000 to 4200000000 (Hz), not '%.40s'", value);
+        model->tsc_hz = hz;
+        return true;
+    }
+    return error_set(error, "-cpu: '%.40s' must be on or off, not '%.40s'", item, value);
+}
+
+bool model_parse(const char *text, struct cpu_model *model, struct error *error)
+{
+    char copy[1024], *item, *rest = copy;
+    if (strlen(text) >= sizeof copy)
+        return error_set(error, "-cpu: the text is longer than %zu characters", sizeof copy - 1);
+    memcpy(copy, text, strlen(text) + 1);
+    item = strsep(&rest, ",");
+    for (unsigned i = 0;; i++) {
+        if (i == ARRAY_SIZE(models))
+            return unknown_model(item, error);
+        if (strcmp(item, models[i].name) == 0) {
+            from_info(&models[i], model);
+            break;
+        }
+    }
+    while ((item = strsep(&rest, ","))) {
+        if (*item && !parse_item(model, item, error))
+            return false;
+    }
+    return true;
+}
+
+void model_help(FILE *to)
+{
+    unsigned column = 0;
+    fprintf(to, "Models:\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+        fprintf(to, "  %-10s %s\n", models[i].name, models[i].description);
+    fprintf(to, "Features, as +name, -name, name=on or name=off:\n ");
+    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
+        if (!features[i].name || !is_implemented(i))
+            continue;
+        if (column + strlen(features[i].name) > 74) {
+            fprintf(to, "\n ");
+            column = 0;
+        }
+        column += (unsigned)fprintf(to, " %s", features[i].name);
+    }
+    fprintf(to, "\nAlso tsc-frequency=HZ.\n");
+}
+
+// ---- CPUID ------------------------------------------------------------------------------------------------------
+
+uint32_t model_signature(const struct cpu_model *model)
+{
+    uint32_t family = model->family > 15 ? 15 : model->family, extended = model->family - family;
+    return extended << 20 | (model->model >> 4) << 16 | family << 8 | (model->model & 15) << 4 | model->stepping;
+}
+
+static uint32_t feature_word(const struct cpu_model *model, enum cpuid_word word)
+{
+    uint32_t value = 0;
+    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
+        if (features[i].name && features[i].word == word && model_has(model, (enum cpu_feature)i))
+            value |= 1u << features[i].bit;
+    }
+    return value;
+}
+
+static bool is_amd(const struct cpu_model *model)
+{
+    return strcmp(model->vendor, "AuthenticAMD") == 0;
+}
+
+static uint32_t max_leaf(const struct cpu_model *model)
+{
+    if (!model_has(model, FEATURE_CMOV))
+        return 1;
+    return is_amd(model) ? 0xd : 0x16;
+}
+
+static bool apic_enabled(const struct cpu *cpu)
+{
+    return !cpu->outside.apic_base_read || (cpu->outside.apic_base_read(cpu->outside.opaque) & BIT(11));
+}
+
+static struct cpuid_result leaf_vendor(const struct cpu_model *model, uint32_t max)
+{
+    struct cpuid_result r = {.eax = max};
+    memcpy(&r.ebx, model->vendor, 4);
+    memcpy(&r.edx, model->vendor + 4, 4);
+    memcpy(&r.ecx, model->vendor + 8, 4);
+    return r;
+}
+
+static struct cpuid_result leaf_1(const struct cpu *cpu)
+{
+    const struct cpu_model *model = cpu->model;
+    struct cpuid_result r = {
+        .eax = model_signature(model),
+        .ebx = (cpu->index & 0xff) << 24 | 1 << 16,
+        .ecx = feature_word(model, WORD_1_ECX),
+        .edx = feature_word(model, WORD_1_EDX),
+    };
+    if (model_has(model, FEATURE_CLFLUSH))
+        r.ebx |= 8 << 8;
+    if (cpu->cr4 & CR4_OSXSAVE)
+        r.ecx |= 1u << 27;
+    if (!apic_enabled(cpu))
+        r.edx &= ~(1u << 9);
+    return r;
+}
+
+/// Deterministic cache parameters: 32 KiB + 32 KiB, 1 MiB, 16 MiB, one processor each.
+static struct cpuid_result leaf_4(uint32_t subleaf)
+{
+    static const struct {
+        uint8_t type, level, ways;
+        uint16_t sets;
+    } caches[] = {{1, 1, 8, 64}, {2, 1, 8, 64}, {3, 2, 16, 1024}, {3, 3, 16, 16384}};
+    if (subleaf >= ARRAY_SIZE(caches))
+        return (struct cpuid_result){0};
+    return (struct cpuid_result){
+        .eax = caches[subleaf].type | (uint32_t)caches[subleaf].level << 5 | 1 << 8,
+        .ebx = 63 | (uint32_t)(caches[subleaf].ways - 1) << 22,
+        .ecx = caches[subleaf].sets - 1u,
+    };
+}
+
+/// One thread a core, one core a package.
+static struct cpuid_result leaf_topology(const struct cpu *cpu, uint32_t subleaf)
+{
+    struct cpuid_result r = {.ecx = subleaf & 0xff, .edx = cpu->index};
+    if (subleaf < 2) {
+        r.ebx = 1;
+        r.ecx |= (subleaf + 1) << 8;
+    }
+    return r;
+}
+
+static struct cpuid_result leaf_tsc(const struct cpu_model *model)
+{
+    // TSC = crystal * EBX / EAX. Guests multiply kHz by EBX in 32 bits: crystal_khz * EBX stays below 2^32.
+    return (struct cpuid_result){.eax = 1000, .ebx = (uint32_t)(model->tsc_hz / 1000000), .ecx = MODEL_CRYSTAL_HZ};
+}
+
+static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
+{
+    const struct cpu_model *model = cpu->model;
+    switch (leaf) {
+    case 0:
+        return leaf_vendor(model, max_leaf(model));
+    case 1:
+        return leaf_1(cpu);
+    case 2: // caches: see leaf 4
+        return is_amd(model) ? (struct cpuid_result){0} : (struct cpuid_result){.eax = 0x00feff01};
+    case 4:
+        return is_amd(model) ? (struct cpuid_result){0} : leaf_4(subleaf);
+    case 6: // the APIC timer runs always
+        return (struct cpuid_result){.eax = model_has(model, FEATURE_APIC) ? 4 : 0};
+    case 7:
+        if (subleaf)
+            return (struct cpuid_result){0};
+        return (struct cpuid_result){.ebx = feature_word(model, WORD_7_EBX),
+                                     .ecx = feature_word(model, WORD_7_ECX),
+                                     .edx = feature_word(model, WORD_7_EDX)};
+    case 0xb:
+        return model_has(model, FEATURE_X2APIC) ? leaf_topology(cpu, subleaf) : (struct cpuid_result){0};
+    case 0xd:
+        if (!model_has(model, FEATURE_XSAVE) || subleaf > 0)
+            return (struct cpuid_result){0};
+        return (struct cpuid_result){.eax = 3, .ebx = 576, .ecx = 576};
+    case 0x15:
+        return leaf_tsc(model);
+    case 0x16: {
+        uint32_t mhz = (uint32_t)(model->tsc_hz / 1000000);
+        return (struct cpuid_result){.eax = mhz, .ebx = mhz, .ecx = 100};
+    }
+    default:
+        return (struct cpuid_result){0};
+    }
+}
+
+static struct cpuid_result extended_leaf(const struct cpu *cpu, uint32_t leaf)
+{
+    const struct cpu_model *model = cpu->model;
+    struct cpuid_result r = {0};
+    switch (leaf) {
+    case 0x80000000u:
+        r = is_amd(model) ? leaf_vendor(model, 0x80000008u) : (struct cpuid_result){.eax = 0x80000008u};
+        break;
+    case 0x80000001u:
+        r.ecx = feature_word(model, WORD_EXT1_ECX);
+        r.edx = feature_word(model, WORD_EXT1_EDX);
+        if (is_amd(model)) {
+            r.eax = model_signature(model);
+            r.edx |= feature_word(model, WORD_1_EDX) & 0x0183f3ffu;
+        }
+        break;
+    case 0x80000002u:
+    case 0x80000003u:
+    case 0x80000004u:
+        memcpy(&r, model->brand + (leaf - 0x80000002u) * 16, 16);
+        break;
+    case 0x80000005u: // AMD's first level caches
+        if (is_amd(model))
+            r = (struct cpuid_result){.eax = 0x01ff01ff, .ebx = 0x01ff01ff, .ecx = 0x40020140, .edx = 0x40020140};
+        break;
+    case 0x80000006u: // second level: 1 MiB, 64-byte lines
+        r.ecx = 1024 << 16 | 8 << 12 | 64;
+        break;
+    case 0x80000007u:
+        r.edx = feature_word(model, WORD_EXT7_EDX);
+        break;
+    case 0x80000008u:
+        r.eax = model->physical_bits | model->linear_bits << 8;
+        break;
+    default:
+        break;
+    }
+    return r;
+}
+
+struct cpuid_result model_cpuid(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
+{
+    const struct cpu_model *model = cpu->model;
+    if (leaf == 0x40000000u && model_has(model, FEATURE_HYPERVISOR)) {
+        struct cpuid_result r = {.eax = 0x40000000u};
+        memcpy(&r.ebx, "Dopp", 4);
+        memcpy(&r.ecx, "elDo", 4);
+        memcpy(&r.edx, "ppel", 4);
+        return r;
+    }
+    if (leaf >= 0x80000000u && leaf <= 0x80000008u && max_leaf(model) > 1)
+        return extended_leaf(cpu, leaf);
+    // Beyond the last leaf, processors repeat the data of the highest basic one.
+    if (leaf > max_leaf(model))
+        return is_amd(model) ? (struct cpuid_result){0} : basic_leaf(cpu, max_leaf(model), subleaf);
+    return basic_leaf(cpu, leaf, subleaf);
+}
