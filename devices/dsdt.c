@@ -142,9 +142,9 @@ static void emit_link(struct aml *aml, unsigned index)
     aml_path(aml, reg);
     aml_end(aml);
 
-    aml_method(aml, "_CRS", 0, true);
     aml_name(aml, "BUFF");
     aml_resources(aml, current, sizeof current);
+    aml_method(aml, "_CRS", 0, true);
     aml_byte(aml, OP_CREATE_DWORD_FIELD);
     aml_path(aml, "BUFF");
     aml_integer(aml, 5);
@@ -200,7 +200,6 @@ static void emit_host_bridge(struct aml *aml, const struct acpi_config *config)
     aml_device(aml, "PCI0");
     aml_name_eisa_id(aml, "_HID", "PNP0A03");
     aml_name_integer(aml, "_UID", 0);
-    aml_name_integer(aml, "_ADR", 0);
     struct resources r = {.length = 0};
     add_window(&r, 2, 0, 0, 0xFF, 2);
     add_ports(&r, 0xCF8, 8);
