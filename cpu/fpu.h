@@ -118,10 +118,9 @@ bool sse_commit_flags(struct cpu *cpu, uint32_t flags);
 #define X87_POP 0x100u
 #define X87_POP_TWICE 0x200u
 #define X87_TO_STI 0x800u    // destination is ST(i)
-#define X87_QUIET 0x1000u    // FUCOM family
+#define X87_QUIET 0x1000u    // no fault from an empty ST0
 #define X87_TRUNCATE 0x2000u // FISTTP
 #define X87_FORMAT(format) ((uint32_t)(format) << 16)
-#define X87_KEEP_FLAGS BIT(32) // result of x87_compare_flags: EFLAGS stay
 
 #define X87_CONDITION_TRUE BIT(63) // FCMOVcc moves
 

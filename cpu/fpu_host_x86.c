@@ -358,7 +358,7 @@ struct x87_result fpu_host_x87(enum x87_operation operation, struct f80 st0, str
         X87_CASE(X87_UCOM, "fucom %%st(1)");
         X87_CASE(X87_TST, "ftst");
         X87_CASE(X87_XAM, "fxam");
-    case X87_OPERATIONS:
+    default:
         return (struct x87_result){0};
     }
     return image_result(&image, control);
@@ -427,10 +427,12 @@ struct x87_result fpu_host_x87_load(enum x87_format format, const void *from, ui
     case X87_BCD80:
         LOAD_RUN("fbld");
         break;
-    case X87_FLOAT80:
+    default: // X87_FLOAT80 needs no conversion
         return (struct x87_result){0};
     }
-    return image_result(&image, control);
+    struct x87_result result = image_result(&image, control);
+    result.done = !(image.status & ~control & X87_IE); // denormals are loaded, exception or not
+    return result;
 }
 
 #define STORE_RUN(instruction)                                                                                         \
@@ -464,7 +466,7 @@ struct x87_result fpu_host_x87_store(enum x87_format format, struct f80 st0, voi
     case X87_BCD80:
         STORE_RUN("fbstp");
         break;
-    case X87_FLOAT80:
+    default: // X87_FLOAT80 needs no conversion
         return (struct x87_result){0};
     }
     struct x87_result result = image_result(&image, control);

@@ -26,16 +26,40 @@ static bool image_open(struct cpu *cpu, struct image *image, uint64_t linear, un
     return true;
 }
 
+static bool has_device(const struct image *image)
+{
+    for (unsigned at = 0; at < image->size; at += PIECE) {
+        const struct mmu_handle *handle = &image->handle[at / PIECE];
+        if (!handle->piece[0].host || (handle->crosses && !handle->piece[1].host))
+            return true;
+    }
+    return false;
+}
+
+/// Moves all bytes, under the machine lock where a device is behind them.
+static void image_move(struct cpu *cpu, const struct image *image, uint8_t *to, const uint8_t *from)
+{
+    bool locked = cpu->outside.lock && has_device(image);
+    if (locked)
+        cpu->outside.lock(cpu->outside.opaque);
+    for (unsigned at = 0; at < image->size; at += PIECE) {
+        if (to)
+            mmu_handle_load_bytes(&cpu->mmu, &image->handle[at / PIECE], to + at);
+        else
+            mmu_handle_store_bytes(&cpu->mmu, &image->handle[at / PIECE], from + at);
+    }
+    if (locked)
+        cpu->outside.unlock(cpu->outside.opaque);
+}
+
 static void image_read(struct cpu *cpu, const struct image *image, uint8_t *bytes)
 {
-    for (unsigned at = 0; at < image->size; at += PIECE)
-        mmu_handle_load_bytes(&cpu->mmu, &image->handle[at / PIECE], bytes + at);
+    image_move(cpu, image, bytes, NULL);
 }
 
 static void image_write(struct cpu *cpu, const struct image *image, const uint8_t *bytes)
 {
-    for (unsigned at = 0; at < image->size; at += PIECE)
-        mmu_handle_store_bytes(&cpu->mmu, &image->handle[at / PIECE], bytes + at);
+    image_move(cpu, image, NULL, bytes);
 }
 
 uint64_t helper_aligned16(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)

@@ -79,6 +79,13 @@ void lift_simd_to_gpr(struct lift *l, const struct insn *insn)
     lift_write(l, insn, 0, value);
 }
 
+static void set_flags(struct lift *l, uint8_t flags)
+{
+    struct uop *uop = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
+    uop->a = flags;
+    uop->imm = FLAGS_ARITHMETIC;
+}
+
 /// COMIS*, UCOMIS*: op0 against op1 to the flags.
 void lift_simd_to_flags(struct lift *l, const struct insn *insn)
 {
@@ -86,9 +93,7 @@ void lift_simd_to_flags(struct lift *l, const struct insn *insn)
         return;
     uint8_t source = read_source(l, insn, 1), flags = lift_temp(l);
     lift_row(l, insn, flags, vreg_of(&insn->operand[0]), source, VAR_IMM, row_operand(insn));
-    struct uop *uop = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
-    uop->a = flags;
-    uop->imm = FLAGS_ARITHMETIC;
+    set_flags(l, flags);
 }
 
 /// The value of a general register or memory operand in 64 bits.
@@ -126,7 +131,7 @@ static void load_into(struct lift *l, const struct insn *insn, unsigned n, uint8
         last->dst = vreg;
         return;
     }
-    struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_64);
+    struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_8);
     uop->dst = vreg;
     uop->b = source;
 }
@@ -145,7 +150,7 @@ void lift_simd_move(struct lift *l, const struct insn *insn)
     } else if (insn->row->execute) {
         lift_row(l, insn, VAR_NONE, vreg_of(to), vreg_of(from), VAR_IMM, row_operand(insn));
     } else {
-        struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_64);
+        struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_8);
         uop->dst = vreg_of(to);
         uop->b = vreg_of(from);
     }
@@ -184,7 +189,7 @@ void lift_mmx_store(struct lift *l, const struct insn *insn)
     uint8_t linear = lift_linear(l, insn, 8, true, 0);
     uint8_t handle = lift_xlat(l, linear, 8, true, false);
     lift_row(l, insn, VAR_NONE, from, from, VAR_IMM, row_operand(insn)); // the register onto itself: enters MMX
-    struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_64);
+    struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_8);
     uop->a = handle;
     uop->b = from;
     uop->param = 8;
@@ -258,22 +263,13 @@ void lift_fwait(struct lift *l, const struct insn *insn)
 }
 
 /// FCOMI and its like.
-void lift_x87_flags(struct lift *l, const struct insn *insn)
+void lift_x87_to_flags(struct lift *l, const struct insn *insn)
 {
     if (!lift_fpu_check(l, insn))
         return;
-    uint8_t old = lift_temp(l), result = lift_temp(l), keep = lift_temp(l), flags = lift_temp(l);
-    lift_emit(l, UOP_GET_FLAGS, WIDTH_64)->dst = old;
-    lift_row(l, insn, result, VREG_TEMP, VREG_TEMP, VAR_IMM, x87_operand(l, insn));
-    lift_op_imm(l, UOP_SHR, WIDTH_64, keep, result, 32, false);
-    struct uop *uop = lift_emit(l, UOP_SELECT_Z, WIDTH_64);
-    uop->dst = flags;
-    uop->a = old;
-    uop->b = result;
-    uop->c = keep;
-    uop = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
-    uop->a = flags;
-    uop->imm = FLAGS_ARITHMETIC;
+    uint8_t flags = lift_temp(l);
+    lift_row(l, insn, flags, VREG_TEMP, VREG_TEMP, VAR_IMM, x87_operand(l, insn));
+    set_flags(l, flags);
 }
 
 /// FCMOVcc; the row's argument is the condition's number.

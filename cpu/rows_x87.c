@@ -70,10 +70,10 @@ const struct row rows_x87[] = {
     {"DA E9", "fucompp", "", lift_x87, X87_UCOM | X87_POP_TWICE, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_compare},
     {"D9 E4", "ftst", "", lift_x87, X87_TST, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_compare},
     {"D9 E5", "fxam", "", lift_x87, X87_XAM, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_examine},
-    {"DB F0+i", "fcomi", "ST0,STi", lift_x87_flags, X87_COM, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
-    {"DF F0+i", "fcompi", "ST0,STi", lift_x87_flags, X87_COM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
-    {"DB E8+i", "fucomi", "ST0,STi", lift_x87_flags, X87_UCOM, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
-    {"DF E8+i", "fucompi", "ST0,STi", lift_x87_flags, X87_UCOM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
+    {"DB F0+i", "fcomi", "ST0,STi", lift_x87_to_flags, X87_COM, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
+    {"DF F0+i", "fcompi", "ST0,STi", lift_x87_to_flags, X87_COM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
+    {"DB E8+i", "fucomi", "ST0,STi", lift_x87_to_flags, X87_UCOM, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
+    {"DF E8+i", "fucompi", "ST0,STi", lift_x87_to_flags, X87_UCOM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
 
     // Functions
     {"D9 E0", "fchs", "", lift_x87, X87_CHS, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_unary},
@@ -125,7 +125,7 @@ const struct row rows_x87[] = {
     {"DD /1", "fisttp", "Mq", lift_x87_store, X87_FORMAT(X87_INT64) | X87_POP | X87_TRUNCATE, ROW_X87, 0, 0, 0, FEATURE_SSE3, NULL},
     {"DD D0+i", "fst", "STi", lift_x87, 0, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_store_sti},
     {"DD D8+i", "fstp", "STi", lift_x87, X87_POP, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_store_sti},
-    {"D9 D8+i", "fstp", "STi", lift_x87, X87_POP, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_store_sti},
+    {"D9 D8+i", "fstp", "STi", lift_x87, X87_POP | X87_QUIET, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_store_sti},
     {"DF D0+i", "fstp", "STi", lift_x87, X87_POP, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_store_sti},
     {"DF D8+i", "fstp", "STi", lift_x87, X87_POP, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_store_sti},
     {"D9 C8+i", "fxch", "STi", lift_x87, 0, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_exchange},

@@ -15,37 +15,97 @@ bool sse_commit_flags(struct cpu *cpu, uint32_t flags)
     return false;
 }
 
-/// With underflow unmasked, tiny results count even when exact (SDM vol. 1 sec. 4.9.1.5).
-static bool has_tiny_result(enum sse_operation operation, const union vreg *result)
+// ---- Unmasked overflow and underflow: flags as of a result with unbounded exponent (SDM vol. 1 sec. 4.9.1.4, 4.9.1.5)
+// ---
+/// Operations that can overflow or underflow, lane by lane.
+struct shape {
+    bool from_double, to_double;
+    unsigned lanes;
+    enum sse_operation scalar;
+};
+
+static bool find_shape(enum sse_operation operation, struct shape *shape)
 {
-    bool is_double = operation % 4 & 1, scalar = operation % 4 >= 2;
-    if (operation == SSE_CVTPD2PS || operation == SSE_CVTSD2SS) {
-        is_double = false;
-        scalar = operation == SSE_CVTSD2SS;
-    } else if (operation > SSE_DIVSD) {
-        return false;
+    bool narrows = operation == SSE_CVTPD2PS || operation == SSE_CVTSD2SS, is_double = operation % 4 & 1;
+    if (narrows)
+        *shape = (struct shape){true, false, operation == SSE_CVTPD2PS ? 2 : 1, SSE_CVTSD2SS};
+    else if (operation <= SSE_DIVSD)
+        *shape = (struct shape){is_double, is_double,
+                                operation % 4 >= 2 ? 1
+                                : is_double        ? 2
+                                                   : 4,
+                                (enum sse_operation)(operation | 2)};
+    return narrows || operation <= SSE_DIVSD;
+}
+
+static void get_lane(union vreg *to, const union vreg *from, bool is_double, unsigned lane)
+{
+    if (is_double)
+        to->u64[0] = from->u64[lane];
+    else
+        to->u32[0] = from->u32[lane];
+}
+
+static bool is_denormal(const union vreg *value, bool is_double)
+{
+    if (is_double)
+        return !(value->u64[0] & UINT64_C(0x7ff0000000000000)) && value->u64[0] << 1;
+    return !(value->u32[0] & 0x7f800000u) && (uint32_t)(value->u32[0] << 1);
+}
+
+/// Is the result inexact when rounded to its precision with an exponent that fits? x87 has the range for that.
+static bool is_inexact(const struct shape *shape, const union vreg *a, const union vreg *b, uint32_t mxcsr)
+{
+    static const enum x87_operation operations[] = {X87_ADD, X87_SUB, X87_MUL, X87_DIV};
+    enum x87_format format = shape->from_double ? X87_FLOAT64 : X87_FLOAT32;
+    uint16_t control = (uint16_t)(X87_EXCEPTIONS | (mxcsr & MXCSR_RC) >> 3 | (shape->to_double ? 0x200 : 0));
+    bool narrows = shape->scalar == SSE_CVTSD2SS;
+    struct f80 second = fpu_host_x87_load(format, b, control).st0;
+    struct f80 first = narrows ? second : fpu_host_x87_load(format, a, control).st0;
+    if (narrows)
+        second = (struct f80){.significand = BIT(63), .sign_exponent = 0x3fff}; // times one rounds
+    enum x87_operation operation = narrows ? X87_MUL : operations[shape->scalar / 4];
+    return fpu_host_x87(operation, first, second, control).status & X87_PE;
+}
+
+/// The flags of an operation for which underflow or overflow are unmasked, from the operands as they were.
+static uint32_t precise_flags(const struct shape *shape, const union vreg *a, const union vreg *b, uint32_t mxcsr)
+{
+    uint32_t all = 0;
+    for (unsigned i = 0; i < shape->lanes; i++) {
+        union vreg first = {0}, second = {0};
+        get_lane(&first, a, shape->from_double, i);
+        get_lane(&second, b, shape->from_double, i);
+        union vreg result = first;
+        uint32_t flags = fpu_host_sse(shape->scalar, &result, &second, mxcsr, 0, NULL);
+        if (!(mxcsr & MXCSR_UE << 7) && is_denormal(&result, shape->to_double))
+            flags |= MXCSR_UE; // tiny counts even when exact
+        if (flags & ~(mxcsr >> 7) & (MXCSR_OE | MXCSR_UE))
+            flags = (flags & ~MXCSR_PE) | (is_inexact(shape, &first, &second, mxcsr) ? MXCSR_PE : 0);
+        all |= flags;
     }
-    for (unsigned i = 0; i < (scalar ? 1u : is_double ? 2u : 4u); i++) {
-        if (is_double && !(result->u64[i] & UINT64_C(0x7ff0000000000000)) && result->u64[i] << 1)
-            return true;
-        if (!is_double && !(result->u32[i] & 0x7f800000u) && (uint32_t)(result->u32[i] << 1))
-            return true;
-    }
-    return false;
+    return all;
 }
 
 /// Runs the operation on *a; false: it faulted.
 static bool run(struct cpu *cpu, enum sse_operation operation, union vreg *a, const union vreg *b, unsigned immediate,
                 uint64_t *value)
 {
-    bool catch_underflow = !(cpu->mxcsr & MXCSR_UE << 7);
-    uint32_t mxcsr = catch_underflow ? cpu->mxcsr & ~MXCSR_FTZ : cpu->mxcsr; // FTZ is for masked underflow only
-    uint32_t flags = fpu_host_sse(operation, a, b, mxcsr, immediate, value);
-    if (UNLIKELY(catch_underflow) && has_tiny_result(operation, a))
-        flags |= MXCSR_UE;
-    return sse_commit_flags(cpu, flags);
+    const uint32_t range_masks = (MXCSR_OE | MXCSR_UE) << 7;
+    struct shape shape;
+    uint32_t mxcsr = cpu->mxcsr;
+    if (LIKELY((mxcsr & range_masks) == range_masks) || !find_shape(operation, &shape))
+        return sse_commit_flags(cpu, fpu_host_sse(operation, a, b, mxcsr, immediate, value));
+    union vreg before;
+    memcpy(&before, a, 16);
+    if (!(mxcsr & MXCSR_UE << 7))
+        mxcsr &= ~MXCSR_FTZ; // which is for masked underflow only
+    fpu_host_sse(operation, a, b, mxcsr, immediate, value);
+    return sse_commit_flags(cpu, precise_flags(&shape, &before, b, mxcsr));
 }
 
+// ---- Rows
+// ------------------------------------------------------------------------------------------------------------------
 uint64_t sse_float(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     union vreg result;
@@ -86,25 +146,14 @@ uint64_t sse_cvtsi2sd(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     return from_integer(cpu, SSE_CVTSI2SD, dst, operand);
 }
 
-// ---- Between MMX and XMM
+// ---- Between MMX and XMM; an unmasked exception comes after the change to MMX
 // ----------------------------------------------------------------------------------------------
-static bool mmx_pending(struct cpu *cpu)
-{
-    if (x87_must_fault(cpu))
-        cpu_raise(cpu, VECTOR_MF);
-    return x87_must_fault(cpu);
-}
-
 /// CVTPI2PS: two integers to the low half.
 uint64_t sse_cvtpi2ps(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     union vreg from = {.u64 = {src->u64[0]}}, result;
-    if (mmx_pending(cpu))
-        return 0;
-    if (run(cpu, SSE_CVTDQ2PS, &result, &from, 0, NULL)) {
+    if (simd_enter_mmx(cpu) && run(cpu, SSE_CVTDQ2PS, &result, &from, 0, NULL))
         dst->u64[0] = result.u64[0];
-        simd_enter_mmx(cpu);
-    }
     return 0;
 }
 
@@ -125,9 +174,7 @@ uint64_t sse_to_mmx(struct cpu *cpu, union vreg *dst, const union vreg *src, uin
     enum sse_operation operation = SIMD_OPERATION(operand);
     bool single = operation == SSE_CVTPS2DQ || operation == SSE_CVTTPS2DQ;
     union vreg from = {.u64 = {src->u64[0], single ? 0 : src->u64[1]}}, result;
-    if (mmx_pending(cpu))
-        return 0;
-    if (run(cpu, operation, &result, &from, 0, NULL))
+    if (simd_enter_mmx(cpu) && run(cpu, operation, &result, &from, 0, NULL))
         simd_put_mmx(cpu, dst, result.u64[0]);
     return 0;
 }

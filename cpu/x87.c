@@ -48,6 +48,11 @@ static void pop_as(struct cpu *cpu, unsigned argument)
         pop(cpu);
 }
 
+static inline bool is_nan(struct f80 value)
+{
+    return (value.sign_exponent & 0x7fff) == 0x7fff && value.significand << 1;
+}
+
 // ---- Status
 // -----------------------------------------------------------------------------------------------------------
 void x87_update_summary(struct cpu *cpu)
@@ -163,17 +168,17 @@ uint64_t x87_arithmetic_memory(struct cpu *cpu, union vreg *dst, const union vre
 
 static void compare_result(struct cpu *cpu, const struct x87_result *result, unsigned argument)
 {
-    commit_status(cpu, result->status & ~X87_C1, result->done ? X87_CONDITIONS : X87_C1);
+    commit_status(cpu, result->status & ~X87_C1, X87_CONDITIONS); // unmasked exceptions only hold back the pop
     if (result->done)
         pop_as(cpu, argument);
 }
 
 static void compare_empty(struct cpu *cpu, unsigned argument)
 {
-    if (stack_fault(cpu, false)) {
-        cpu->x87.status |= X87_C3 | X87_C2 | X87_C0;
+    bool masked = stack_fault(cpu, false);
+    cpu->x87.status |= X87_C3 | X87_C2 | X87_C0;
+    if (masked)
         pop_as(cpu, argument);
-    }
 }
 
 /// FCOM, FUCOM, FTST: ST0 against ST(i).
@@ -206,24 +211,21 @@ uint64_t x87_compare_memory(struct cpu *cpu, union vreg *dst, const union vreg *
     return 0;
 }
 
-/// FCOMI, FUCOMI: the flags, or X87_KEEP_FLAGS where an unmasked exception keeps them.
+/// FCOMI, FUCOMI: returns the flags, which change even where an unmasked exception holds back the pop.
 uint64_t x87_compare_flags(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     unsigned argument = X87_ARGUMENT(operand), i = X87_STI(operand);
-    const uint64_t unordered = FLAG_ZF | FLAG_PF | FLAG_CF;
     if (!begin(cpu, operand))
-        return X87_KEEP_FLAGS;
+        return 0;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
-        if (!stack_fault(cpu, false))
-            return X87_KEEP_FLAGS;
-        pop_as(cpu, argument);
-        return unordered;
+        if (stack_fault(cpu, false))
+            pop_as(cpu, argument);
+        return FLAG_ZF | FLAG_PF | FLAG_CF;
     }
     struct x87_result result = fpu_host_x87(argument & 0xff, *st(cpu, 0), *st(cpu, i), cpu->x87.control);
-    commit_status(cpu, result.status & ~X87_C1, X87_C1);
-    if (!result.done)
-        return X87_KEEP_FLAGS;
-    pop_as(cpu, argument);
+    commit_status(cpu, result.status, 0);
+    if (result.done)
+        pop_as(cpu, argument);
     return (result.status & X87_C3 ? FLAG_ZF : 0) | (result.status & X87_C2 ? FLAG_PF : 0) |
            (result.status & X87_C0 ? FLAG_CF : 0);
 }
@@ -279,7 +281,10 @@ uint64_t x87_two_operands(struct cpu *cpu, union vreg *dst, const union vreg *sr
         return 0;
     }
     struct x87_result result = fpu_host_x87(operation, *st(cpu, 0), *st(cpu, 1), cpu->x87.control);
-    commit_status(cpu, result.status, remainder ? X87_CONDITIONS : X87_C1);
+    if (!remainder)
+        commit_status(cpu, result.status, X87_C1);
+    else // no quotient, no quotient bits
+        commit_status(cpu, result.status, is_nan(result.st0) || !result.done ? X87_C1 | X87_C2 : X87_CONDITIONS);
     if (!result.done)
         return 0;
     set_st(cpu, to, result.st0);
@@ -351,7 +356,7 @@ uint64_t x87_load_sti(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     unsigned i = X87_STI(operand);
     if (!begin(cpu, operand))
         return 0;
-    if (!is_empty(cpu, i) || !is_empty(cpu, 7))
+    if (!is_empty(cpu, i))
         push_or_overflow(cpu, *st(cpu, i));
     else if (stack_fault(cpu, false))
         push(cpu, indefinite);
@@ -365,21 +370,23 @@ uint64_t x87_constant(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     return 0;
 }
 
-/// FST STi, FSTP STi.
+/// FST STi, FSTP STi. The old alias D9 D8 only pops where ST0 is empty.
 uint64_t x87_store_sti(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
+    unsigned argument = X87_ARGUMENT(operand);
     if (!begin(cpu, operand))
         return 0;
-    struct f80 value = *st(cpu, 0);
-    if (is_empty(cpu, 0)) {
-        if (!stack_fault(cpu, false))
-            return 0;
-        value = indefinite;
-    } else {
+    if (!is_empty(cpu, 0)) {
         cpu->x87.status &= (uint16_t)~X87_C1;
+        set_st(cpu, X87_STI(operand), *st(cpu, 0));
+    } else if (argument & X87_QUIET) {
+        cpu->x87.status &= (uint16_t)~X87_C1;
+    } else if (stack_fault(cpu, false)) {
+        set_st(cpu, X87_STI(operand), indefinite);
+    } else {
+        return 0;
     }
-    set_st(cpu, X87_STI(operand), value);
-    pop_as(cpu, X87_ARGUMENT(operand));
+    pop_as(cpu, argument);
     return 0;
 }
 
@@ -409,7 +416,6 @@ uint64_t x87_cmov(struct cpu *cpu, union vreg *dst, const union vreg *src, uint6
     unsigned i = X87_STI(operand);
     if (!begin(cpu, operand))
         return 0;
-    cpu->x87.status &= (uint16_t)~X87_C1;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
         if (stack_fault(cpu, false))
             set_st(cpu, 0, indefinite);
@@ -530,6 +536,7 @@ uint64_t x87_ffree(struct cpu *cpu, union vreg *dst, const union vreg *src, uint
     if (!wait(cpu))
         return 0;
     cpu->x87.valid &= (uint8_t) ~(1u << physical(cpu, X87_STI(operand)));
+    cpu->x87.status &= (uint16_t)~X87_C1;
     pop_as(cpu, X87_ARGUMENT(operand));
     return 0;
 }
