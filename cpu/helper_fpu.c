@@ -62,11 +62,6 @@ static void image_write(struct cpu *cpu, const struct image *image, const uint8_
     image_move(cpu, image, NULL, bytes);
 }
 
-uint64_t helper_aligned16(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    return a & 15 ? cpu_raise_error(cpu, VECTOR_GP, 0) : 0;
-}
-
 uint64_t helper_vector_set(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     union vreg *vreg = cpu_vreg(cpu, imm & (VREG_COUNT - 1));

@@ -10,7 +10,6 @@
     X(fnstenv, true)     /* a = linear, imm = operand bytes | 8: FNSAVE */                                             \
     X(fldenv, true)      /* a = linear, imm = operand bytes | 8: FRSTOR */                                             \
     X(maskmov, true)     /* a = linear, imm = data vreg | mask vreg << 8 | bytes << 16 */                              \
-    X(vector_set, false) /* vreg imm = a, zero-extended */                                                             \
-    X(aligned16, true)   /* a = linear: #GP(0) unless a multiple of 16 */
+    X(vector_set, false) /* vreg imm = a, zero-extended */
 
 #endif

@@ -89,6 +89,8 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
 static inline uint64_t xlat(struct cpu *cpu, const struct uop *u, uint64_t linear)
 {
     enum mmu_mode mode = u->aux & UOP_MODE ? (enum mmu_mode)u->c : cpu->data_mode;
+    if (UNLIKELY(u->aux & UOP_ALIGNED) && (linear & (u->param - 1)))
+        return cpu_raise_error(cpu, VECTOR_GP, 0);
     void *host = tlb_lookup(&cpu->mmu, mode, u->aux & UOP_WRITE ? MMU_WRITE : MMU_READ, linear, u->param);
     if (LIKELY(host != NULL) && LIKELY(!(cpu->mode & MODE_ALIGN)))
         return (uint64_t)(uintptr_t)host;

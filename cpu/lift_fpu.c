@@ -25,12 +25,61 @@ static bool is_vector(const struct operand *operand)
     return operand->kind == OPERAND_XMM || operand->kind == OPERAND_MMX;
 }
 
-/// A vreg with operand n: its own register, or a temporary for memory and general registers.
-static uint8_t read_source(struct lift *l, const struct insn *insn, unsigned n)
+// ---- Vector operands
+// ---------------------------------------------------------------------------------------------------
+static uint8_t vector_handle(struct lift *l, const struct insn *insn, unsigned n, bool write)
+{
+    unsigned bytes = insn->operand[n].bytes;
+    uint8_t linear = lift_linear(l, insn, bytes, write, 0);
+    uint8_t handle = lift_xlat(l, linear, bytes, write, insn->segment == SEG_SS);
+    if ((insn->row->attributes & ROW_ALIGNED) && bytes == 16)
+        l->uops[l->uop_count - 1].aux |= UOP_ALIGNED;
+    return handle;
+}
+
+static void emit_vload(struct lift *l, uint8_t vreg, uint8_t handle, unsigned bytes)
+{
+    struct uop *uop = lift_emit(l, UOP_VLOAD, WIDTH_8);
+    uop->dst = vreg;
+    uop->a = handle;
+    uop->param = bytes;
+}
+
+static void emit_vstore(struct lift *l, uint8_t handle, uint8_t vreg, unsigned bytes)
+{
+    struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_8);
+    uop->a = handle;
+    uop->b = vreg;
+    uop->param = bytes;
+}
+
+static void emit_vmov(struct lift *l, uint8_t to, uint8_t from)
+{
+    struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_8);
+    uop->dst = to;
+    uop->b = from;
+}
+
+uint8_t lift_vector_read(struct lift *l, const struct insn *insn, unsigned n)
 {
     if (is_vector(&insn->operand[n]))
         return vreg_of(&insn->operand[n]);
-    if (insn->operand[n].kind == OPERAND_MEMORY)
+    emit_vload(l, VREG_TEMP, vector_handle(l, insn, n, false), insn->operand[n].bytes);
+    return VREG_TEMP;
+}
+
+void lift_vector_write(struct lift *l, const struct insn *insn, unsigned n, uint8_t vreg)
+{
+    if (is_vector(&insn->operand[n]))
+        emit_vmov(l, vreg_of(&insn->operand[n]), vreg);
+    else
+        emit_vstore(l, vector_handle(l, insn, n, true), vreg, insn->operand[n].bytes);
+}
+
+/// A vreg with operand n: its own register, or a temporary for memory and general registers.
+static uint8_t read_source(struct lift *l, const struct insn *insn, unsigned n)
+{
+    if (insn->operand[n].kind != OPERAND_GPR)
         return lift_vector_read(l, insn, n);
     lift_call(l, HELPER_vector_set, VAR_NONE, lift_read(l, insn, n), VAR_ZERO, VREG_TEMP);
     return VREG_TEMP;
@@ -122,20 +171,6 @@ void lift_simd_from_gpr(struct lift *l, const struct insn *insn)
 
 // ---- Moves
 // --------------------------------------------------------------------------------------------------------------
-/// Loads memory operand n straight into a register.
-static void load_into(struct lift *l, const struct insn *insn, unsigned n, uint8_t vreg)
-{
-    uint8_t source = lift_vector_read(l, insn, n);
-    struct uop *last = &l->uops[l->uop_count - 1];
-    if (last->op == UOP_VLOAD && last->dst == source) {
-        last->dst = vreg;
-        return;
-    }
-    struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_8);
-    uop->dst = vreg;
-    uop->b = source;
-}
-
 /// MOVAPS, MOVUPS, MOVDQA ... : op0 = op1, one of them perhaps in memory. Between registers all 16 bytes move, or, for
 /// rows with a function (MOVSS, MOVSD, MOVQ), what that function says.
 void lift_simd_move(struct lift *l, const struct insn *insn)
@@ -146,13 +181,11 @@ void lift_simd_move(struct lift *l, const struct insn *insn)
     if (to->kind == OPERAND_MEMORY) {
         lift_vector_write(l, insn, 0, vreg_of(from));
     } else if (from->kind == OPERAND_MEMORY) {
-        load_into(l, insn, 1, vreg_of(to));
+        emit_vload(l, vreg_of(to), vector_handle(l, insn, 1, false), from->bytes);
     } else if (insn->row->execute) {
         lift_row(l, insn, VAR_NONE, vreg_of(to), vreg_of(from), VAR_IMM, row_operand(insn));
     } else {
-        struct uop *uop = lift_emit(l, UOP_VMOV, WIDTH_8);
-        uop->dst = vreg_of(to);
-        uop->b = vreg_of(from);
+        emit_vmov(l, vreg_of(to), vreg_of(from));
     }
 }
 
@@ -186,13 +219,9 @@ void lift_mmx_store(struct lift *l, const struct insn *insn)
         lift_row(l, insn, VAR_NONE, vreg_of(&insn->operand[0]), from, VAR_IMM, row_operand(insn));
         return;
     }
-    uint8_t linear = lift_linear(l, insn, 8, true, 0);
-    uint8_t handle = lift_xlat(l, linear, 8, true, false);
+    uint8_t handle = vector_handle(l, insn, 0, true);
     lift_row(l, insn, VAR_NONE, from, from, VAR_IMM, row_operand(insn)); // the register onto itself: enters MMX
-    struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_8);
-    uop->a = handle;
-    uop->b = from;
-    uop->param = 8;
+    emit_vstore(l, handle, from, 8);
 }
 
 /// MASKMOVQ, MASKMOVDQU: bytes of op0 that op1's sign bits select, to DS:rDI.

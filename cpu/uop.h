@@ -94,6 +94,7 @@ enum uop_op {
 #define UOP_LOCKED 0x10u     // LOAD, STORE of a LOCKed read-modify-write
 #define UOP_NEGATE 0x20u
 #define UOP_MODE 0x40u       // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
+#define UOP_ALIGNED 0x80u    // XLAT: linear must be a multiple of `param` (16), else #GP(0)
 
 struct uop {
     uint16_t code; // the interpreter's: filled by interp_prepare
