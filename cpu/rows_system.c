@@ -84,10 +84,10 @@ const struct row rows_system[] = {
     {"6F", "outsw|outsd|outsd", "DX,Xz", lift_string_io, STRING_OUTS, ENDS | ROW_REP | ROW_PARTIAL, 0, 0, 0},
 
     // Control and debug registers, TLB, caches.
-    {"0F 20 /r", "mov", "Rv,C", lift_mov_from_control, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD, 0, 0, 0},
-    {"0F 22 /r", "mov", "C,Rv", lift_mov_to_control, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD | ENDS, 0, 0, 0},
-    {"0F 21 /r", "mov", "Rv,D", lift_mov_from_debug, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD, 0, 0, 0},
-    {"0F 23 /r", "mov", "D,Rv", lift_mov_to_debug, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD | ENDS, 0, 0, 0},
+    {"0F 20 /r", "mov", "Ry,C", lift_mov_from_control, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD, 0, 0, 0},
+    {"0F 22 /r", "mov", "C,Ry", lift_mov_to_control, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD | ENDS, 0, 0, 0},
+    {"0F 21 /r", "mov", "Ry,D", lift_mov_from_debug, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD, 0, 0, 0},
+    {"0F 23 /r", "mov", "D,Ry", lift_mov_to_debug, 0, CPL0 | ROW_FORCE_64 | ROW_MODRM_IGNORED_MOD | ENDS, 0, 0, 0},
     {"0F 01 /4", "smsw", "Rv/Mw", lift_smsw, 0, 0, 0, 0, 0},
     {"0F 01 /6", "lmsw", "Ew", lift_lmsw, 0, CPL0 | ENDS, 0, 0, 0},
     {"0F 06", "clts", "", lift_system_call, HELPER_clts, CPL0 | ENDS, 0, 0, 0},
@@ -108,7 +108,7 @@ const struct row rows_system[] = {
     {"0F 31", "rdtsc", "", lift_rdtsc, 0, 0, 0, 0, 0, FEATURE_TSC},
     {"0F 01 F9", "rdtscp", "", lift_rdtsc, 1, 0, 0, 0, 0, FEATURE_RDTSCP},
     {"0F 33", "rdpmc", "", lift_system_call, HELPER_rdpmc, 0, 0, 0, 0, FEATURE_MMX},
-    {"F3 0F C7 /7", "rdpid", "Rv", lift_rdpid, 0, ROW_FORCE_64, 0, 0, 0, FEATURE_RDPID},
+    {"F3 0F C7 /7", "rdpid", "Ry", lift_rdpid, 0, ROW_FORCE_64, 0, 0, 0, FEATURE_RDPID},
     {"NFx 0F C7 /6", "rdrand", "Rv", lift_random, 0, 0, 0, SIX, 0, FEATURE_RDRAND},
     {"NFx 0F C7 /7", "rdseed", "Rv", lift_random, 0, 0, 0, SIX, 0, FEATURE_RDSEED},
 

@@ -71,9 +71,9 @@ const struct row rows_x87[] = {
     {"D9 E4", "ftst", "", lift_x87, X87_TST, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_compare},
     {"D9 E5", "fxam", "", lift_x87, X87_XAM, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_examine},
     {"DB F0+i", "fcomi", "ST0,STi", lift_x87_to_flags, X87_COM, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
-    {"DF F0+i", "fcompi", "ST0,STi", lift_x87_to_flags, X87_COM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
+    {"DF F0+i", "fcomip", "ST0,STi", lift_x87_to_flags, X87_COM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
     {"DB E8+i", "fucomi", "ST0,STi", lift_x87_to_flags, X87_UCOM, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
-    {"DF E8+i", "fucompi", "ST0,STi", lift_x87_to_flags, X87_UCOM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
+    {"DF E8+i", "fucomip", "ST0,STi", lift_x87_to_flags, X87_UCOM | X87_POP, ROW_X87, 0, FLAGS_ARITHMETIC, 0, FEATURE_CMOV, x87_compare_flags},
 
     // Functions
     {"D9 E0", "fchs", "", lift_x87, X87_CHS, ROW_X87, 0, 0, 0, FEATURE_FPU, x87_unary},
