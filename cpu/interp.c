@@ -7,6 +7,7 @@
 #include "cpu/engine.h"
 #include "cpu/interp_alu.h"
 #include "cpu/run.h"
+#include "cpu/segment.h"
 
 // code = op * 16 + flags * 8 + immediate * 4 + width; pairs come after.
 #define CODE(op, width, imm, flags) ((op)*16 + (flags)*8 + (imm)*4 + (width))
@@ -162,35 +163,6 @@ static void vector_store(struct cpu *cpu, const struct uop *u)
     device_begin(cpu, &cpu->handle[(handle - 1) & 7]);
     mmu_handle_store_bytes(&cpu->mmu, &cpu->handle[(handle - 1) & 7], from->u8);
     device_end(cpu, &cpu->handle[(handle - 1) & 7]);
-}
-
-/// Linear address of offset a in segment sub for param bytes (SDM vol. 3 sec. 5.3, vol. 1 sec. 3.3.7).
-static uint64_t segment_linear(struct cpu *cpu, const struct uop *u)
-{
-    const struct segment *s = &cpu->segment[u->sub];
-    uint64_t offset = cpu->var[u->a], last = offset + u->param - 1;
-    uint32_t type = s->rights & SEGMENT_TYPE;
-    bool write = u->aux & UOP_WRITE, code = type & 8, bad;
-    uint8_t vector = u->sub == SEG_SS ? VECTOR_SS : VECTOR_GP;
-
-    if (u->width == WIDTH_64)
-        return offset + cpu->var[VAR_ES_BASE + u->sub];
-    offset = (uint32_t)offset;
-    last = offset + u->param - 1;
-    if ((cpu->mode & MODE_PROTECTED) && !(cpu->mode & MODE_VM86)) {
-        if (s->rights & SEGMENT_UNUSABLE)
-            return cpu_raise_error(cpu, VECTOR_GP, 0);
-        if (code ? write || !(type & 2) : write && !(type & 2))
-            return cpu_raise_error(cpu, VECTOR_GP, 0);
-    }
-    if (!code && (type & 4)) {
-        uint64_t top = s->rights & SEGMENT_DB ? UINT32_MAX : 0xffff;
-        bad = offset <= s->limit || last > top;
-    } else
-        bad = last > s->limit;
-    if (bad)
-        return cpu_raise_error(cpu, vector, 0);
-    return (uint32_t)(offset + cpu->var[VAR_ES_BASE + u->sub]);
 }
 
 // ---- leaving -----------------------------------------------------------------------------------------------------
@@ -616,7 +588,7 @@ enter:
         case CODE(UOP_SEG, WIDTH_16, 0, 0):
         case CODE(UOP_SEG, WIDTH_32, 0, 0):
         case CODE(UOP_SEG, WIDTH_64, 0, 0):
-            V(u->dst) = segment_linear(cpu, u);
+            V(u->dst) = cpu_segment_linear(cpu, u->sub, V(u->a), u->param, u->aux & UOP_WRITE);
             FAULT_IF_PENDING();
             break;
         case CODE(UOP_VLOAD, WIDTH_8, 0, 0):

@@ -204,26 +204,18 @@ void lift_div(struct lift *l, const struct insn *insn)
 static uint8_t bit_string(struct lift *l, const struct insn *insn, bool write)
 {
     unsigned bytes = insn->operand[0].bytes;
-    uint8_t index = lift_temp(l), offset;
+    uint8_t base = lift_effective(l, insn), index = lift_temp(l), piece = lift_temp(l), offset = lift_temp(l);
     struct uop *u = lift_emit(l, UOP_SEXT, WIDTH_64);
     u->dst = index;
     u->a = insn->operand[1].reg;
     u->sub = width_of(bytes);
-    offset = lift_temp(l);
-    lift_op_imm(l, UOP_SAR, WIDTH_64, offset, index, width_of(bytes) + 3, false);
+    lift_op_imm(l, UOP_SAR, WIDTH_64, piece, index, width_of(bytes) + 3, false);
     u = lift_emit(l, UOP_EA, width_of(insn->address_bytes));
-    u->a = lift_effective(l, insn);
-    // lift_effective may have emitted behind u: put the sum last.
-    if (&l->uops[l->uop_count - 1] != u) {
-        struct uop sum = *u;
-        *u = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = sum.insn};
-        u = lift_emit(l, UOP_EA, sum.width);
-        u->a = sum.a;
-    }
-    u->b = offset;
+    u->dst = offset;
+    u->a = base;
+    u->b = piece;
     u->sub = width_of(bytes);
-    u->dst = lift_temp(l);
-    return lift_xlat(l, lift_segment(l, insn->segment, u->dst, bytes, write), bytes, write, insn->segment == SEG_SS);
+    return lift_xlat(l, lift_segment(l, insn->segment, offset, bytes, write), bytes, write, insn->segment == SEG_SS);
 }
 
 void lift_bit_test(struct lift *l, const struct insn *insn)
