@@ -9,6 +9,7 @@
 // ---- Operand of a SIMD row's function, where it is no register's value -----------------------------------------
 #define SIMD_IMMEDIATE UINT64_C(0xff) // the immediate byte
 #define SIMD_MMX BIT(8)               // registers are MMX: 8 bytes, and the x87 state becomes that of MMX
+#define SIMD_STORE BIT(9)             // MOVQ to memory: the register is only read
 #define SIMD_OPERATION(operand) ((unsigned)((operand) >> 16)) // the row's argument: enum sse_operation
 
 static inline uint64_t simd_operand(const struct row *row, bool mmx, uint64_t immediate)

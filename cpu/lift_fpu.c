@@ -220,7 +220,7 @@ void lift_mmx_store(struct lift *l, const struct insn *insn)
         return;
     }
     uint8_t handle = vector_handle(l, insn, 0, true);
-    lift_row(l, insn, VAR_NONE, from, from, VAR_IMM, row_operand(insn)); // the register onto itself: enters MMX
+    lift_row(l, insn, VAR_NONE, from, from, VAR_IMM, SIMD_MMX | SIMD_STORE);
     emit_vstore(l, handle, from, 8);
 }
 

@@ -148,16 +148,18 @@ uint64_t sse_cvtsi2sd(struct cpu *cpu, union vreg *dst, const union vreg *src, u
 
 // ---- Between MMX and XMM; an unmasked exception comes after the change to MMX
 // ----------------------------------------------------------------------------------------------
-/// CVTPI2PS: two integers to the low half.
+/// CVTPI2PS: two integers to the low half. From memory it and CVTPI2PD are no MMX instructions: no SIMD_MMX then.
 uint64_t sse_cvtpi2ps(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     union vreg from = {.u64 = {src->u64[0]}}, result;
-    if (simd_enter_mmx(cpu) && run(cpu, SSE_CVTDQ2PS, &result, &from, 0, NULL))
+    if ((operand & SIMD_MMX) && !simd_enter_mmx(cpu))
+        return 0;
+    if (run(cpu, SSE_CVTDQ2PS, &result, &from, 0, NULL))
         dst->u64[0] = result.u64[0];
     return 0;
 }
 
-/// CVTPI2PD is exact; from memory it is no MMX instruction (then the lift leaves SIMD_MMX out).
+/// CVTPI2PD is exact.
 uint64_t sse_cvtpi2pd(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     union vreg from = {.u64 = {src->u64[0]}}, result;

@@ -254,6 +254,10 @@ uint64_t simd_mmx_to_integer(struct cpu *cpu, union vreg *dst, const union vreg 
 
 uint64_t simd_mmx_move(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
+    if (operand & SIMD_STORE) {
+        simd_enter_mmx(cpu);
+        return 0;
+    }
     return simd_put_mmx(cpu, dst, src->u64[0]);
 }
 

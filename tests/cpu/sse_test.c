@@ -114,7 +114,7 @@ static bool run_row(struct cpu *cpu, const struct row *row, bool rex_w, bool mem
         ours->rcx = strstr(row->encoding, "REX.W ") ? value : (uint32_t)value;
     } else if (row->lift == lift_mmx_store && memory) {
         union vreg *stored = vector_operand(cpu, row, 1);
-        row->execute(cpu, stored, stored, operand);
+        row->execute(cpu, stored, stored, operand | SIMD_STORE);
         memcpy(ours->memory, stored, 8);
     } else if ((row->lift == lift_simd_move && row->execute) || row->lift == lift_mmx_store) {
         row->execute(cpu, vector_operand(cpu, row, 0), vector_operand(cpu, row, 1), operand);
