@@ -10,13 +10,24 @@
 
 static void names(void **state)
 {
-    static const char *const good[] = {"max", "qemu64", "486", "pentium", "max,-smap,+rdrand", "max,smep=off,tsc-adjust=on",
-                                       "qemu64,tsc_adjust", "max,tsc-frequency=3000000000"};
+    static const char *const good[] = {"max",
+                                       "qemu64",
+                                       "486",
+                                       "pentium",
+                                       "max,-smap,+rdrand",
+                                       "max,smep=off,tsc-adjust=on",
+                                       "qemu64,tsc_adjust",
+                                       "max,tsc-frequency=3000000000"};
     static const struct {
         const char *text, *part;
-    } bad[] = {{"nehalem", "there are max"},      {"", "unknown model"},           {"max,+nonsense", "unknown feature"},
-               {"max,avx512=on", "unknown feature"}, {"max,smap=perhaps", "on or off"}, {"max,+aes", "not implemented"},
-               {"max,tsc-frequency=1", "tsc-frequency"}, {"max,tsc-frequency=9000000000", "tsc-frequency"}};
+    } bad[] = {{"nehalem", "there are max"},
+               {"", "unknown model"},
+               {"max,+nonsense", "unknown feature"},
+               {"max,avx512=on", "unknown feature"},
+               {"max,smap=perhaps", "on or off"},
+               {"max,+aes", "not implemented"},
+               {"max,tsc-frequency=1", "tsc-frequency"},
+               {"max,tsc-frequency=9000000000", "tsc-frequency"}};
     for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
         struct cpu_model model;
         struct error error = {0};

@@ -18,8 +18,8 @@ void fixture_start(struct fixture *f, const char *model)
     assert_true(memory_create(&f->memory, RAM, &error));
     address_space_init(&f->space, "memory", &f->memory, BIT(40), NULL);
     address_space_init(&f->ports, "ports", NULL, 0x10000, NULL);
-    assert_non_null(address_space_map_memory(&f->space, "ram", 0, RAM, 0, memory_allocate(&f->memory, RAM), false,
-                                             &error));
+    assert_non_null(
+        address_space_map_memory(&f->space, "ram", 0, RAM, 0, memory_allocate(&f->memory, RAM), false, &error));
     assert_true(model_parse(model, &f->model, &error));
     config = (struct cpu_config){.model = &f->model, .memory = &f->space, .ports = &f->ports};
     f->cpu = cpu_create(&config, &error);

@@ -17,10 +17,27 @@
 
 // Selectors of the fixture's GDT.
 enum {
-    SEL_CODE0 = 0x08, SEL_DATA0 = 0x10, SEL_CODE3 = 0x18 | 3, SEL_DATA3 = 0x20 | 3, SEL_CONFORMING = 0x28,
-    SEL_CODE1 = 0x30 | 1, SEL_DATA1 = 0x38 | 1, SEL_READONLY = 0x40, SEL_ABSENT = 0x48, SEL_EXECUTE_ONLY = 0x50,
-    SEL_TSS = 0x58, SEL_LDT = 0x60, SEL_TSS2 = 0x68, SEL_GATE = 0x70, SEL_CODE16 = 0x78, SEL_CODE64 = 0x80,
-    SEL_TASK_GATE = 0x88, SEL_TSS64 = 0x90, SEL_STACK_ABSENT = 0xa0, SEL_FREE = 0xa8, GDT_LIMIT = 0xff
+    SEL_CODE0 = 0x08,
+    SEL_DATA0 = 0x10,
+    SEL_CODE3 = 0x18 | 3,
+    SEL_DATA3 = 0x20 | 3,
+    SEL_CONFORMING = 0x28,
+    SEL_CODE1 = 0x30 | 1,
+    SEL_DATA1 = 0x38 | 1,
+    SEL_READONLY = 0x40,
+    SEL_ABSENT = 0x48,
+    SEL_EXECUTE_ONLY = 0x50,
+    SEL_TSS = 0x58,
+    SEL_LDT = 0x60,
+    SEL_TSS2 = 0x68,
+    SEL_GATE = 0x70,
+    SEL_CODE16 = 0x78,
+    SEL_CODE64 = 0x80,
+    SEL_TASK_GATE = 0x88,
+    SEL_TSS64 = 0x90,
+    SEL_STACK_ABSENT = 0xa0,
+    SEL_FREE = 0xa8,
+    GDT_LIMIT = 0xff
 };
 
 struct fixture {

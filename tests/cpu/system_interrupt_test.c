@@ -128,9 +128,9 @@ static void software_faults(void **state)
         unsigned type;
         int vector, error;
     } cases[] = {
-        {SEL_CODE0, 0x8e, VECTOR_GP, 0x80 * 8 + 2},          // gate DPL 0 from ring 3
-        {SEL_CODE0, 0x6e, VECTOR_NP, 0x80 * 8 + 2},          // not present
-        {SEL_CODE0, 0xe2, VECTOR_GP, 0x80 * 8 + 2},          // no gate at all
+        {SEL_CODE0, 0x8e, VECTOR_GP, 0x80 * 8 + 2}, // gate DPL 0 from ring 3
+        {SEL_CODE0, 0x6e, VECTOR_NP, 0x80 * 8 + 2}, // not present
+        {SEL_CODE0, 0xe2, VECTOR_GP, 0x80 * 8 + 2}, // no gate at all
         {0, 0xee, VECTOR_GP, 0},
         {SEL_DATA0, 0xee, VECTOR_GP, SEL_DATA0},
         {GDT_LIMIT + 1, 0xee, VECTOR_GP, GDT_LIMIT + 1},
@@ -200,7 +200,7 @@ static void vm86(void **state)
     assert_int_equal(f.cpu->cpl, 0);
     assert_false(f.cpu->var[VAR_FLAGS] & FLAG_VM);
     assert_int_equal(f.cpu->var[VAR_RSP], STACK0 - 36);
-    assert_int_equal(peek(&f, STACK0 - 4, 4), 0x705); // GS
+    assert_int_equal(peek(&f, STACK0 - 4, 4), 0x705);  // GS
     assert_int_equal(peek(&f, STACK0 - 16, 4), 0x700); // ES
     assert_int_equal(peek(&f, STACK0 - 20, 4), 0x702); // SS
     assert_int_equal(peek(&f, STACK0 - 24, 4), 0x800); // ESP

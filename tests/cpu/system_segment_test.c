@@ -18,16 +18,16 @@ static void loads(void **state)
         {0, SEG_DS, SEL_DATA3, -1, 0},
         {0, SEG_DS, 0, -1, 0},
         {0, SEG_DS, 3, -1, 0},
-        {0, SEG_ES, SEL_CODE0, -1, 0},                              // readable code
+        {0, SEG_ES, SEL_CODE0, -1, 0}, // readable code
         {0, SEG_FS, SEL_EXECUTE_ONLY, VECTOR_GP, SEL_EXECUTE_ONLY},
         {0, SEG_GS, SEL_READONLY, -1, 0},
-        {0, SEG_DS, SEL_ABSENT, VECTOR_NP, SEL_ABSENT},             // DPL 3
+        {0, SEG_DS, SEL_ABSENT, VECTOR_NP, SEL_ABSENT}, // DPL 3
         {0, SEG_DS, SEL_TSS, VECTOR_GP, SEL_TSS},
-        {0, SEG_DS, SEL_DATA0 | 3, VECTOR_GP, SEL_DATA0},           // RPL > DPL
-        {3, SEG_DS, SEL_DATA0, VECTOR_GP, SEL_DATA0},               // CPL > DPL
-        {3, SEG_DS, SEL_CONFORMING, -1, 0},                         // conforming code: no privilege check
+        {0, SEG_DS, SEL_DATA0 | 3, VECTOR_GP, SEL_DATA0}, // RPL > DPL
+        {3, SEG_DS, SEL_DATA0, VECTOR_GP, SEL_DATA0},     // CPL > DPL
+        {3, SEG_DS, SEL_CONFORMING, -1, 0},               // conforming code: no privilege check
         {0, SEG_DS, GDT_LIMIT + 1, VECTOR_GP, GDT_LIMIT + 1},
-        {0, SEG_DS, 0x0c, VECTOR_GP, 0x0c},                         // LDT without LDTR
+        {0, SEG_DS, 0x0c, VECTOR_GP, 0x0c}, // LDT without LDTR
         {0, SEG_SS, SEL_DATA0, -1, 0},
         {0, SEG_SS, 0, VECTOR_GP, 0},
         {0, SEG_SS, SEL_DATA3, VECTOR_GP, SEL_DATA3 & ~3},
