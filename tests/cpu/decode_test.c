@@ -42,17 +42,41 @@ static void zydis_init(ZydisDecoder *decoder, const struct test_mode *mode)
 
 /// Capstone's name (the row's) and Zydis', where they differ.
 static const char *const same_mnemonics[][2] = {
-    {"jae", "jnb"},           {"je", "jz"},         {"jne", "jnz"},
-    {"ja", "jnbe"},           {"jge", "jnl"},       {"jg", "jnle"},
-    {"setae", "setnb"},       {"sete", "setz"},     {"setne", "setnz"},
-    {"seta", "setnbe"},       {"setge", "setnl"},   {"setg", "setnle"},
-    {"cmovae", "cmovnb"},     {"cmove", "cmovz"},   {"cmovne", "cmovnz"},
-    {"cmova", "cmovnbe"},     {"cmovge", "cmovnl"}, {"cmovg", "cmovnle"},
-    {"movabs", "mov"},        {"xlatb", "xlat"},    {"pushaw", "pusha"},
-    {"pushal", "pushad"},     {"popaw", "popa"},    {"popal", "popad"},
-    {"lcall", "call"},        {"ljmp", "jmp"},      {"retf", "ret"},
-    {"wait", "fwait"},        {"sal", "shl"},       {"fxsave", "fxsave64"},
-    {"fxrstor", "fxrstor64"}, {"fstp", "fstpnce"},  {"fsetpm", "fsetpm287_nop"},
+    {"jae", "jnb"},
+    {"je", "jz"},
+    {"jne", "jnz"},
+    {"ja", "jnbe"},
+    {"jge", "jnl"},
+    {"jg", "jnle"},
+    {"setae", "setnb"},
+    {"sete", "setz"},
+    {"setne", "setnz"},
+    {"seta", "setnbe"},
+    {"setge", "setnl"},
+    {"setg", "setnle"},
+    {"cmovae", "cmovnb"},
+    {"cmove", "cmovz"},
+    {"cmovne", "cmovnz"},
+    {"cmova", "cmovnbe"},
+    {"cmovge", "cmovnl"},
+    {"cmovg", "cmovnle"},
+    {"movabs", "mov"},
+    {"xlatb", "xlat"},
+    {"pushaw", "pusha"},
+    {"pushal", "pushad"},
+    {"popaw", "popa"},
+    {"popal", "popad"},
+    {"lcall", "call"},
+    {"ljmp", "jmp"},
+    {"retf", "ret"},
+    {"wait", "fwait"},
+    {"sal", "shl"},
+    {"sysretq", "sysret"},
+    {"sysexitq", "sysexit"},
+    {"fxsave", "fxsave64"},
+    {"fxrstor", "fxrstor64"},
+    {"fstp", "fstpnce"},
+    {"fsetpm", "fsetpm287_nop"},
 };
 
 /// The row's mnemonic for these sizes.
@@ -88,16 +112,49 @@ static bool extension_may_be_missing(const ZydisDecodedInstruction *zydis)
     if (zydis->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         return true; // VEX, EVEX, XOP, 3DNow!
     switch (zydis->meta.isa_ext) {
-    case ZYDIS_ISA_EXT_BASE:
-    case ZYDIS_ISA_EXT_LONGMODE:
-    case ZYDIS_ISA_EXT_X87:
-    case ZYDIS_ISA_EXT_MOVBE:
-    case ZYDIS_ISA_EXT_BMI1:
-    case ZYDIS_ISA_EXT_LZCNT:
-    case ZYDIS_ISA_EXT_ADOX_ADCX:
-        return false;
-    default:
+    case ZYDIS_ISA_EXT_AMD3DNOW:
+    case ZYDIS_ISA_EXT_AMD_INVLPGB:
+    case ZYDIS_ISA_EXT_CET:
+    case ZYDIS_ISA_EXT_CLDEMOTE:
+    case ZYDIS_ISA_EXT_CLZERO:
+    case ZYDIS_ISA_EXT_MONITORX:
+    case ZYDIS_ISA_EXT_MOVDIR:
+    case ZYDIS_ISA_EXT_PADLOCK:
+    case ZYDIS_ISA_EXT_PCONFIG:
+    case ZYDIS_ISA_EXT_PKU:
+    case ZYDIS_ISA_EXT_PT:
+    case ZYDIS_ISA_EXT_RDPRU:
+    case ZYDIS_ISA_EXT_RTM:
+    case ZYDIS_ISA_EXT_SERIALIZE:
+    case ZYDIS_ISA_EXT_SGX:
+    case ZYDIS_ISA_EXT_SGX_ENCLV:
+    case ZYDIS_ISA_EXT_SHA:
+    case ZYDIS_ISA_EXT_SMX:
+    case ZYDIS_ISA_EXT_SSE3:
+    case ZYDIS_ISA_EXT_SSE4:
+    case ZYDIS_ISA_EXT_SSE4A:
+    case ZYDIS_ISA_EXT_SSSE3:
+    case ZYDIS_ISA_EXT_AES:
+    case ZYDIS_ISA_EXT_PCLMULQDQ:
+    case ZYDIS_ISA_EXT_SVM:
+    case ZYDIS_ISA_EXT_SNP:
+    case ZYDIS_ISA_EXT_TDX:
+    case ZYDIS_ISA_EXT_UINTR:
+    case ZYDIS_ISA_EXT_VMFUNC:
+    case ZYDIS_ISA_EXT_VTX:
+    case ZYDIS_ISA_EXT_WAITPKG:
+    case ZYDIS_ISA_EXT_XSAVE:
+    case ZYDIS_ISA_EXT_XSAVEC:
+    case ZYDIS_ISA_EXT_XSAVEOPT:
+    case ZYDIS_ISA_EXT_XSAVES:
+    case ZYDIS_ISA_EXT_GFNI:
+    case ZYDIS_ISA_EXT_ENQCMD:
+    case ZYDIS_ISA_EXT_HRESET:
+    case ZYDIS_ISA_EXT_KEYLOCKER:
+    case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
         return true;
+    default:
+        return false;
     }
 }
 
@@ -247,8 +304,25 @@ static const struct {
     {"90+r", "pause", "F3 with REX.B is XCHG R8 (shown by a real processor)"},
     {"NP 0F 50 /r", "movmskps", "writes 32 bits and zeroes the rest, REX.W or not"},
     {"66 0F 50 /r", "movmskpd", "likewise"},
+    {"0F 02 /r", "lar", "the selector is a word, whatever the register's size"},
+    {"0F 03 /r", "lsl", "likewise"},
+    {"NP 0F AE /7", "clflush", "likewise"},
+    {"66 0F AE /7", "clflushopt", "likewise"},
+    {"66 0F AE /6", "clwb", "likewise"},
     {"63 /r", "movsxd", "with 66 the SDM has r/m16, Zydis a doubleword"},
 };
+
+static void test_exceptions_name_rows(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(exceptions); i++) {
+        bool found = false;
+        for (unsigned n = 0; n < row_count(); n++)
+            found |= !strcmp(row_get(n)->encoding, exceptions[i].encoding);
+        if (!found)
+            fail_msg("no row \"%s\" for its exception (%s)", exceptions[i].encoding, exceptions[i].reason);
+    }
+}
 
 static bool is_exception(const struct insn *insn, const char *zydis)
 {
@@ -593,6 +667,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_are_reached),
+        cmocka_unit_test(test_exceptions_name_rows),
         cmocka_unit_test(test_rows_against_zydis),
         cmocka_unit_test(test_random_against_zydis),
         cmocka_unit_test(test_length_limits),
