@@ -151,7 +151,7 @@ static bool is_exception(const struct insn *insn, const char *theirs)
         const char *start = exceptions[i].capstone;
         if (strcmp(insn->row->encoding, exceptions[i].encoding) || !theirs != !start)
             continue;
-        if (!start || !strncmp(theirs, start, strlen(start)))
+        if (!start || (theirs && !strncmp(theirs, start, strlen(start))))
             return true;
     }
     return false;
