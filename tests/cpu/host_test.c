@@ -569,6 +569,8 @@ static bool make_instruction(struct tester *tester, const struct row_form *form,
         memset(bytes + modrm_at, 0, 4);
         bytes[modrm_at] = BRANCH_DISTANCE;
     }
+    if (!strcmp(row->encoding, "0F 0D /r") && insn->modrm >= 0xc0)
+        return false; // a NOP for Intel (and Zydis), #UD for AMD
     if (is_branch(row) && insn->operand_count && insn->operand[0].kind == OPERAND_GPR &&
         insn->operand[0].reg == VAR_RSP)
         return false; // the target would be the stack
@@ -661,6 +663,12 @@ static void aim_values(struct tester *tester, const struct insn *insn, struct ma
         store_both(tester, address, TARGET_LINEAR);
     if (has_lift(row, lift_ret_near))
         store_both(tester, before->gpr[VAR_RSP], TARGET_LINEAR);
+    // Comparands, unless they are part of the address.
+    for (unsigned n = 0; n < 2; n++) {
+        int reg = n ? insn->index : insn->base;
+        if (address && (reg == VAR_RAX || (reg == VAR_RDX && has_lift(row, lift_cmpxchg8b))))
+            return;
+    }
     if (has_lift(row, lift_cmpxchg) && (support_random(&tester->seed) & 1))
         before->gpr[VAR_RAX] = first->kind == OPERAND_MEMORY ? load_data(tester, address) : before->gpr[first->reg];
     if (has_lift(row, lift_cmpxchg8b)) {
