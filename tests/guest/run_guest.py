@@ -60,12 +60,12 @@ def compare(title, expected, output, code, errors, exit_code=GUEST_EXIT):
 
 
 def expected_of_qemu(expected, path):
-    """QEMU's lines take the place of the expected ones with the same name; each must be of use and give a reason."""
+    """QEMU's lines take the place of the expected ones with the same name; each must be of use and stand below a "# reason"."""
     if not os.path.exists(path):
         return expected
     lines, reason = list(expected), False
     for entry in open(path).read().splitlines():
-        if entry.startswith("#"):
+        if entry.startswith("# "):
             reason = True
             continue
         if not entry:
