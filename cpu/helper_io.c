@@ -35,6 +35,13 @@ static void unlock(struct cpu *cpu)
         cpu->outside.unlock(cpu->outside.opaque);
 }
 
+/// A port access may change the memory map (PCI configuration, A20): that acts before the next instruction.
+static void notice_map_change(struct cpu *cpu)
+{
+    if (atomic_load_explicit(&cpu->mmu.map_stale, memory_order_relaxed))
+        cpu_request_poll(cpu);
+}
+
 uint64_t port_read(struct cpu *cpu, uint16_t port, unsigned bytes)
 {
     uint64_t value;
@@ -43,6 +50,7 @@ uint64_t port_read(struct cpu *cpu, uint16_t port, unsigned bytes)
     lock(cpu);
     value = address_space_read(cpu->ports, port, bytes);
     unlock(cpu);
+    notice_map_change(cpu);
     return value;
 }
 
@@ -53,6 +61,7 @@ void port_write(struct cpu *cpu, uint16_t port, uint64_t value, unsigned bytes)
     lock(cpu);
     address_space_write(cpu->ports, port, cut_bytes(value, bytes), bytes);
     unlock(cpu);
+    notice_map_change(cpu);
 }
 
 /// a = port, imm = bytes; returns the value.
