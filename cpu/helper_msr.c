@@ -291,6 +291,8 @@ static bool intel(struct msr *m)
         return constant(m, 1);
     case 0x48:
         return model_has(cpu->model, FEATURE_SPEC_CTRL) && plain(m, &cpu->spec_ctrl, 7);
+    case 0x49: // IBPB comes with SPEC_CTRL; there is nothing to flush
+        return model_has(cpu->model, FEATURE_SPEC_CTRL) && m->write && m->value <= 1;
     case 0x79: // microcode update trigger
         return m->write;
     case 0x10a:

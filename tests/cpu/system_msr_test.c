@@ -124,6 +124,19 @@ static void fuzz(void **state)
     fixture_end(&f);
 }
 
+static void write_only(void **state)
+{
+    struct fixture f;
+    uint64_t value;
+    fixture_start(&f, "max");
+    assert_true(write_msr(&f, 0x49, 1)); // IBPB
+    assert_false(write_msr(&f, 0x49, 2));
+    assert_false(read_msr(&f, 0x49, &value));
+    f.model.features[FEATURE_SPEC_CTRL / 64] &= ~BIT(FEATURE_SPEC_CTRL % 64);
+    assert_false(write_msr(&f, 0x49, 1));
+    fixture_end(&f);
+}
+
 static void time_stamps(void **state)
 {
     struct fixture f;
@@ -292,9 +305,16 @@ static void string_ports(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values),          cmocka_unit_test(unknown_and_read_only), cmocka_unit_test(fuzz),
-        cmocka_unit_test(time_stamps),     cmocka_unit_test(control_registers),     cmocka_unit_test(long_mode_switch),
-        cmocka_unit_test(debug_registers), cmocka_unit_test(port_permissions),      cmocka_unit_test(string_ports),
+        cmocka_unit_test(values),
+        cmocka_unit_test(unknown_and_read_only),
+        cmocka_unit_test(fuzz),
+        cmocka_unit_test(write_only),
+        cmocka_unit_test(time_stamps),
+        cmocka_unit_test(control_registers),
+        cmocka_unit_test(long_mode_switch),
+        cmocka_unit_test(debug_registers),
+        cmocka_unit_test(port_permissions),
+        cmocka_unit_test(string_ports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
