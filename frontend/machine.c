@@ -203,6 +203,15 @@ static void receive_a20(void *opaque, unsigned line, bool level)
         machine->cpu->leave = true; // the next instruction may lie elsewhere
 }
 
+/// The MMU drops its translations at the next instruction boundary: make that come soon.
+static void map_changed(void *opaque)
+{
+    struct machine *machine = opaque;
+    raise_pins(machine, PENDING_MAP);
+    if (machine->cpu && machine->cpu->running)
+        machine->cpu->leave = true;
+}
+
 static void control_power_off(void *opaque)
 {
     struct machine *machine = opaque;
@@ -370,6 +379,8 @@ static bool create_cpu(struct machine *machine, struct error *error)
     if (!machine->cpu)
         return false;
     machine->cpu->instruction_limit = UINT64_MAX;
+    machine->map_listener = (struct address_space_listener){.map_changed = map_changed, .opaque = machine};
+    address_space_listen(&machine->memory_space, &machine->map_listener);
     machine->cpu->mmu.paranoid = config->paranoid;
     machine->engine_state = config->engine->create(machine->cpu, error);
     if (!machine->engine_state && error && error->text[0])

@@ -68,6 +68,7 @@ struct machine {
     bool has_memory, has_spaces, has_smm_view, has_locks;
     struct address_space memory_space, port_space;
     struct smm_view smm_view;
+    struct address_space_listener map_listener;
     struct clock clock;
     struct device_context context;
     struct pc *pc;
