@@ -1,6 +1,6 @@
 // Floating point on the host's own units, for x86-64 hosts: the one file that touches x87 and MXCSR. Both are left as
 // the C ABI wants them (MXCSR at its default, x87 initialized).
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(DOPPEL_PORTABLE_FPU)
 
 #include "cpu/fpu_host.h"
 

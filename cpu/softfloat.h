@@ -1,0 +1,60 @@
+// Binary floating point in integers: numbers of up to 64 bits of significand, every rounding, x86's exceptions. What
+// hosts without x87 compute with (fpu_host_portable.c). Knows no guest.
+#ifndef DOPPEL_CPU_SOFTFLOAT_H
+#define DOPPEL_CPU_SOFTFLOAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum soft_class { SOFT_ZERO, SOFT_FINITE, SOFT_INFINITY, SOFT_QNAN, SOFT_SNAN, SOFT_UNSUPPORTED };
+
+/// value = significand / 2^63 * 2^exponent, bit 63 set when finite. NaNs keep their fraction from bit 62 down.
+struct soft {
+    enum soft_class class;
+    bool sign;
+    bool denormal; // came as one
+    int exponent;
+    uint64_t significand;
+};
+
+/// A format to round to: bits of significand, exponents of normal numbers.
+struct soft_format {
+    unsigned bits;
+    int minimum, maximum;
+};
+extern const struct soft_format soft_single, soft_double, soft_extended;
+
+/// Exceptions are bits as in FSW and MXCSR: IE DE ZE OE UE PE.
+enum { SOFT_IE = 1, SOFT_DE = 2, SOFT_ZE = 4, SOFT_OE = 8, SOFT_UE = 16, SOFT_PE = 32 };
+enum { SOFT_NEAREST, SOFT_DOWN, SOFT_UP, SOFT_TRUNCATE }; // as in RC
+
+struct soft_context {
+    struct soft_format format; // of results
+    unsigned rounding;
+    unsigned masks;  // bit set: masked; unmasked over- and underflow wrap the exponent by 24576 (x87)
+    bool flush;      // FTZ
+    unsigned flags;  // gathered
+    bool rounded_up; // C1
+};
+
+struct soft soft_unpack(uint64_t bits, bool is_double);
+struct soft soft_unpack80(uint64_t significand, uint16_t sign_exponent);
+uint64_t soft_pack(struct soft value, bool is_double);
+void soft_pack80(struct soft value, uint64_t *significand, uint16_t *sign_exponent);
+struct soft soft_from_integer(int64_t integer);
+
+/// Operands are no NaNs and none unsupported (the callers have their own rules for those). Invalid combinations give
+/// the default NaN and SOFT_IE.
+struct soft soft_add(struct soft_context *context, struct soft a, struct soft b);
+struct soft soft_multiply(struct soft_context *context, struct soft a, struct soft b);
+struct soft soft_divide(struct soft_context *context, struct soft a, struct soft b);
+struct soft soft_sqrt(struct soft_context *context, struct soft a);
+/// Rounds to the context's format.
+struct soft soft_round(struct soft_context *context, struct soft a);
+/// To a signed integer of `bits`; out of range or no number: SOFT_IE and the lowest integer.
+int64_t soft_to_integer(struct soft_context *context, struct soft a, unsigned bits);
+/// -1, 0, 1; NaNs are the caller's.
+int soft_compare(struct soft a, struct soft b);
+struct soft soft_default_nan(void);
+
+#endif
