@@ -129,7 +129,8 @@ void segments_drop_inner(struct cpu *cpu)
     for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
         const struct segment *s = &cpu->segment[data[i]];
         bool conforming = (s->rights & 0xc) == 0xc;
-        if ((s->rights & SEGMENT_UNUSABLE) || (!conforming && (s->rights >> 5 & 3) < cpu->cpl))
+        // What is null already stays as it is: in 64-bit mode its base lives on (FS of a thread).
+        if (!(s->rights & SEGMENT_UNUSABLE) && !conforming && (s->rights >> 5 & 3) < cpu->cpl)
             segment_set_null(cpu, data[i], 0);
     }
 }

@@ -273,7 +273,9 @@ static void long_mode(void **state)
     assert_int_equal(peek(&f, STACK0 - 8, 8), SEL_DATA3);
     assert_int_equal(f.cpu->segment[SEG_SS].selector, 0);
     f.cpu->var[VAR_RSP] += 8;
+    f.cpu->var[VAR_FS_BASE] = 0x7f0000001000; // of a null FS: the return must not touch it
     assert_int_equal(helper_iret(f.cpu, 0, 0, 8), 0x8000);
+    assert_true(f.cpu->var[VAR_FS_BASE] == 0x7f0000001000);
     assert_int_equal(f.cpu->cpl, 3);
     assert_int_equal(f.cpu->var[VAR_RSP], STACK3 - 3);
     assert_true(cpu_is_64(f.cpu));
