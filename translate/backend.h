@@ -1,0 +1,88 @@
+// What the block-level driver (translate.c) and a backend agree on. A backend is a table of emitters by uop, each with
+// constraints on its operands, plus the few sequences around blocks.
+#ifndef DOPPEL_TRANSLATE_BACKEND_H
+#define DOPPEL_TRANSLATE_BACKEND_H
+
+#include "base/host.h"
+#include "cpu/block.h"
+#include "translate/emit_x86_64.h"
+#include "translate/passes.h"
+#include "translate/registers.h"
+
+#define TRANSLATION_MAX_EXITS 512
+
+/// What host code returns: 0, or a kind with a number above it.
+#define HOST_DONE 0u
+#define HOST_RESUME 1u // the interpreter goes on at uop number
+#define HOST_FAULT 2u  // cpu->fault is pending in instruction number
+
+/// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
+struct side_exit {
+    enum { SIDE_MISS, SIDE_RESUME, SIDE_FAULT, SIDE_LEAVE } kind;
+    emit_place from;     // the branch to patch
+    const uint8_t *back; // SIDE_MISS: where to go on
+    struct registers registers;
+    uint16_t uop;    // number of the uop
+    uint8_t linear;  // SIDE_MISS: variable with the address
+    uint8_t result;  // ... host register for the handle
+    uint32_t access; // ... size, write, mode
+};
+
+struct translation {
+    const struct backend *backend;
+    const struct cpu *cpu;
+    const struct block *block;
+    const uint8_t *epilogue;
+    struct emit emit;
+    struct registers registers;
+    struct pass_block pass;
+    unsigned index; // of the uop at work
+    // Operands of the uop at work, as its constraints ask.
+    uint8_t a, b; // host registers; b NO_REGISTER: the immediate
+    int32_t imm;
+    uint8_t condition; // host condition
+    bool flags;        // the uop's flags are wanted
+    // What the host's flags register holds: a mask of guest flags that are right in it.
+    uint32_t host_flags, made_flags;
+    int32_t recipe; // what VAR_CC_OP in memory is known to hold; -1: not known
+    unsigned exit_count;
+    struct side_exit exits[TRANSLATION_MAX_EXITS];
+};
+
+// Constraints.
+#define IN_A 0x01u          // a in a host register
+#define IN_B 0x02u          // b in a host register, or an immediate of 32 bits
+#define NEED_CARRY 0x04u    // the carry flag saved where the emitter expects it
+#define NEED_FLAGS 0x08u    // the condition `sub` in the host's flags; implies KEEP_FLAGS until the emitter runs
+#define KEEP_FLAGS 0x10u    // does not change the host's flags
+#define CARRY_IF_LIVE 0x20u // NEED_CARRY when the flags are wanted
+
+struct backend_rule {
+    void (*emit)(struct translation *t, const struct uop *u);
+    unsigned constraints;
+};
+
+struct backend {
+    const char *name;
+    const struct register_file *file;
+    const struct backend_rule *rules; // by uop
+    /// False: the interpreter does this uop.
+    bool (*supported)(const struct uop *u);
+    /// Writes the way in and out of host code; *epilogue is where blocks leave to. Runs once for a code memory.
+    void (*enter)(struct emit *e, const uint8_t **epilogue);
+    void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);
+    void (*load_var)(struct emit *e, uint8_t to, unsigned var);
+    void (*save_carry)(struct translation *t);
+    void (*condition)(struct translation *t, unsigned condition);
+    /// Leaves for the interpreter at the uop at work.
+    void (*resume)(struct translation *t);
+    /// Between two instructions, after one with a CALL: leaves when cpu->leave is set.
+    void (*check_leave)(struct translation *t, unsigned insn);
+    void (*side_exit)(struct translation *t, const struct side_exit *exit);
+    uint8_t scratch[2]; // never hold a variable
+};
+
+/// The backend for this host, or NULL.
+const struct backend *backend_host(void);
+
+#endif

@@ -1,0 +1,990 @@
+// The x86-64 backend: a table of emitters by uop, and the ways in and out of host code. The host-specific file of this
+// folder; on other hosts it only says that there is no backend.
+//
+// r15 holds struct cpu. rsp stays the C stack: pushing below struct cpu needs a stack in front of it, and that mapping
+// comes with chaining. Guest rax..r11 have their namesakes, rsp has r12; r12..r15 stay in memory. r13 and r14 are
+// scratch. A new value goes to its register at once, flags as a recipe to struct cpu unless they are dead.
+#include "translate/backend.h"
+
+#ifdef __x86_64__
+
+#include "cpu/cc.h"
+#include "cpu/interp_alu.h"
+
+#define CPU HOST_R15
+#define S0 HOST_R13
+#define S1 HOST_R14
+#define FIELD(member) memory_at(offsetof(struct cpu, member))
+#define FRAME_BYTES 24 // keeps rsp a multiple of 16 in blocks; the carry's slot is at rsp
+
+static struct emit_memory memory_at(size_t offset)
+{
+    return (struct emit_memory){.base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)offset};
+}
+
+static struct emit_memory home(unsigned var)
+{
+    return memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
+}
+
+static struct emit_memory at_register(uint8_t reg)
+{
+    return (struct emit_memory){.base = reg, .index = HOST_NO_INDEX};
+}
+
+static struct emit_memory carry_slot(void)
+{
+    return at_register(HOST_RSP);
+}
+
+static void load_home(struct emit *e, uint8_t reg, unsigned var)
+{
+    emit_load(e, WIDTH_64, reg, home(var));
+}
+
+static void store_home(struct emit *e, unsigned var, uint8_t reg)
+{
+    emit_store(e, WIDTH_64, home(var), reg);
+}
+
+static const struct register_file file = {
+    .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9, HOST_R10,
+            HOST_R11, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
+    .pinned = 0x1fef, // all but rsp, r13..r15
+    .caller_saved = 1u << HOST_RAX | 1u << HOST_RCX | 1u << HOST_RDX | 1u << HOST_RSI | 1u << HOST_RDI | 1u << HOST_R8 |
+                    1u << HOST_R9 | 1u << HOST_R10 | 1u << HOST_R11,
+    .load = load_home,
+    .store = store_home,
+};
+
+static unsigned at_least_32(unsigned width)
+{
+    return width < WIDTH_32 ? WIDTH_32 : width;
+}
+
+static bool fits(int64_t value)
+{
+    return value == (int32_t)value;
+}
+
+// ---- results ------------------------------------------------------------------------------------------------------
+/// Where to compute the value of u->dst: in its own register where that disturbs neither b nor bits to be kept.
+static uint8_t result_register(struct translation *t, const struct uop *u)
+{
+    uint8_t reg;
+    if (u->dst == VAR_NONE)
+        return S0;
+    if (u->dst < VAR_TEMP && u->width < WIDTH_32 && u->dst != u->a)
+        return S0;
+    reg = registers_define(&t->registers, u->dst);
+    if (reg == NO_REGISTER || reg == t->b)
+        return S0;
+    return reg;
+}
+
+/// Writes `from` to a variable at a width. `from` may hold garbage above it.
+static void write_var(struct translation *t, unsigned var, unsigned width, uint8_t from)
+{
+    struct emit *e = &t->emit;
+    uint8_t reg;
+    if (var == VAR_NONE)
+        return;
+    reg = registers_define(&t->registers, var);
+    if (reg == NO_REGISTER) {
+        if (width == WIDTH_32) {
+            emit_move(e, WIDTH_32, S0, from);
+            emit_store(e, WIDTH_64, home(var), S0);
+        } else
+            emit_store(e, width, home(var), from);
+        return;
+    }
+    if (var < VAR_TEMP && width < WIDTH_32) {
+        registers_read(&t->registers, &file, e, var);
+        emit_move(e, width, reg, from);
+    } else if (reg != from || width == WIDTH_32)
+        emit_move(e, at_least_32(width), reg, from);
+    registers_written(&t->registers, var);
+}
+
+/// The value of u->dst was computed in `reg`, 32-bit values zero-extended.
+static void finish_result(struct translation *t, const struct uop *u, uint8_t reg)
+{
+    if (u->dst == VAR_NONE)
+        return;
+    if (t->registers.of[u->dst] == reg)
+        registers_written(&t->registers, u->dst);
+    else
+        write_var(t, u->dst, u->width, reg);
+}
+
+static void copy(struct translation *t, unsigned width, uint8_t to, uint8_t from)
+{
+    if (to != from)
+        emit_move(&t->emit, width, to, from);
+}
+
+// ---- flags --------------------------------------------------------------------------------------------------------
+static void store_recipe_op(struct translation *t, enum cc_op op, unsigned width)
+{
+    int32_t value = (int32_t)cc_pack(op, width);
+    if (t->recipe != value)
+        emit_store_imm(&t->emit, WIDTH_64, home(VAR_CC_OP), value);
+    t->recipe = value;
+}
+
+static void store_recipe_source(struct translation *t)
+{
+    if (t->b == NO_REGISTER)
+        emit_store_imm(&t->emit, WIDTH_64, home(VAR_CC_SRC), t->imm);
+    else
+        emit_store(&t->emit, WIDTH_64, home(VAR_CC_SRC), t->b);
+}
+
+/// The host's flags are the guest's now, but for those left out of the mask.
+static void made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
+{
+    if (!t->flags)
+        return;
+    emit_store(&t->emit, WIDTH_64, home(VAR_CC_RESULT), result);
+    store_recipe_op(t, op, u->width);
+    t->made_flags = mask;
+}
+
+static void call(struct translation *t, const void *function)
+{
+    emit_move_imm(&t->emit, HOST_RAX, (uint64_t)(uintptr_t)function);
+    emit_call_register(&t->emit, HOST_RAX);
+    t->host_flags = 0;
+}
+
+static uint64_t get_carry(struct cpu *cpu)
+{
+    return cc_carry(cpu);
+}
+
+static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
+{
+    return cc_condition(cpu, (unsigned)condition);
+}
+
+/// Before a call of a function that reads flags only.
+static void spare_registers(struct translation *t)
+{
+    registers_store(&t->registers, &file, &t->emit);
+    registers_forget(&t->registers, file.caller_saved);
+    emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
+}
+
+/// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted.
+static void save_carry(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    uint8_t reg = S0;
+    if (t->host_flags & FLAG_CF) {
+        emit_set(e, 2, S0);
+        emit_extend(e, false, WIDTH_8, S0, S0);
+    } else {
+        spare_registers(t);
+        call(t, (const void *)get_carry);
+        reg = HOST_RAX;
+    }
+    emit_store(e, WIDTH_64, carry_slot(), reg);
+    if (t->flags)
+        emit_store(e, WIDTH_64, home(VAR_CC_EXTRA), reg);
+}
+
+static uint32_t condition_flags(unsigned condition)
+{
+    static const uint32_t needs[8] = {FLAG_OF, FLAG_CF, FLAG_ZF,           FLAG_CF | FLAG_ZF,
+                                      FLAG_SF, FLAG_PF, FLAG_SF | FLAG_OF, FLAG_ZF | FLAG_SF | FLAG_OF};
+    return needs[condition >> 1 & 7];
+}
+
+static void make_condition(struct translation *t, unsigned condition)
+{
+    struct emit *e = &t->emit;
+    uint32_t needs = condition_flags(condition);
+    t->condition = (uint8_t)condition;
+    if ((t->host_flags & needs) == needs)
+        return;
+    spare_registers(t);
+    emit_move_imm(e, HOST_RSI, condition);
+    call(t, (const void *)get_condition);
+    emit_test(e, WIDTH_32, HOST_RAX, HOST_RAX);
+    t->condition = EMIT_NOT_EQUAL;
+}
+
+// ---- arithmetic -----------------------------------------------------------------------------------------------------
+#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
+
+static void operate(struct translation *t, const struct uop *u, enum emit_alu op, uint8_t to)
+{
+    if (t->b == NO_REGISTER)
+        emit_alu_imm(&t->emit, op, u->width, to, t->imm);
+    else
+        emit_alu(&t->emit, op, u->width, to, t->b);
+}
+
+static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
+{
+    uint8_t to = result_register(t, u);
+    copy(t, at_least_32(u->width), to, t->a);
+    operate(t, u, op, to);
+    if (t->flags && recipe != CC_LOGIC)
+        store_recipe_source(t);
+    made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    finish_result(t, u, to);
+}
+
+static void emit_uop_add(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_ADD, CC_ADD);
+}
+
+static void emit_uop_sub(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_SUB, CC_SUB);
+}
+
+static void emit_uop_and(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_AND, CC_LOGIC);
+}
+
+static void emit_uop_or(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_OR, CC_LOGIC);
+}
+
+static void emit_uop_xor(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_XOR, CC_LOGIC);
+}
+
+static void emit_with_carry(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
+{
+    uint8_t to = result_register(t, u);
+    copy(t, at_least_32(u->width), to, t->a);
+    emit_bit_memory(&t->emit, carry_slot(), 0);
+    operate(t, u, op, to);
+    if (t->flags)
+        store_recipe_source(t);
+    made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    finish_result(t, u, to);
+}
+
+static void emit_uop_adc(struct translation *t, const struct uop *u)
+{
+    emit_with_carry(t, u, EMIT_ADC, CC_ADC);
+}
+
+static void emit_uop_sbb(struct translation *t, const struct uop *u)
+{
+    emit_with_carry(t, u, EMIT_SBB, CC_SBB);
+}
+
+static void emit_uop_not(struct translation *t, const struct uop *u)
+{
+    uint8_t to = result_register(t, u);
+    copy(t, at_least_32(u->width), to, t->a);
+    emit_unary(&t->emit, EMIT_NOT, u->width, to);
+    finish_result(t, u, to);
+}
+
+static void emit_uop_neg(struct translation *t, const struct uop *u)
+{
+    uint8_t to = result_register(t, u);
+    if (t->flags)
+        emit_store(&t->emit, WIDTH_64, home(VAR_CC_SRC), t->a);
+    copy(t, at_least_32(u->width), to, t->a);
+    emit_unary(&t->emit, EMIT_NEG, u->width, to);
+    made_flags(t, CC_SUB, u, to, CONDITION_FLAGS);
+    finish_result(t, u, to);
+}
+
+static void emit_step(struct translation *t, const struct uop *u, bool decrement)
+{
+    uint8_t to = result_register(t, u);
+    copy(t, at_least_32(u->width), to, t->a);
+    emit_increment(&t->emit, decrement, u->width, to);
+    made_flags(t, decrement ? CC_DEC : CC_INC, u, to, CONDITION_FLAGS & ~FLAG_CF);
+    finish_result(t, u, to);
+}
+
+static void emit_uop_inc(struct translation *t, const struct uop *u)
+{
+    emit_step(t, u, false);
+}
+
+static void emit_uop_dec(struct translation *t, const struct uop *u)
+{
+    emit_step(t, u, true);
+}
+
+/// The operand in S0 so that bits beyond its width are what a shift to the right brings in.
+static void shift_operand(struct translation *t, const struct uop *u)
+{
+    emit_extend(&t->emit, u->op == UOP_SAR, u->width, S0, t->a);
+}
+
+static enum emit_shift shift_of(const struct uop *u)
+{
+    return u->op == UOP_SHL ? EMIT_SHL : u->op == UOP_SHR ? EMIT_SHR : EMIT_SAR;
+}
+
+/// S0 holds the operand shifted by count - 1: the last step makes flags and recipe.
+static void last_shift(struct translation *t, const struct uop *u)
+{
+    emit_store(&t->emit, WIDTH_64, home(VAR_CC_SRC), S0);
+    emit_shift_imm(&t->emit, shift_of(u), u->width, S0, 1);
+    made_flags(t, u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR, u, S0, CONDITION_FLAGS);
+}
+
+static void shift_by_constant(struct translation *t, const struct uop *u, unsigned count)
+{
+    shift_operand(t, u);
+    if (t->flags && count) {
+        if (count > 1)
+            emit_shift_imm(&t->emit, shift_of(u), WIDTH_64, S0, count - 1);
+        last_shift(t, u);
+    } else if (count)
+        emit_shift_imm(&t->emit, shift_of(u), WIDTH_64, S0, count);
+    write_var(t, u->dst, u->width, S0);
+}
+
+static void shift_by_register(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    emit_place zero = NULL;
+
+    copy(t, WIDTH_32, S1, t->b);
+    shift_operand(t, u);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, u->width == WIDTH_64 ? 63 : 31);
+    if (t->flags) {
+        zero = emit_jump_if(e, EMIT_EQUAL);
+        emit_increment(e, true, WIDTH_32, S1);
+    }
+    emit_exchange(e, HOST_RCX, S1);
+    emit_shift_cl(e, shift_of(u), WIDTH_64, S0);
+    emit_exchange(e, HOST_RCX, S1);
+    if (zero) {
+        t->recipe = -1;
+        last_shift(t, u);
+        emit_patch_here(e, zero);
+        t->recipe = -1;
+        t->made_flags = 0;
+    }
+    write_var(t, u->dst, u->width, S0);
+}
+
+static void emit_uop_shift(struct translation *t, const struct uop *u)
+{
+    if (u->b == VAR_IMM)
+        shift_by_constant(t, u, (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31));
+    else
+        shift_by_register(t, u);
+}
+
+// ---- calls --------------------------------------------------------------------------------------------------------
+static struct side_exit *add_exit(struct translation *t, int kind, emit_place from)
+{
+    struct side_exit *exit = &t->exits[t->exit_count < TRANSLATION_MAX_EXITS ? t->exit_count++ : 0];
+    exit->kind = kind;
+    exit->from = from;
+    exit->registers = t->registers;
+    exit->uop = (uint16_t)t->index;
+    return exit;
+}
+
+/// Everything to memory before C code that may look at, or change, any variable.
+static void spill_all(struct translation *t)
+{
+    registers_store(&t->registers, &file, &t->emit);
+    emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
+}
+
+static void forget_all(struct translation *t)
+{
+    registers_forget(&t->registers, file.pinned);
+    t->recipe = -1;
+}
+
+/// One uop by the interpreter's own function.
+static void emit_by_alu(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    spill_all(t);
+    emit_move_imm(e, HOST_RSI, (uint64_t)(uintptr_t)&t->block->uops[t->index]);
+    call(t, (const void *)alu_execute);
+    forget_all(t);
+    if (u->op == UOP_DIV || u->op == UOP_IDIV) {
+        emit_test(e, WIDTH_8, HOST_RAX, HOST_RAX);
+        add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
+    }
+}
+
+static void check_fault(struct translation *t)
+{
+    emit_alu_memory_imm(&t->emit, EMIT_CMP, WIDTH_8, FIELD(fault.pending), 0);
+    add_exit(t, SIDE_FAULT, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
+}
+
+static void emit_uop_call(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    const struct uop_helper_entry *helper = &uop_helpers[u->param];
+    spill_all(t);
+    emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
+    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_calls), 1);
+    load_home(e, HOST_RSI, u->a);
+    if (u->b == VAR_IMM)
+        emit_move_imm(e, HOST_RDX, (uint64_t)u->imm);
+    else
+        load_home(e, HOST_RDX, u->b);
+    emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
+    call(t, (const void *)helper->function);
+    forget_all(t);
+    check_fault(t);
+    write_var(t, u->dst, WIDTH_64, HOST_RAX);
+}
+
+static size_t vreg_offset(const struct translation *t, unsigned number)
+{
+    return (size_t)((const uint8_t *)cpu_vreg((struct cpu *)(uintptr_t)t->cpu, number) - (const uint8_t *)t->cpu);
+}
+
+static void emit_uop_row(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    spill_all(t);
+    emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
+    emit_lea(e, WIDTH_64, HOST_RSI, memory_at(vreg_offset(t, u->a)));
+    emit_lea(e, WIDTH_64, HOST_RDX, memory_at(vreg_offset(t, u->b)));
+    if (u->c == VAR_IMM)
+        emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
+    else
+        load_home(e, HOST_RCX, u->c);
+    call(t, (const void *)row_get(u->param)->execute);
+    forget_all(t);
+    check_fault(t);
+    write_var(t, u->dst, WIDTH_64, HOST_RAX);
+}
+
+static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
+{
+    uint8_t to;
+    if (t->flags || u->width == WIDTH_8 || t->b == NO_REGISTER) {
+        emit_by_alu(t, u);
+        return;
+    }
+    to = result_register(t, u);
+    copy(t, at_least_32(u->width), to, t->a);
+    emit_multiply(&t->emit, u->width, to, t->b);
+    finish_result(t, u, to);
+}
+
+// ---- moves --------------------------------------------------------------------------------------------------------
+static void emit_uop_nop(struct translation *t, const struct uop *u)
+{
+}
+
+static void emit_uop_move(struct translation *t, const struct uop *u)
+{
+    uint8_t reg;
+    if (u->b != VAR_IMM) {
+        write_var(t, u->dst, u->width, t->b);
+        return;
+    }
+    reg = u->width >= WIDTH_32 && u->dst != VAR_NONE ? registers_define(&t->registers, u->dst) : S0;
+    if (reg == NO_REGISTER)
+        reg = S0;
+    emit_move_imm(&t->emit, reg, u->width == WIDTH_32 ? (uint32_t)u->imm : (uint64_t)u->imm);
+    finish_result(t, u, reg);
+}
+
+static void emit_uop_extend(struct translation *t, const struct uop *u)
+{
+    bool is_signed = u->op == UOP_SEXT;
+    uint8_t to = u->width >= WIDTH_32 ? result_register(t, u) : S0;
+    emit_extend(&t->emit, is_signed, u->sub, to, t->a);
+    if (is_signed && u->width == WIDTH_32)
+        emit_move(&t->emit, WIDTH_32, to, to);
+    finish_result(t, u, to);
+}
+
+static void emit_uop_get_high(struct translation *t, const struct uop *u)
+{
+    emit_move(&t->emit, WIDTH_32, S0, t->a);
+    emit_shift_imm(&t->emit, EMIT_SHR, WIDTH_32, S0, 8);
+    write_var(t, u->dst, WIDTH_8, S0);
+}
+
+static void emit_uop_set_high(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    uint8_t reg = registers_read(&t->registers, &file, e, u->dst);
+    emit_extend(e, false, WIDTH_8, S1, t->a);
+    if (reg == NO_REGISTER)
+        load_home(e, S0, u->dst);
+    else
+        emit_move(e, WIDTH_64, S0, reg);
+    emit_shift_imm(e, EMIT_ROR, WIDTH_64, S0, 8);
+    emit_move(e, WIDTH_8, S0, S1);
+    emit_shift_imm(e, EMIT_ROL, WIDTH_64, S0, 8);
+    write_var(t, u->dst, WIDTH_64, S0);
+}
+
+static void emit_uop_bswap(struct translation *t, const struct uop *u)
+{
+    unsigned width = u->width == WIDTH_32 ? WIDTH_32 : WIDTH_64;
+    emit_move(&t->emit, width, S0, t->a);
+    emit_bswap(&t->emit, width, S0);
+    write_var(t, u->dst, WIDTH_64, S0);
+}
+
+static void emit_uop_setcc(struct translation *t, const struct uop *u)
+{
+    emit_set(&t->emit, t->condition, S0);
+    write_var(t, u->dst, WIDTH_8, S0);
+}
+
+static void emit_uop_select(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    unsigned width = at_least_32(u->width);
+    if (t->b == NO_REGISTER) {
+        emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm);
+        t->b = S1;
+    }
+    copy(t, width, S0, t->a);
+    emit_cmov(e, t->condition, width, S0, t->b);
+    write_var(t, u->dst, u->width, S0);
+}
+
+/// to = from + value, keeping flags. `to` is not S1.
+static void add_constant(struct translation *t, uint8_t to, uint8_t from, int64_t value)
+{
+    struct emit_memory m = at_register(from);
+    if (fits(value))
+        m.displacement = (int32_t)value;
+    else {
+        emit_move_imm(&t->emit, S1, (uint64_t)value);
+        m.index = S1;
+    }
+    emit_lea(&t->emit, WIDTH_64, to, m);
+}
+
+static void emit_uop_ea(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    uint8_t to = u->width >= WIDTH_32 ? result_register(t, u) : S0;
+    struct emit_memory m = at_register(t->a);
+
+    if (t->b == NO_REGISTER) // the lifter scales variables only
+        emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm), t->b = S1;
+    if (u->b != VAR_ZERO) {
+        m.index = t->b;
+        m.scale = u->sub;
+    }
+    if (fits(u->imm)) {
+        m.displacement = (int32_t)u->imm;
+        emit_lea(e, at_least_32(u->width), to, m);
+    } else {
+        emit_lea(e, WIDTH_64, to, m);
+        emit_move_imm(e, S1, (uint64_t)u->imm);
+        m = (struct emit_memory){.base = to, .index = S1};
+        emit_lea(e, at_least_32(u->width), to, m);
+    }
+    if (u->width < WIDTH_32) { // the one uop that zero-extends 16 bits, whatever it writes
+        emit_extend(e, false, u->width, to, to);
+        write_var(t, u->dst, WIDTH_64, to);
+    } else
+        finish_result(t, u, to);
+}
+
+static void emit_uop_fence(struct translation *t, const struct uop *u)
+{
+    if (u->sub != 1 && u->sub != 2) // loads and stores are ordered enough
+        emit_fence(&t->emit);
+}
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+static uint64_t miss(struct cpu *cpu, uint64_t linear, uint32_t access)
+{
+    struct mmu_handle handle;
+    struct mmu_fault fault;
+    enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
+    if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
+        handle.crosses || handle.code)
+        return 0;
+    return (uint64_t)(uintptr_t)handle.piece[0].host;
+}
+
+static enum mmu_mode access_mode(const struct translation *t, const struct uop *u)
+{
+    if (u->aux & UOP_MODE)
+        return (enum mmu_mode)u->c;
+    if ((t->block->mode & MODE_CPL_MASK) == 3)
+        return MMU_USER;
+    return t->block->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
+}
+
+static void emit_uop_xlat(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    bool write = u->aux & UOP_WRITE;
+    enum mmu_mode mode = access_mode(t, u);
+    size_t table = offsetof(struct cpu, mmu) + offsetof(struct mmu, tlb) +
+                   (mode * MMU_ACCESS_KINDS + (write ? MMU_WRITE : MMU_READ)) * TLB_ENTRIES * sizeof(struct tlb_entry);
+    struct emit_memory entry = memory_at(table);
+    struct side_exit *exit;
+    uint8_t to;
+
+    if (u->aux & UOP_ALIGNED) {
+        emit_test_imm(e, WIDTH_32, t->a, (int32_t)u->param - 1);
+        add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
+    }
+    if (u->param > 1)
+        emit_lea(e, WIDTH_64, S1,
+                 (struct emit_memory){.base = t->a, .index = HOST_NO_INDEX, .displacement = (int32_t)u->param - 1});
+    else
+        emit_move(e, WIDTH_64, S1, t->a);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
+    copy(t, WIDTH_32, S0, t->a);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
+    entry.index = S0;
+    entry.displacement += (int32_t)offsetof(struct tlb_entry, tag);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    exit = add_exit(t, SIDE_MISS, emit_jump_if(e, EMIT_NOT_EQUAL));
+    entry.displacement += (int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag));
+    to = registers_define(&t->registers, u->dst);
+    if (to == NO_REGISTER)
+        to = S0;
+    emit_load(e, WIDTH_64, to, entry);
+    if (t->a == S0)
+        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, home(u->a));
+    else
+        emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
+    exit->linear = u->a;
+    exit->result = to;
+    exit->access = u->param | (uint32_t)write << 8 | (uint32_t)mode << 16;
+    exit->back = e->at;
+    if (t->registers.of[u->dst] == to)
+        registers_written(&t->registers, u->dst);
+    else
+        write_var(t, u->dst, WIDTH_64, to);
+}
+
+static void emit_uop_load(struct translation *t, const struct uop *u)
+{
+    uint8_t to = S0;
+    if (u->dst != VAR_NONE)
+        to = registers_define(&t->registers, u->dst);
+    if (to == NO_REGISTER)
+        to = S0;
+    emit_load(&t->emit, u->width, to, at_register(t->a));
+    if (u->dst == VAR_NONE)
+        return;
+    if (to == S0)
+        write_var(t, u->dst, WIDTH_64, S0);
+    else
+        registers_written(&t->registers, u->dst);
+}
+
+static void emit_uop_store(struct translation *t, const struct uop *u)
+{
+    if (t->b == NO_REGISTER)
+        emit_store_imm(&t->emit, u->width, at_register(t->a), t->imm);
+    else
+        emit_store(&t->emit, u->width, at_register(t->a), t->b);
+}
+
+static void emit_uop_vector_load(struct translation *t, const struct uop *u)
+{
+    emit_vector_load(&t->emit, u->param, 0, at_register(t->a));
+    emit_vector_store(&t->emit, u->dst >= VREG_MM ? 8 : 16, memory_at(vreg_offset(t, u->dst)), 0);
+}
+
+static void emit_uop_vector_store(struct translation *t, const struct uop *u)
+{
+    emit_vector_load(&t->emit, u->param, 0, memory_at(vreg_offset(t, u->b)));
+    emit_vector_store(&t->emit, u->param, at_register(t->a), 0);
+}
+
+static void emit_uop_vector_move(struct translation *t, const struct uop *u)
+{
+    unsigned bytes = u->dst >= VREG_MM || u->b >= VREG_MM ? 8 : 16;
+    emit_vector_load(&t->emit, bytes, 0, memory_at(vreg_offset(t, u->b)));
+    emit_vector_store(&t->emit, bytes, memory_at(vreg_offset(t, u->dst)), 0);
+}
+
+// ---- leaving ------------------------------------------------------------------------------------------------------
+static unsigned mode_width(const struct block *block)
+{
+    switch (block->mode & MODE_CODE_MASK) {
+    case MODE_CODE64:
+        return WIDTH_64;
+    case MODE_CODE32:
+        return WIDTH_32;
+    default:
+        return WIDTH_16;
+    }
+}
+
+static void emit_leave(struct translation *t, uint32_t value)
+{
+    emit_move_imm(&t->emit, HOST_RAX, value);
+    emit_jump_to(&t->emit, t->epilogue);
+}
+
+/// Stores registers and counts; `insns` instructions were completed. S0 holds the new RIP, not yet cut.
+static void leave_to(struct translation *t, unsigned width, unsigned insns)
+{
+    struct emit *e = &t->emit;
+    if (width != WIDTH_64)
+        emit_extend(e, false, width, S0, S0);
+    emit_store(e, WIDTH_64, home(VAR_RIP), S0);
+    registers_store(&t->registers, &file, e);
+    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
+    emit_leave(t, HOST_DONE);
+}
+
+static void emit_uop_exit(struct translation *t, const struct uop *u)
+{
+    load_home(&t->emit, S0, VAR_RIP);
+    add_constant(t, S0, S0, u->imm);
+    leave_to(t, u->width, u->insn + 1u);
+}
+
+/// One way out for both targets; the host's flags hold the condition.
+static void exit_on(struct translation *t, const struct uop *u, unsigned condition)
+{
+    struct emit *e = &t->emit;
+    emit_place taken = emit_jump_if(e, condition);
+    emit_place join;
+    load_home(e, S0, VAR_RIP);
+    add_constant(t, S0, S0, (int32_t)u->param);
+    join = emit_jump(e);
+    emit_patch_here(e, taken);
+    load_home(e, S0, VAR_RIP);
+    add_constant(t, S0, S0, u->imm);
+    emit_patch_here(e, join);
+    leave_to(t, u->width, u->insn + 1u);
+}
+
+static void emit_uop_exit_if(struct translation *t, const struct uop *u)
+{
+    exit_on(t, u, t->condition);
+}
+
+static void emit_uop_exit_if_zero(struct translation *t, const struct uop *u)
+{
+    emit_test(&t->emit, u->c, t->a, t->a);
+    exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
+}
+
+static void emit_uop_exit_to(struct translation *t, const struct uop *u)
+{
+    copy(t, WIDTH_64, S0, t->a);
+    leave_to(t, WIDTH_64, u->insn + 1u);
+}
+
+static void resume(struct translation *t)
+{
+    registers_store(&t->registers, &file, &t->emit);
+    emit_leave(t, HOST_RESUME | t->index << 2);
+}
+
+static void check_leave(struct translation *t, unsigned insn)
+{
+    struct side_exit *exit;
+    emit_alu_memory_imm(&t->emit, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
+    exit = add_exit(t, SIDE_LEAVE, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
+    exit->uop = (uint16_t)insn;
+    t->host_flags = 0;
+}
+
+/// Out of line: the walk, and leaving when it cannot give a host address.
+static void emit_miss(struct translation *t, const struct side_exit *exit)
+{
+    struct emit *e = &t->emit;
+    struct registers saved = exit->registers;
+    uint32_t reload = saved.valid & file.caller_saved & ~(1u << exit->result);
+    emit_place slow;
+
+    registers_store(&saved, &file, e);
+    if (saved.of[exit->linear] != NO_REGISTER)
+        emit_move(e, WIDTH_64, HOST_RSI, saved.of[exit->linear]);
+    else
+        load_home(e, HOST_RSI, exit->linear);
+    emit_move(e, WIDTH_64, HOST_RDI, CPU);
+    emit_move_imm(e, HOST_RDX, exit->access);
+    call(t, (const void *)miss);
+    emit_test(e, WIDTH_64, HOST_RAX, HOST_RAX);
+    slow = emit_jump_if(e, EMIT_EQUAL);
+    copy(t, WIDTH_64, exit->result, HOST_RAX);
+    for (; reload; reload &= reload - 1) {
+        unsigned reg = (unsigned)__builtin_ctz(reload);
+        load_home(e, (uint8_t)reg, saved.var[reg]);
+    }
+    emit_jump_to(e, exit->back);
+    emit_patch_here(e, slow);
+    emit_leave(t, HOST_RESUME | (uint32_t)exit->uop << 2);
+}
+
+static void emit_side_exit(struct translation *t, const struct side_exit *exit)
+{
+    struct emit *e = &t->emit;
+    emit_patch_here(e, exit->from);
+    t->registers = exit->registers;
+    switch (exit->kind) {
+    case SIDE_MISS:
+        emit_miss(t, exit);
+        break;
+    case SIDE_RESUME:
+        registers_store(&t->registers, &file, e);
+        emit_leave(t, HOST_RESUME | (uint32_t)exit->uop << 2);
+        break;
+    case SIDE_FAULT:
+        registers_store(&t->registers, &file, e);
+        emit_leave(t, HOST_FAULT | (uint32_t)t->block->uops[exit->uop].insn << 2);
+        break;
+    case SIDE_LEAVE: // uop is the instruction that was completed
+        load_home(e, S0, VAR_RIP);
+        add_constant(t, S0, S0, t->block->insn_offset[exit->uop + 1u]);
+        leave_to(t, mode_width(t->block), exit->uop + 1u);
+        break;
+    }
+}
+
+static void emit_enter(struct emit *e, const uint8_t **epilogue)
+{
+    static const uint8_t saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
+    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
+        emit_push(e, saved[i]);
+    emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, FRAME_BYTES);
+    emit_move(e, WIDTH_64, CPU, HOST_RDI);
+    emit_jump_register(e, HOST_RSI);
+    *epilogue = e->at;
+    emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, FRAME_BYTES);
+    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
+        emit_pop(e, saved[i]);
+    emit_return(e);
+}
+
+/// What the interpreter does: segment checks outside flat modes, faults that are certain, odd sizes.
+static bool supported(const struct uop *u)
+{
+    switch (u->op) {
+    case UOP_SEG:
+    case UOP_RAISE:
+        return false;
+    case UOP_XLAT:
+        return u->param >= 1 && u->param <= 64 && (!(u->aux & UOP_MODE) || u->c < MMU_MODES);
+    case UOP_VLOAD:
+    case UOP_VSTORE:
+        return u->param == 4 || u->param == 8 || (u->param == 16 && u->dst < VREG_MM && u->b < VREG_MM);
+    case UOP_CALL:
+        return (u->width == WIDTH_8 || u->width == WIDTH_64) && u->param < uop_helper_count;
+    case UOP_EXIT_IF_ZERO:
+        return u->c <= WIDTH_64;
+    case UOP_EA:
+        return u->sub <= 3;
+    default:
+        return u->op < UOP_OPS;
+    }
+}
+
+static const struct backend_rule rules[UOP_OPS] = {
+    [UOP_NOP] = {emit_uop_nop, KEEP_FLAGS},
+    [UOP_MOV] = {emit_uop_move, IN_B | KEEP_FLAGS},
+    [UOP_ZEXT] = {emit_uop_extend, IN_A | KEEP_FLAGS},
+    [UOP_SEXT] = {emit_uop_extend, IN_A | KEEP_FLAGS},
+    [UOP_GET_HIGH] = {emit_uop_get_high, IN_A},
+    [UOP_SET_HIGH] = {emit_uop_set_high, IN_A},
+    [UOP_ADD] = {emit_uop_add, IN_A | IN_B},
+    [UOP_ADC] = {emit_uop_adc, IN_A | IN_B | NEED_CARRY},
+    [UOP_SUB] = {emit_uop_sub, IN_A | IN_B},
+    [UOP_SBB] = {emit_uop_sbb, IN_A | IN_B | NEED_CARRY},
+    [UOP_AND] = {emit_uop_and, IN_A | IN_B},
+    [UOP_OR] = {emit_uop_or, IN_A | IN_B},
+    [UOP_XOR] = {emit_uop_xor, IN_A | IN_B},
+    [UOP_NOT] = {emit_uop_not, IN_A | KEEP_FLAGS},
+    [UOP_NEG] = {emit_uop_neg, IN_A},
+    [UOP_INC] = {emit_uop_inc, IN_A | CARRY_IF_LIVE},
+    [UOP_DEC] = {emit_uop_dec, IN_A | CARRY_IF_LIVE},
+    [UOP_SHL] = {emit_uop_shift, IN_A | IN_B},
+    [UOP_SHR] = {emit_uop_shift, IN_A | IN_B},
+    [UOP_SAR] = {emit_uop_shift, IN_A | IN_B},
+    [UOP_ROL] = {emit_by_alu},
+    [UOP_ROR] = {emit_by_alu},
+    [UOP_RCL] = {emit_by_alu},
+    [UOP_RCR] = {emit_by_alu},
+    [UOP_SHLD] = {emit_by_alu},
+    [UOP_SHRD] = {emit_by_alu},
+    [UOP_MUL] = {emit_by_alu},
+    [UOP_IMUL] = {emit_by_alu},
+    [UOP_IMUL_LOW] = {emit_uop_multiply_low, IN_A | IN_B},
+    [UOP_DIV] = {emit_by_alu},
+    [UOP_IDIV] = {emit_by_alu},
+    [UOP_BT] = {emit_by_alu},
+    [UOP_BTS] = {emit_by_alu},
+    [UOP_BTR] = {emit_by_alu},
+    [UOP_BTC] = {emit_by_alu},
+    [UOP_BSF] = {emit_by_alu},
+    [UOP_BSR] = {emit_by_alu},
+    [UOP_TZCNT] = {emit_by_alu},
+    [UOP_LZCNT] = {emit_by_alu},
+    [UOP_POPCNT] = {emit_by_alu},
+    [UOP_BSWAP] = {emit_uop_bswap, IN_A | KEEP_FLAGS},
+    [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
+    [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
+    [UOP_SELECT_Z] = {emit_by_alu},
+    [UOP_GET_FLAGS] = {emit_by_alu},
+    [UOP_SET_FLAGS] = {emit_by_alu},
+    [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
+    [UOP_XLAT] = {emit_uop_xlat, IN_A},
+    [UOP_LOAD] = {emit_uop_load, IN_A | KEEP_FLAGS},
+    [UOP_STORE] = {emit_uop_store, IN_A | IN_B | KEEP_FLAGS},
+    [UOP_FENCE] = {emit_uop_fence, KEEP_FLAGS},
+    [UOP_VLOAD] = {emit_uop_vector_load, IN_A | KEEP_FLAGS},
+    [UOP_VSTORE] = {emit_uop_vector_store, IN_A | KEEP_FLAGS},
+    [UOP_VMOV] = {emit_uop_vector_move, KEEP_FLAGS},
+    [UOP_ROW] = {emit_uop_row},
+    [UOP_CALL] = {emit_uop_call},
+    [UOP_EXIT] = {emit_uop_exit},
+    [UOP_EXIT_IF] = {emit_uop_exit_if, NEED_FLAGS},
+    [UOP_EXIT_IF_ZERO] = {emit_uop_exit_if_zero, IN_A},
+    [UOP_EXIT_TO] = {emit_uop_exit_to, IN_A},
+};
+
+static const struct backend backend = {
+    .name = "x86_64",
+    .file = &file,
+    .rules = rules,
+    .supported = supported,
+    .enter = emit_enter,
+    .load_imm = emit_move_imm,
+    .load_var = load_home,
+    .save_carry = save_carry,
+    .condition = make_condition,
+    .resume = resume,
+    .check_leave = check_leave,
+    .side_exit = emit_side_exit,
+    .scratch = {S0, S1},
+};
+
+const struct backend *backend_host(void)
+{
+    return &backend;
+}
+
+#else
+
+const struct backend *backend_host(void)
+{
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,344 @@
+// Encoding of x86-64 instructions (SDM vol. 2 ch. 2). One routine writes prefixes, opcode and ModRM for all.
+#include "translate/emit_x86_64.h"
+
+#include <string.h>
+
+#define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX
+
+void emit_start(struct emit *e, uint8_t *start, size_t size)
+{
+    *e = (struct emit){.start = start, .at = start, .end = start + size};
+}
+
+size_t emit_size(const struct emit *e)
+{
+    return (size_t)(e->at - e->start);
+}
+
+static void put(struct emit *e, uint64_t value, unsigned bytes)
+{
+    if (e->end - e->at < (ptrdiff_t)bytes) {
+        e->full = true;
+        return;
+    }
+    for (unsigned i = 0; i < bytes; i++)
+        e->at[i] = (uint8_t)(value >> (8 * i));
+    e->at += bytes;
+}
+
+static void put_opcode(struct emit *e, unsigned opcode)
+{
+    if (opcode >> 8)
+        put(e, opcode >> 8, 1);
+    put(e, opcode & 0xff, 1);
+}
+
+static bool is_byte(int64_t value)
+{
+    return value == (int8_t)value;
+}
+
+/// Prefixes, REX and opcode for reg and rm (index for memory operands). byte_reg, byte_rm: 8-bit registers SPL..DIL
+/// need an otherwise empty REX.
+static void put_head(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg, uint8_t index,
+                     uint8_t rm, bool need_rex)
+{
+    unsigned rex = (width == 3 ? 8u : 0u) | (reg & 8 ? 4u : 0u) | (index & 8 ? 2u : 0u) | (rm & 8 ? 1u : 0u);
+    if (width == 1)
+        put(e, 0x66, 1);
+    if (prefix)
+        put(e, prefix, 1);
+    if (rex || need_rex)
+        put(e, 0x40 | rex, 1);
+    put_opcode(e, opcode);
+}
+
+static bool is_new_byte_register(unsigned width, uint8_t reg)
+{
+    return width == 0 && reg >= 4;
+}
+
+/// reg field and register rm. For 8-bit operations the caller says which of the two is an 8-bit register by width 0.
+static void put_registers(struct emit *e, unsigned width, unsigned opcode, uint8_t reg, uint8_t rm, bool reg_is_digit)
+{
+    bool need = is_new_byte_register(width, rm) || (!reg_is_digit && is_new_byte_register(width, reg));
+    put_head(e, 0, width, opcode, reg, 0, rm, need);
+    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+}
+
+static void put_address(struct emit *e, uint8_t reg, struct emit_memory m)
+{
+    bool sib = m.index != HOST_NO_INDEX || (m.base & 7) == HOST_RSP;
+    unsigned mod = m.displacement == 0 && (m.base & 7) != HOST_RBP ? 0 : is_byte(m.displacement) ? 1 : 2;
+
+    put(e, mod << 6 | (reg & 7u) << 3 | (sib ? 4u : m.base & 7u), 1);
+    if (sib)
+        put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | (m.base & 7u), 1);
+    if (mod == 1)
+        put(e, (uint8_t)m.displacement, 1);
+    else if (mod == 2)
+        put(e, (uint32_t)m.displacement, 4);
+}
+
+static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
+                                struct emit_memory m, bool need_rex)
+{
+    put_head(e, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base, need_rex);
+    put_address(e, reg, m);
+}
+
+static void put_memory(struct emit *e, unsigned width, unsigned opcode, uint8_t reg, struct emit_memory m,
+                       bool reg_is_digit)
+{
+    put_memory_prefixed(e, 0, width, opcode, reg, m, !reg_is_digit && is_new_byte_register(width, reg));
+}
+
+/// Immediate of an operation: 1, 2 or 4 bytes.
+static void put_imm(struct emit *e, unsigned width, int32_t value)
+{
+    put(e, (uint32_t)value, width == 0 ? 1 : width == 1 ? 2 : 4);
+}
+
+// ---- moves --------------------------------------------------------------------------------------------------------
+void emit_move(struct emit *e, unsigned width, uint8_t to, uint8_t from)
+{
+    put_registers(e, width, width == 0 ? 0x88 : 0x89, from, to, false);
+}
+
+void emit_move_imm(struct emit *e, uint8_t to, uint64_t value)
+{
+    if (value == (uint32_t)value) {
+        put_head(e, 0, 2, 0xb8 | (to & 7u), 0, 0, to, false);
+        put(e, value, 4);
+    } else if ((int64_t)value == (int32_t)value) {
+        put_registers(e, 3, 0xc7, 0, to, true);
+        put(e, value & UINT32_MAX, 4);
+    } else {
+        put_head(e, 0, 3, 0xb8 | (to & 7u), 0, 0, to, false);
+        put(e, value, 8);
+    }
+}
+
+void emit_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from)
+{
+    if (width < 2)
+        put_memory(e, 2, width == 0 ? ESCAPE | 0xb6 : ESCAPE | 0xb7, to, from, false);
+    else
+        put_memory(e, width, 0x8b, to, from, false);
+}
+
+void emit_store(struct emit *e, unsigned width, struct emit_memory to, uint8_t from)
+{
+    put_memory(e, width, width == 0 ? 0x88 : 0x89, from, to, false);
+}
+
+void emit_store_imm(struct emit *e, unsigned width, struct emit_memory to, int32_t value)
+{
+    put_memory(e, width, width == 0 ? 0xc6 : 0xc7, 0, to, true);
+    put_imm(e, width, value);
+}
+
+void emit_extend(struct emit *e, bool is_signed, unsigned from_width, uint8_t to, uint8_t from)
+{
+    if (from_width == 3) {
+        emit_move(e, 3, to, from);
+    } else if (from_width == 2) {
+        if (is_signed)
+            put_registers(e, 3, 0x63, to, from, false);
+        else
+            emit_move(e, 2, to, from);
+    } else {
+        unsigned opcode = ESCAPE | (is_signed ? 0xbeu : 0xb6u) | from_width;
+        put_head(e, 0, is_signed ? 3 : 2, opcode, to, 0, from, is_new_byte_register(from_width, from));
+        put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+    }
+}
+
+void emit_lea(struct emit *e, unsigned width, uint8_t to, struct emit_memory address)
+{
+    put_memory(e, width, 0x8d, to, address, false);
+}
+
+void emit_exchange(struct emit *e, uint8_t a, uint8_t b)
+{
+    put_registers(e, 3, 0x87, a, b, false);
+}
+
+void emit_bswap(struct emit *e, unsigned width, uint8_t reg)
+{
+    put_head(e, 0, width, ESCAPE | 0xc8 | (reg & 7u), 0, 0, reg, false);
+}
+
+void emit_set(struct emit *e, unsigned condition, uint8_t to)
+{
+    put_registers(e, 0, ESCAPE | 0x90 | condition, 0, to, true);
+}
+
+void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, uint8_t from)
+{
+    put_registers(e, width, ESCAPE | 0x40 | condition, to, from, false);
+}
+
+// ---- arithmetic -----------------------------------------------------------------------------------------------------
+void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint8_t from)
+{
+    put_registers(e, width, (unsigned)op << 3 | (width != 0), from, to, false);
+}
+
+void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value)
+{
+    bool byte = width != 0 && is_byte(width == 1 ? (int16_t)value : value);
+    put_registers(e, width, width == 0 ? 0x80 : byte ? 0x83 : 0x81, (uint8_t)op, to, true);
+    put_imm(e, byte ? 0 : width, value);
+}
+
+void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from)
+{
+    put_memory(e, width, (unsigned)op << 3 | 2 | (width != 0), to, from, false);
+}
+
+void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value)
+{
+    bool byte = width != 0 && is_byte(width == 1 ? (int16_t)value : value);
+    put_memory(e, width, width == 0 ? 0x80 : byte ? 0x83 : 0x81, (uint8_t)op, to, true);
+    put_imm(e, byte ? 0 : width, value);
+}
+
+void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b)
+{
+    put_registers(e, width, width == 0 ? 0x84 : 0x85, b, a, false);
+}
+
+void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value)
+{
+    put_registers(e, width, width == 0 ? 0xf6 : 0xf7, 0, a, true);
+    put_imm(e, width, value);
+}
+
+void emit_unary(struct emit *e, enum emit_unary op, unsigned width, uint8_t reg)
+{
+    put_registers(e, width, width == 0 ? 0xf6 : 0xf7, (uint8_t)op, reg, true);
+}
+
+void emit_increment(struct emit *e, bool decrement, unsigned width, uint8_t reg)
+{
+    put_registers(e, width, width == 0 ? 0xfe : 0xff, decrement, reg, true);
+}
+
+void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg, unsigned count)
+{
+    put_registers(e, width, width == 0 ? 0xc0 : 0xc1, (uint8_t)op, reg, true);
+    put(e, count, 1);
+}
+
+void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg)
+{
+    put_registers(e, width, width == 0 ? 0xd2 : 0xd3, (uint8_t)op, reg, true);
+}
+
+void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
+{
+    put_registers(e, width, ESCAPE | 0xaf, to, from, false);
+}
+
+void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index)
+{
+    put_registers(e, width, ESCAPE | 0x83 | (unsigned)op << 3, index, reg, false);
+}
+
+void emit_bit_imm(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, unsigned index)
+{
+    put_registers(e, width, ESCAPE | 0xba, (uint8_t)op, reg, true);
+    put(e, index, 1);
+}
+
+void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index)
+{
+    put_memory(e, 2, ESCAPE | 0xba, EMIT_BT, m, true);
+    put(e, index, 1);
+}
+
+// ---- vectors --------------------------------------------------------------------------------------------------------
+void emit_vector_load(struct emit *e, unsigned bytes, uint8_t xmm, struct emit_memory from)
+{
+    if (bytes == 16) // MOVUPS
+        put_memory_prefixed(e, 0, 2, ESCAPE | 0x10, xmm, from, false);
+    else if (bytes == 8) // MOVQ
+        put_memory_prefixed(e, 0xf3, 2, ESCAPE | 0x7e, xmm, from, false);
+    else // MOVD
+        put_memory_prefixed(e, 0x66, 2, ESCAPE | 0x6e, xmm, from, false);
+}
+
+void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, uint8_t xmm)
+{
+    if (bytes == 16)
+        put_memory_prefixed(e, 0, 2, ESCAPE | 0x11, xmm, to, false);
+    else if (bytes == 8)
+        put_memory_prefixed(e, 0x66, 2, ESCAPE | 0xd6, xmm, to, false);
+    else
+        put_memory_prefixed(e, 0x66, 2, ESCAPE | 0x7e, xmm, to, false);
+}
+
+// ---- control --------------------------------------------------------------------------------------------------------
+emit_place emit_jump_if(struct emit *e, unsigned condition)
+{
+    put_opcode(e, ESCAPE | 0x80 | condition);
+    put(e, 0, 4);
+    return e->at - 4;
+}
+
+emit_place emit_jump(struct emit *e)
+{
+    put(e, 0xe9, 1);
+    put(e, 0, 4);
+    return e->at - 4;
+}
+
+void emit_patch(struct emit *e, emit_place place, const uint8_t *target)
+{
+    uint32_t relative = (uint32_t)(target - (place + 4));
+    if (e->full)
+        return;
+    for (unsigned i = 0; i < 4; i++)
+        place[i] = (uint8_t)(relative >> (8 * i));
+}
+
+void emit_jump_to(struct emit *e, const uint8_t *target)
+{
+    emit_patch(e, emit_jump(e), target);
+}
+
+void emit_jump_register(struct emit *e, uint8_t reg)
+{
+    put_registers(e, 2, 0xff, 4, reg, true);
+}
+
+void emit_call_register(struct emit *e, uint8_t reg)
+{
+    put_registers(e, 2, 0xff, 2, reg, true);
+}
+
+void emit_push(struct emit *e, uint8_t reg)
+{
+    put_head(e, 0, 2, 0x50 | (reg & 7u), 0, 0, reg, false);
+}
+
+void emit_pop(struct emit *e, uint8_t reg)
+{
+    put_head(e, 0, 2, 0x58 | (reg & 7u), 0, 0, reg, false);
+}
+
+void emit_return(struct emit *e)
+{
+    put(e, 0xc3, 1);
+}
+
+void emit_fence(struct emit *e)
+{
+    put(e, 0xf0ae0f, 3);
+}
+
+void emit_trap(struct emit *e)
+{
+    put(e, 0x0b0f, 2);
+}

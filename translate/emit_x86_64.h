@@ -1,0 +1,109 @@
+// Encodes x86-64 instructions into memory, for the backend. Knows no uop and no guest. Compiles on any host.
+#ifndef DOPPEL_TRANSLATE_EMIT_X86_64_H
+#define DOPPEL_TRANSLATE_EMIT_X86_64_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum host_x86_register {
+    HOST_RAX,
+    HOST_RCX,
+    HOST_RDX,
+    HOST_RBX,
+    HOST_RSP,
+    HOST_RBP,
+    HOST_RSI,
+    HOST_RDI,
+    HOST_R8,
+    HOST_R9,
+    HOST_R10,
+    HOST_R11,
+    HOST_R12,
+    HOST_R13,
+    HOST_R14,
+    HOST_R15,
+    HOST_NO_INDEX
+};
+
+/// Widths are WIDTH_8 .. WIDTH_64 (0..3) everywhere.
+enum emit_alu { EMIT_ADD, EMIT_OR, EMIT_ADC, EMIT_SBB, EMIT_AND, EMIT_SUB, EMIT_XOR, EMIT_CMP };
+enum emit_shift { EMIT_ROL, EMIT_ROR, EMIT_RCL, EMIT_RCR, EMIT_SHL, EMIT_SHR, EMIT_SAR = 7 };
+enum emit_unary { EMIT_NOT = 2, EMIT_NEG = 3 };
+enum emit_bit { EMIT_BT = 4, EMIT_BTS, EMIT_BTR, EMIT_BTC };
+#define EMIT_EQUAL 4u // condition numbers are x86's own
+#define EMIT_NOT_EQUAL 5u
+
+struct emit {
+    uint8_t *start, *at, *end;
+    bool full; // something did not fit: the code is worthless
+};
+
+/// [base + (index << scale) + displacement]; index HOST_NO_INDEX: none (never RSP).
+struct emit_memory {
+    uint8_t base, index, scale;
+    int32_t displacement;
+};
+
+void emit_start(struct emit *e, uint8_t *start, size_t size);
+size_t emit_size(const struct emit *e);
+
+// ---- moves; none of them changes flags ----------------------------------------------------------------------------
+/// 8 and 16 bits merge into the destination, 32 zero-extends.
+void emit_move(struct emit *e, unsigned width, uint8_t to, uint8_t from);
+void emit_move_imm(struct emit *e, uint8_t to, uint64_t value);
+/// Zero-extended to 64 bits.
+void emit_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from);
+void emit_store(struct emit *e, unsigned width, struct emit_memory to, uint8_t from);
+/// The immediate is cut to 8 or 16 bits, sign-extended from 32 to 64.
+void emit_store_imm(struct emit *e, unsigned width, struct emit_memory to, int32_t value);
+/// to (64 bits) = low `from_width` bits of from, extended. `is_signed` of 32 bits is MOVSXD.
+void emit_extend(struct emit *e, bool is_signed, unsigned from_width, uint8_t to, uint8_t from);
+void emit_lea(struct emit *e, unsigned width, uint8_t to, struct emit_memory address);        // width 32 or 64
+void emit_exchange(struct emit *e, uint8_t a, uint8_t b);                                     // 64 bits
+void emit_bswap(struct emit *e, unsigned width, uint8_t reg);                                 // width 32 or 64
+void emit_set(struct emit *e, unsigned condition, uint8_t to);                                // low 8 bits
+void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, uint8_t from); // not 8 bits
+
+// ---- arithmetic -----------------------------------------------------------------------------------------------------
+void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint8_t from);
+void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value);
+void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from);
+void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value);
+void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b);
+void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value);
+void emit_unary(struct emit *e, enum emit_unary op, unsigned width, uint8_t reg);
+void emit_increment(struct emit *e, bool decrement, unsigned width, uint8_t reg);
+void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg, unsigned count);
+void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg);
+void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                // IMUL, not 8 bits
+void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index); // not 8 bits
+void emit_bit_imm(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, unsigned index);
+/// CF = bit `index` of the 32 bits at `m`.
+void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index);
+
+// ---- vectors --------------------------------------------------------------------------------------------------------
+/// xmm = 4, 8 or 16 bytes, zero-extended; and back.
+void emit_vector_load(struct emit *e, unsigned bytes, uint8_t xmm, struct emit_memory from);
+void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, uint8_t xmm);
+
+// ---- control --------------------------------------------------------------------------------------------------------
+/// A place to be patched: the 4 bytes of a relative target.
+typedef uint8_t *emit_place;
+emit_place emit_jump_if(struct emit *e, unsigned condition);
+emit_place emit_jump(struct emit *e);
+void emit_patch(struct emit *e, emit_place place, const uint8_t *target);
+static inline void emit_patch_here(struct emit *e, emit_place place)
+{
+    emit_patch(e, place, e->at);
+}
+void emit_jump_to(struct emit *e, const uint8_t *target);
+void emit_jump_register(struct emit *e, uint8_t reg);
+void emit_call_register(struct emit *e, uint8_t reg);
+void emit_push(struct emit *e, uint8_t reg);
+void emit_pop(struct emit *e, uint8_t reg);
+void emit_return(struct emit *e);
+void emit_fence(struct emit *e); // MFENCE
+void emit_trap(struct emit *e);  // UD2
+
+#endif

@@ -1,0 +1,191 @@
+// Passes over a block's uops: last uses, copies into guest registers made by the operation itself, dead flags.
+#include "translate/passes.h"
+
+#include <string.h>
+
+static const uint16_t effects[UOP_OPS] = {
+    [UOP_MOV] = USE_B | DEFINE_DST,
+    [UOP_ZEXT] = USE_A | DEFINE_DST,
+    [UOP_SEXT] = USE_A | DEFINE_DST,
+    [UOP_GET_HIGH] = USE_A | DEFINE_DST,
+    [UOP_SET_HIGH] = USE_A | DEFINE_DST,
+    [UOP_ADD] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_ADC] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL | FLAGS_READ,
+    [UOP_SUB] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_SBB] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL | FLAGS_READ,
+    [UOP_AND] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_OR] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_XOR] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_NOT] = USE_A | DEFINE_DST,
+    [UOP_NEG] = USE_A | DEFINE_DST | FLAGS_ALL,
+    [UOP_INC] = USE_A | DEFINE_DST | FLAGS_SOME,
+    [UOP_DEC] = USE_A | DEFINE_DST | FLAGS_SOME,
+    [UOP_SHL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_SHR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_SAR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_ROL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_ROR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_RCL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | FLAGS_READ,
+    [UOP_RCR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | FLAGS_READ,
+    [UOP_SHLD] = USE_A | USE_B | USE_C | DEFINE_DST | FLAGS_SOME,
+    [UOP_SHRD] = USE_A | USE_B | USE_C | DEFINE_DST | FLAGS_SOME,
+    [UOP_MUL] = USE_A | USE_B | DEFINE_DST | DEFINE_C | FLAGS_ALL,
+    [UOP_IMUL] = USE_A | USE_B | DEFINE_DST | DEFINE_C | FLAGS_ALL,
+    [UOP_IMUL_LOW] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_DIV] = USE_A | USE_B | USE_SUB | DEFINE_DST | DEFINE_C | MAY_LEAVE,
+    [UOP_IDIV] = USE_A | USE_B | USE_SUB | DEFINE_DST | DEFINE_C | MAY_LEAVE,
+    [UOP_BT] = USE_A | USE_B | FLAGS_SOME,
+    [UOP_BTS] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_BTR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_BTC] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_BSF] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_BSR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_TZCNT] = USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_LZCNT] = USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_POPCNT] = USE_B | DEFINE_DST | FLAGS_ALL,
+    [UOP_BSWAP] = USE_A | DEFINE_DST,
+    [UOP_SETCC] = DEFINE_DST | FLAGS_READ,
+    [UOP_SELECT] = USE_A | USE_B | DEFINE_DST | FLAGS_READ,
+    [UOP_SELECT_Z] = USE_A | USE_B | USE_C | DEFINE_DST,
+    [UOP_GET_FLAGS] = DEFINE_DST | FLAGS_READ,
+    [UOP_SET_FLAGS] = USE_A | FLAGS_SET | FLAGS_READ,
+    [UOP_EA] = USE_A | USE_B | DEFINE_DST,
+    [UOP_SEG] = USE_A | DEFINE_DST | MAY_LEAVE,
+    [UOP_XLAT] = USE_A | DEFINE_DST | MAY_LEAVE,
+    [UOP_LOAD] = USE_A | DEFINE_DST,
+    [UOP_STORE] = USE_A | USE_B,
+    [UOP_VLOAD] = USE_A,
+    [UOP_VSTORE] = USE_A,
+    [UOP_ROW] = USE_C | DEFINE_DST | MAY_LEAVE,
+    [UOP_CALL] = USE_A | USE_B | DEFINE_DST | MAY_LEAVE,
+    [UOP_RAISE] = MAY_LEAVE,
+    [UOP_EXIT] = MAY_LEAVE,
+    [UOP_EXIT_IF] = FLAGS_READ | MAY_LEAVE,
+    [UOP_EXIT_IF_ZERO] = USE_A | MAY_LEAVE,
+    [UOP_EXIT_TO] = USE_A | MAY_LEAVE,
+};
+
+unsigned uop_effects(const struct uop *u)
+{
+    unsigned e = effects[u->op];
+    if (u->b == VAR_IMM)
+        e &= ~USE_B;
+    if (u->c == VAR_IMM)
+        e &= ~USE_C;
+    // A shift by a constant makes all flags, or none.
+    if ((u->op == UOP_SHL || u->op == UOP_SHR || u->op == UOP_SAR) && u->b == VAR_IMM) {
+        e &= ~FLAGS_SOME;
+        if (u->imm & (u->width == WIDTH_64 ? 63 : 31))
+            e |= FLAGS_ALL;
+    }
+    return e;
+}
+
+static void use(struct pass_block *pass, unsigned var, unsigned index)
+{
+    pass->last_use[var] = (uint16_t)index;
+    if (var <= VAR_R15)
+        pass->guest_used |= 1u << var;
+}
+
+static void find_uses(struct pass_block *pass)
+{
+    memset(pass->last_use, 0, sizeof pass->last_use);
+    pass->guest_used = 0;
+    for (unsigned i = 0; i < pass->count; i++) {
+        const struct uop *u = &pass->uops[i];
+        unsigned e = uop_effects(u);
+        if (e & USE_A)
+            use(pass, u->a, i);
+        if (e & USE_B)
+            use(pass, u->b, i);
+        if (e & (USE_C | DEFINE_C))
+            use(pass, u->c, i);
+        if (e & USE_SUB)
+            use(pass, u->sub, i);
+        if ((e & DEFINE_DST) && u->dst <= VAR_R15)
+            pass->guest_used |= 1u << u->dst;
+    }
+}
+
+/// Whether the operation writes a guest register as a MOV of the same width from its temporary would.
+static bool writes_like_move(const struct uop *u)
+{
+    switch (u->op) {
+    case UOP_ADD:
+    case UOP_ADC:
+    case UOP_SUB:
+    case UOP_SBB:
+    case UOP_AND:
+    case UOP_OR:
+    case UOP_XOR:
+    case UOP_NOT:
+    case UOP_NEG:
+    case UOP_INC:
+    case UOP_DEC:
+    case UOP_SHL:
+    case UOP_SHR:
+    case UOP_SAR:
+    case UOP_ZEXT:
+    case UOP_SEXT:
+    case UOP_SELECT:
+        return true;
+    case UOP_EA:
+    case UOP_LOAD:
+        return u->width >= WIDTH_32;
+    default:
+        return false;
+    }
+}
+
+/// "t = op ...; reg = t" becomes "reg = op ...".
+static void forward_copies(struct pass_block *pass)
+{
+    for (unsigned i = 0; i + 1 < pass->count; i++) {
+        struct uop *u = &pass->uops[i], *move = u + 1;
+        if (move->op != UOP_MOV || u->dst < VAR_TEMP || move->b != u->dst || move->dst > VAR_R15 ||
+            move->width != u->width || move->insn != u->insn || pass->last_use[u->dst] != i + 1 || !writes_like_move(u))
+            continue;
+        u->dst = move->dst;
+        *move = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = u->insn};
+    }
+}
+
+/// After an instruction with a CALL the block may be left.
+static bool leaves_after(const struct pass_block *pass, unsigned index)
+{
+    unsigned insn = pass->uops[index].insn;
+    if (index + 1 < pass->count && pass->uops[index + 1].insn == insn)
+        return false;
+    for (unsigned i = index + 1; i-- > 0 && pass->uops[i].insn == insn;) {
+        if (pass->uops[i].op == UOP_CALL)
+            return true;
+    }
+    return false;
+}
+
+static void find_live_flags(struct pass_block *pass, bool (*supported)(const struct uop *u))
+{
+    bool live = true;
+    for (unsigned i = pass->count; i-- > 0;) {
+        const struct uop *u = &pass->uops[i];
+        unsigned e = uop_effects(u);
+        if (leaves_after(pass, i))
+            live = true;
+        pass->flags_live[i] = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
+        if ((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS))
+            live = false;
+        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || !supported(u))
+            live = true;
+    }
+}
+
+void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u))
+{
+    pass->block = block;
+    pass->count = block->uop_count < LIFT_MAX_UOPS ? block->uop_count : LIFT_MAX_UOPS;
+    memcpy(pass->uops, block->uops, pass->count * sizeof pass->uops[0]);
+    find_uses(pass);
+    forward_copies(pass);
+    find_live_flags(pass, supported);
+}

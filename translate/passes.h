@@ -1,0 +1,37 @@
+// What uops read and write, and the passes over a block's uops before host code is made. Knows no host.
+#ifndef DOPPEL_TRANSLATE_PASSES_H
+#define DOPPEL_TRANSLATE_PASSES_H
+
+#include "cpu/block.h"
+
+// Operands that are variables.
+#define USE_A 0x01u
+#define USE_B 0x02u
+#define USE_C 0x04u
+#define USE_SUB 0x08u
+#define DEFINE_DST 0x10u
+#define DEFINE_C 0x20u
+// Flags.
+#define FLAGS_ALL 0x0100u  // with UOP_SETS_FLAGS: all six, whatever they were
+#define FLAGS_SOME 0x0200u // ... some, or only sometimes: the old ones are needed too
+#define FLAGS_READ 0x0400u // reads flags
+#define FLAGS_SET 0x0800u  // changes flags even without UOP_SETS_FLAGS
+#define MAY_LEAVE 0x1000u  // can leave the block: flags and registers must be exact
+
+/// The bits above for one uop.
+unsigned uop_effects(const struct uop *u);
+
+/// A block's uops while they are translated.
+struct pass_block {
+    const struct block *block;
+    struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
+    bool flags_live[LIFT_MAX_UOPS]; // somebody may read the flags that this uop makes
+    uint16_t last_use[VAR_COUNT];   // index of the last uop that reads a temporary
+    uint32_t guest_used;            // bit per guest register that the block reads or writes
+    unsigned count;
+};
+
+/// Copies the block and runs all passes. `supported`: uops for which it says false leave the block.
+void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u));
+
+#endif

@@ -1,0 +1,333 @@
+// The translating engine: decides what to translate, drives a backend over a block's uops, runs host code, and gives to
+// the interpreter what host code leaves.
+#include "translate/translate.h"
+
+#include <string.h>
+
+#include "base/host.h"
+#include "cpu/block.h"
+#include "cpu/run.h"
+#include "translate/backend.h"
+
+#define CODE_BYTES (64u << 20)
+#define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
+#define CODE_ALIGNMENT 16
+
+typedef uint64_t enter_host_code(struct cpu *cpu, const void *code);
+
+struct jit {
+    struct cpu *cpu;
+    const struct backend *backend;
+    struct host_code_memory code;
+    size_t code_used, code_start; // code_start: behind the way in and out
+    enter_host_code *enter;
+    const uint8_t *epilogue;     // as written, not as run
+    const struct block *running; // the interpreter runs a copy of it
+    uint32_t threshold;
+    struct translate_statistics statistics;
+    struct translation translation; // scratch
+};
+
+// ---- blocks to host code ------------------------------------------------------------------------------------------
+static int32_t immediate(const struct uop *u)
+{
+    return (int32_t)u->imm;
+}
+
+static bool immediate_fits(const struct uop *u)
+{
+    return u->width != WIDTH_64 || u->imm == (int32_t)u->imm;
+}
+
+/// A variable in a host register; the scratch register where it lives in memory.
+static uint8_t operand(struct translation *t, unsigned var, unsigned scratch)
+{
+    const struct backend *backend = t->backend;
+    uint8_t reg = registers_read(&t->registers, backend->file, &t->emit, var);
+    if (reg != NO_REGISTER)
+        return reg;
+    backend->load_var(&t->emit, backend->scratch[scratch], var);
+    return backend->scratch[scratch];
+}
+
+static void operands(struct translation *t, const struct uop *u, unsigned constraints)
+{
+    t->a = t->b = NO_REGISTER;
+    t->imm = 0;
+    if (constraints & IN_A)
+        t->a = operand(t, u->a, 0);
+    if (!(constraints & IN_B))
+        return;
+    if (u->b != VAR_IMM) {
+        if (u->op != UOP_EA || u->b != VAR_ZERO) // no index
+            t->b = operand(t, u->b, 1);
+    } else if (immediate_fits(u) || u->op == UOP_MOV) {
+        t->imm = immediate(u);
+    } else {
+        t->b = t->backend->scratch[1];
+        t->backend->load_imm(&t->emit, t->b, (uint64_t)u->imm);
+    }
+}
+
+static void release(struct translation *t, unsigned var)
+{
+    if (var >= VAR_TEMP && t->pass.last_use[var] <= t->index)
+        registers_release(&t->registers, var);
+}
+
+static void release_dead(struct translation *t, const struct uop *u)
+{
+    unsigned e = uop_effects(u);
+    if (e & USE_A)
+        release(t, u->a);
+    if (e & USE_B)
+        release(t, u->b);
+    if (e & (USE_C | DEFINE_C))
+        release(t, u->c);
+    if (e & USE_SUB)
+        release(t, u->sub);
+    if (e & DEFINE_DST)
+        release(t, u->dst);
+}
+
+static void translate_uop(struct translation *t, const struct uop *u)
+{
+    const struct backend_rule *rule = &t->backend->rules[u->op];
+    unsigned constraints = rule->constraints;
+
+    t->flags = t->pass.flags_live[t->index];
+    t->made_flags = 0;
+    if ((constraints & NEED_CARRY) || ((constraints & CARRY_IF_LIVE) && t->flags))
+        t->backend->save_carry(t);
+    if (constraints & NEED_FLAGS)
+        t->backend->condition(t, u->sub);
+    operands(t, u, constraints);
+    rule->emit(t, u);
+    if (!(constraints & KEEP_FLAGS))
+        t->host_flags = t->made_flags;
+    release_dead(t, u);
+}
+
+/// Whether an instruction ends here that a CALL may have told to leave after.
+static bool ends_call(const struct translation *t, bool called)
+{
+    return called && t->index + 1 < t->pass.count && t->pass.uops[t->index + 1].insn != t->pass.uops[t->index].insn;
+}
+
+static void translate_uops(struct translation *t)
+{
+    bool called = false;
+    for (t->index = 0; t->index < t->pass.count; t->index++) {
+        const struct uop *u = &t->pass.uops[t->index];
+        if (!t->backend->rules[u->op].emit || !t->backend->supported(u) || t->exit_count + 4 > TRANSLATION_MAX_EXITS) {
+            t->backend->resume(t);
+            return;
+        }
+        translate_uop(t, u);
+        called |= u->op == UOP_CALL;
+        if (ends_call(t, called)) {
+            t->backend->check_leave(t, u->insn);
+            called = false;
+        }
+    }
+}
+
+/// Whether host code would do anything at all.
+static bool worth(const struct backend *backend, const struct block *block)
+{
+    return !(block->mode & (MODE_TF | MODE_ONE | MODE_ALIGN)) && block->backing != UINT64_MAX &&
+           !(block->crosses && block->backing2 == UINT64_MAX) && block->uop_count > 0 &&
+           block->uop_count <= LIFT_MAX_UOPS && backend->supported(&block->uops[0]);
+}
+
+static void translate_block(struct jit *jit, struct block *block)
+{
+    struct translation *t = &jit->translation;
+    uint8_t *start = jit->code.write + jit->code_used;
+
+    t->backend = jit->backend;
+    t->cpu = jit->cpu;
+    t->block = block;
+    t->epilogue = jit->epilogue;
+    t->host_flags = 0;
+    t->recipe = -1;
+    t->exit_count = 0;
+    emit_start(&t->emit, start, BLOCK_CODE_BYTES);
+    passes_run(&t->pass, block, jit->backend->supported);
+    registers_start(&t->registers, jit->backend->file, t->pass.guest_used);
+    translate_uops(t);
+    for (unsigned i = 0; i < t->exit_count; i++)
+        jit->backend->side_exit(t, &t->exits[i]);
+    if (t->emit.full)
+        return;
+    host_code_memory_flush(&jit->code, jit->code_used, emit_size(&t->emit));
+    block->host_code = jit->code.exec + jit->code_used;
+    jit->code_used = (size_t)align_up(jit->code_used + emit_size(&t->emit), CODE_ALIGNMENT);
+    jit->statistics.translated_blocks++;
+    jit->statistics.translated_instructions += block->insn_count;
+}
+
+/// Makes host code when the block's time has come. False: the cache was emptied, `block` is good for this run only.
+static bool consider(struct jit *jit, struct cpu *cpu, struct block *block)
+{
+    if (block->executions > jit->threshold || ++block->executions <= jit->threshold || !worth(jit->backend, block))
+        return true;
+    if (jit->code_used + BLOCK_CODE_BYTES > jit->code.size) {
+        jit->statistics.code_flushes++;
+        block_cache_flush(cpu->blocks);
+        return false;
+    }
+    translate_block(jit, block);
+    return true;
+}
+
+/// The cache tells that a block died, or all (NULL).
+static void invalidated(void *opaque, struct block *block)
+{
+    struct jit *jit = opaque;
+    if (!block) {
+        jit->code_used = jit->code_start;
+        return;
+    }
+    block->host_code = NULL;
+    if (block == jit->running)
+        jit->cpu->leave = true;
+}
+
+// ---- running ------------------------------------------------------------------------------------------------------
+/// The interpreter from uop number `from` to the block's end. It gets a copy without links, so that it comes back
+/// instead of going on with the next block.
+static void interpret(struct jit *jit, struct cpu *cpu, const struct block *block, unsigned from)
+{
+    struct block part = *block;
+    uint64_t before = cpu->instructions;
+    part.uops += from;
+    part.uop_count = (uint16_t)(part.uop_count - from);
+    part.link[0] = part.link[1] = NULL;
+    part.has_call = true;
+    jit->running = block;
+    interp_block(cpu, &part);
+    jit->running = NULL;
+    jit->statistics.interpreted_instructions += cpu->instructions - before;
+}
+
+static uint64_t cut_rip(const struct block *block, uint64_t rip)
+{
+    switch (block->mode & MODE_CODE_MASK) {
+    case MODE_CODE64:
+        return rip;
+    case MODE_CODE32:
+        return (uint32_t)rip;
+    default:
+        return (uint16_t)rip;
+    }
+}
+
+static void run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
+{
+    uint64_t before = cpu->instructions, result;
+    unsigned number;
+
+    cpu->running = block;
+    cpu->stat_blocks++;
+    result = jit->enter(cpu, block->host_code);
+    cpu->running = NULL;
+    number = (unsigned)(result >> 2);
+    switch (result & 3) {
+    case HOST_RESUME:
+        // The instructions before it were completed, but the interpreter counts from the block's start.
+        jit->statistics.host_instructions += block->uops[number].insn;
+        jit->statistics.interpreted_instructions -= block->uops[number].insn;
+        jit->statistics.resumed++;
+        cpu->stat_blocks--;
+        interpret(jit, cpu, block, number);
+        return;
+    case HOST_FAULT:
+        cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block->insn_offset[number]);
+        cpu->instructions += number;
+        break;
+    default:
+        break;
+    }
+    cpu->leave = false;
+    jit->statistics.host_instructions += cpu->instructions - before;
+}
+
+static void execute(void *state, struct cpu *cpu, struct block *block)
+{
+    struct jit *jit = state;
+    bool alive = block->host_code || consider(jit, cpu, block);
+    if (alive && block->host_code)
+        run_host_code(jit, cpu, block);
+    else
+        interpret(jit, cpu, block, 0);
+}
+
+// ---- the engine ---------------------------------------------------------------------------------------------------
+static void destroy(void *state)
+{
+    struct jit *jit = state;
+    if (jit->cpu->blocks)
+        block_cache_listen(jit->cpu->blocks, (struct block_listener){0});
+    host_code_memory_free(&jit->code);
+    host_memory_release(jit, sizeof *jit);
+}
+
+static void write_entry(struct jit *jit)
+{
+    struct emit e;
+    emit_start(&e, jit->code.write, jit->code.size);
+    jit->backend->enter(&e, &jit->epilogue);
+    host_code_memory_flush(&jit->code, 0, emit_size(&e));
+    jit->code_start = jit->code_used = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
+    jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
+}
+
+static void *create(struct cpu *cpu, struct error *error)
+{
+    const struct backend *backend = backend_host();
+    struct jit *jit;
+    if (!backend) {
+        error_set(error, "no backend for this host; use the interpreter (-accel interp)");
+        return NULL;
+    }
+    jit = host_memory_reserve(sizeof *jit, error);
+    if (!jit)
+        return NULL;
+    jit->cpu = cpu;
+    jit->backend = backend;
+    jit->threshold = 1;
+    if (!host_code_memory_create(&jit->code, CODE_BYTES, false, error)) {
+        host_memory_release(jit, sizeof *jit);
+        return NULL;
+    }
+    write_entry(jit);
+    block_cache_listen(cpu->blocks, (struct block_listener){.invalidated = invalidated, .opaque = jit});
+    return jit;
+}
+
+static enum engine_stop run(void *state, struct cpu *cpu)
+{
+    return run_loop(cpu, execute, state);
+}
+
+void translate_statistics(const void *state, struct translate_statistics *statistics)
+{
+    const struct jit *jit = state;
+    *statistics = jit->statistics;
+    statistics->code_bytes = jit->code_used;
+}
+
+void translate_set_threshold(void *state, uint32_t executions)
+{
+    struct jit *jit = state;
+    jit->threshold = executions;
+}
+
+const struct engine engine_jit = {
+    .name = "jit",
+    .description = "translates blocks into host code; what the backend lacks is interpreted",
+    .create = create,
+    .destroy = destroy,
+    .run = run,
+};

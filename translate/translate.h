@@ -1,0 +1,24 @@
+// The translating engine: blocks become host code on their second execution; what the backend lacks is interpreted.
+#ifndef DOPPEL_TRANSLATE_TRANSLATE_H
+#define DOPPEL_TRANSLATE_TRANSLATE_H
+
+#include "cpu/engine.h"
+
+/// Its create fails with "no backend for this host" where there is none.
+extern const struct engine engine_jit;
+
+struct translate_statistics {
+    uint64_t host_instructions;        // guest instructions retired in host code
+    uint64_t interpreted_instructions; // ... by the interpreter
+    uint64_t translated_blocks, translated_instructions;
+    uint64_t resumed;      // host code left in the middle of a block for the interpreter
+    uint64_t code_flushes; // the code memory was full, everything was dropped
+    uint64_t code_bytes;   // in use
+};
+/// `state`: what engine_jit.create gave.
+void translate_statistics(const void *state, struct translate_statistics *statistics);
+
+/// How often a block is interpreted before it is translated; 1 unless told. For tests.
+void translate_set_threshold(void *state, uint32_t executions);
+
+#endif
