@@ -35,6 +35,7 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     cpu->instruction_limit = UINT64_MAX;
     cpu->jump_epoch = 1;
     mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
+    cpu->mmu.no_1g_pages = !model_has(cpu->model, FEATURE_PDPE1GB);
     cpu->mmu.flushed = jump_cache_flush;
     cpu->mmu.opaque = cpu;
     if (cpu->blocks)
@@ -96,7 +97,7 @@ static void reset_power_on_msrs(struct cpu *cpu)
 void cpu_reset(struct cpu *cpu, bool init)
 {
     memset(cpu->var, 0, sizeof cpu->var);
-    cpu->var[VAR_RDX] = cpu->model->family << 8 | cpu->model->model << 4 | cpu->model->stepping;
+    cpu->var[VAR_RDX] = model_signature(cpu->model);
     cpu->var[VAR_RIP] = 0xfff0;
     cpu->var[VAR_FLAGS] = 2;
     reset_segments(cpu);

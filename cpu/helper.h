@@ -12,8 +12,7 @@
     X(popa, true)     /* imm = bytes */                                                                      \
     X(pusha, true)                                                                                           \
     X(cmpxchg16b, true) /* a = linear */                                                                     \
-    X(crc32, false)   /* a = crc, b = data, imm = bytes */                                                   \
-    X(check_branch, true) /* a = target offset: #GP(0) if beyond CS.limit or not canonical; returns it */
+    X(crc32, false)   /* a = crc, b = data, imm = bytes */
 
 #include "cpu/helper_fpu.def.h"
 #include "cpu/helper_system.def.h"

@@ -251,38 +251,32 @@ uint64_t helper_popa(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 uint64_t helper_enter(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     unsigned size = imm & 0xffff, level = imm >> 16 & 31, bytes = imm >> 24 & 15, pushes = 1;
-    uint64_t sp = cpu->var[VAR_RSP], bp = cpu->var[VAR_RBP], frame = sp - bytes, values[33];
-    struct mmu_handle handle[33], from;
+    uint64_t sp = cpu->var[VAR_RSP], bp = cpu->var[VAR_RBP], frame = sp - bytes;
+    struct mmu_handle handle[33], from[32];
 
-    values[0] = bp;
+    // All checks first, then reads and pushes in turn: an old frame may overlap the new one.
     for (unsigned i = 1; i < level; i++) {
-        if (!stack_access(cpu, bp - i * bytes, bytes, false, &from))
+        if (!stack_access(cpu, bp - i * bytes, bytes, false, &from[i]))
             return 0;
-        values[pushes++] = load(cpu, &from);
     }
-    if (level)
-        values[pushes++] = frame;
+    pushes = level ? level + 1 : 1;
     for (unsigned i = 0; i < pushes; i++) {
         if (!stack_access(cpu, sp - (i + 1) * bytes, bytes, true, &handle[i]))
             return 0;
     }
-    if (!stack_access(cpu, sp - pushes * bytes - size, bytes, true, &from)) // the new top must be writable
+    if (!stack_access(cpu, sp - pushes * bytes - size, bytes, true, &from[0])) // the new top must be writable
         return 0;
-    for (unsigned i = 0; i < pushes; i++)
-        store(cpu, &handle[i], values[i]);
+    store(cpu, &handle[0], bp);
+    for (unsigned i = 1; i < level; i++)
+        store(cpu, &handle[i], load(cpu, &from[i]));
+    if (level)
+        store(cpu, &handle[level], frame);
     set_register(cpu, VAR_RBP, stack_width(cpu) == WIDTH_16 ? WIDTH_16 : width_of(bytes), frame);
     set_register(cpu, VAR_RSP, stack_width(cpu), sp - pushes * bytes - size);
     return 0;
 }
 
 // ---- the rest -----------------------------------------------------------------------------------------------------
-uint64_t helper_check_branch(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    if (a > cpu->segment[SEG_CS].limit)
-        return cpu_raise_error(cpu, VECTOR_GP, 0);
-    return a;
-}
-
 uint64_t helper_cmpxchg16b(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     unsigned bytes = imm & 0xff, half = bytes / 2;

@@ -240,6 +240,17 @@ static void extend(struct cpu *cpu, const struct uop *u)
                 u->op == UOP_SEXT ? (uint64_t)bits_sign_extend(a, bits) : a & bits_mask(bits));
 }
 
+/// A near branch faults itself, before it is taken (SDM vol. 2, JMP).
+static bool check_target(struct cpu *cpu, uint64_t target)
+{
+    bool bad = target > cpu->segment[SEG_CS].limit;
+    if ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64)
+        bad = (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
+    if (bad)
+        cpu_raise_error(cpu, VECTOR_GP, 0);
+    return !bad;
+}
+
 bool alu_execute(struct cpu *cpu, const struct uop *u)
 {
     switch (u->op) {
@@ -289,6 +300,8 @@ bool alu_execute(struct cpu *cpu, const struct uop *u)
     case UOP_SELECT_Z:
         cpu->var[u->dst] = cpu->var[u->c] & bits_mask(8u << u->width) ? cpu->var[u->a] : cpu->var[u->b];
         break;
+    case UOP_CHECK_TARGET:
+        return check_target(cpu, cpu->var[u->a]);
     case UOP_GET_FLAGS:
         cpu->var[u->dst] = cc_all(cpu);
         break;

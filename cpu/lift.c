@@ -251,13 +251,18 @@ void lift_exit_to(struct lift *l, uint8_t target)
     l->ended = true;
 }
 
+void lift_check_target(struct lift *l, uint8_t target)
+{
+    if (lift_is_64(l) || !(l->mode & MODE_FLAT))
+        lift_emit(l, UOP_CHECK_TARGET, WIDTH_64)->a = target;
+}
+
 void lift_exit_relative(struct lift *l, const struct insn *insn, int64_t displacement)
 {
     uint8_t width = lift_is_64(l) ? WIDTH_64 : width_of(insn->operand_bytes), target;
     if (width == WIDTH_32 && !(l->mode & MODE_FLAT)) {
-        target = lift_temp(l);
-        lift_call(l, HELPER_check_branch, target,
-                  add(l, WIDTH_32, VAR_RIP, VAR_ZERO, 0, l->next_offset + displacement), VAR_ZERO, 0);
+        target = add(l, WIDTH_32, VAR_RIP, VAR_ZERO, 0, l->next_offset + displacement);
+        lift_check_target(l, target);
         lift_exit_to(l, target);
         return;
     }

@@ -74,6 +74,8 @@ uint8_t lift_next_rip(struct lift *l);
 /// Ends the block: at the next instruction; at an address in a variable (already cut and checked).
 void lift_exit_next(struct lift *l);
 void lift_exit_to(struct lift *l, uint8_t target);
+/// Faults unless a near branch may go to `target`; before the instruction's first write.
+void lift_check_target(struct lift *l, uint8_t target);
 /// Near branch relative to the next instruction, cut to the operand size, canonical/limit-checked.
 void lift_exit_relative(struct lift *l, const struct insn *insn, int64_t displacement);
 

@@ -94,17 +94,14 @@ static uint8_t branch_target(struct lift *l, const struct insn *insn)
     uint8_t raw = lift_read(l, insn, 0), target = lift_temp(l);
     if (lift_is_64(l)) {
         lift_op(l, UOP_MOV, WIDTH_64, target, VAR_ZERO, raw, false);
+        lift_check_target(l, target);
         return target;
     }
     struct uop *u = lift_emit(l, UOP_ZEXT, WIDTH_64);
     u->dst = target;
     u->a = raw;
     u->sub = width_of(insn->operand_bytes);
-    if (!(l->mode & MODE_FLAT)) {
-        raw = target;
-        target = lift_temp(l);
-        lift_call(l, HELPER_check_branch, target, raw, VAR_ZERO, 0);
-    }
+    lift_check_target(l, target);
     return target;
 }
 
@@ -132,11 +129,8 @@ void lift_call_near(struct lift *l, const struct insn *insn)
 void lift_ret_near(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = stack_bytes(l, insn);
-    uint8_t sp, value = lift_pop(l, bytes, &sp), checked = value;
-    if (!lift_is_64(l) && !(l->mode & MODE_FLAT)) {
-        checked = lift_temp(l);
-        lift_call(l, HELPER_check_branch, checked, value, VAR_ZERO, 0);
-    }
+    uint8_t sp, value = lift_pop(l, bytes, &sp);
+    lift_check_target(l, value);
     if (insn->operand_count) {
         // The stack pointer that lift_pop made, moved by the immediate.
         struct uop *u = lift_emit(l, UOP_EA, lift_is_64(l) ? WIDTH_64 : l->mode & MODE_STACK32 ? WIDTH_32 : WIDTH_16);
@@ -145,7 +139,7 @@ void lift_ret_near(struct lift *l, const struct insn *insn)
         u->dst = sp = lift_temp(l);
     }
     lift_set_sp(l, sp);
-    lift_exit_to(l, checked);
+    lift_exit_to(l, value);
 }
 
 void lift_loop(struct lift *l, const struct insn *insn)

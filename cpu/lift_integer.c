@@ -306,21 +306,30 @@ void lift_xadd(struct lift *l, const struct insn *insn)
 
 void lift_cmpxchg(struct lift *l, const struct insn *insn)
 {
-    uint8_t width = width_of(insn->operand[0].bytes), handle, old = lift_rmw(l, insn, 0, &handle);
-    uint8_t other = lift_read(l, insn, 1), next = lift_temp(l), accumulator = lift_temp(l), wide = old;
+    uint8_t width = width_of(insn->operand[0].bytes), handle, old = lift_rmw(l, insn, 0, &handle), reg;
+    uint8_t other = lift_read(l, insn, 1), next = lift_temp(l), accumulator = lift_temp(l), wide = old, yes = other;
     lift_op(l, UOP_SUB, width, VAR_NONE, VAR_RAX, old, true);
-    select_condition(l, 4, WIDTH_64, next, old, other);
     if (width == WIDTH_32) {
         wide = lift_temp(l);
         lift_op(l, UOP_MOV, WIDTH_32, wide, VAR_ZERO, old, false);
+        yes = lift_temp(l);
+        lift_op(l, UOP_MOV, WIDTH_32, yes, VAR_ZERO, other, false);
     }
-    // When equal the accumulator keeps even its upper half.
+    select_condition(l, 4, WIDTH_64, next, old, yes);
+    // Whichever of accumulator and destination is not replaced keeps even its upper half.
     select_condition(l, 4, WIDTH_64, accumulator, wide, VAR_RAX);
     if (handle != VAR_NONE)
         lift_store(l, handle, next, width);
     lift_op(l, UOP_MOV, width == WIDTH_32 ? WIDTH_64 : width, VAR_RAX, VAR_ZERO, accumulator, false);
-    if (handle == VAR_NONE)
+    if (handle != VAR_NONE)
+        return;
+    reg = insn->operand[0].reg;
+    if (width != WIDTH_32)
         lift_rmw_end(l, insn, 0, VAR_NONE, next);
+    else if (reg != VAR_RAX) // with the accumulator itself the compare always succeeds: the source was written
+        lift_op(l, UOP_MOV, WIDTH_64, reg, VAR_ZERO, next, false);
+    else
+        lift_op(l, UOP_MOV, WIDTH_64, reg, VAR_ZERO, yes, false);
 }
 
 void lift_cmpxchg8b(struct lift *l, const struct insn *insn)

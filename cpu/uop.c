@@ -60,6 +60,7 @@ static bool can_fault(const struct uop *u)
     case UOP_IDIV:
     case UOP_RAISE:
     case UOP_ROW:
+    case UOP_CHECK_TARGET:
         return true;
     case UOP_CALL:
         return uop_helpers[u->param].may_fault;

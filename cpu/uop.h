@@ -60,6 +60,7 @@
     X(SETCC)  /* dst (8 bits) = condition sub (x86 number 0..15) */                                          \
     X(SELECT) /* dst = condition sub ? b : a (width; 32 zero-extends either way) */                          \
     X(SELECT_Z) /* dst = low `width` bits of c are zero ? b : a; 64-bit move */                              \
+    X(CHECK_TARGET) /* #GP(0) unless a is canonical (64-bit code) or within CS.limit */                      \
     X(GET_FLAGS) /* dst = the six flags, in RFLAGS places */                                                 \
     X(SET_FLAGS) /* the six flags = (old & ~imm) | (a & imm) */                                              \
     X(EA)     /* dst = (a + (b << sub) + imm) cut to width (16, 32: zero-extended) */                        \
