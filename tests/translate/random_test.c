@@ -1,0 +1,217 @@
+// Random blocks of integer and vector-move instructions in both engines from equal states: everything architectural
+// must agree afterwards. The guest has unmapped, read-only, device, supervisor and aliased pages, and its code is one
+// of them, so that faults, slow accesses and self-modification happen all the time.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cpu/row.h"
+#include "support_guest.h"
+#include "translate/translate.h"
+
+#define MAX_CODE 256
+
+struct pair {
+    struct guest interp, jit;
+};
+
+static int setup(void **state)
+{
+    struct pair *pair = calloc(1, sizeof *pair);
+    guest_start(&pair->interp, &engine_interp);
+    guest_start(&pair->jit, &engine_jit);
+    translate_set_threshold(pair->jit.state, 0);
+    *state = pair;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct pair *pair = *state;
+    guest_end(&pair->interp);
+    guest_end(&pair->jit);
+    free(pair);
+    return 0;
+}
+
+static bool wanted(const struct insn *insn)
+{
+    const struct row *row = insn->row;
+    if (row >= rows_integer && row < rows_integer + rows_integer_count)
+        return true;
+    return row >= rows_sse && row < rows_sse + rows_sse_count && !row->execute;
+}
+
+/// One random instruction that the decoder takes; its length.
+static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_t *random, uint8_t *bytes)
+{
+    struct insn insn;
+    for (;;) {
+        unsigned n = 0;
+        uint64_t r = guest_random(random);
+        memset(bytes, 0, INSN_MAX_LENGTH + 1);
+        if ((r & 7) == 0)
+            bytes[n++] = 0x66;
+        if ((r >> 3 & 31) == 0)
+            bytes[n++] = r >> 8 & 1 ? 0xf2 : 0xf3;
+        if ((r >> 9 & 31) == 0)
+            bytes[n++] = 0xf0;
+        if ((r >> 14 & 31) == 0)
+            bytes[n++] = r >> 19 & 1 ? 0x64 : 0x65;
+        if ((mode & MODE_CODE_MASK) == MODE_CODE64 && (r >> 20 & 1))
+            bytes[n++] = (uint8_t)(0x40 | (r >> 21 & 15));
+        if ((r >> 25 & 3) == 0)
+            bytes[n++] = 0x0f;
+        bytes[n++] = (uint8_t)(r >> 27);
+        bytes[n++] = (uint8_t)(r >> 35);
+        // Displacements and immediates: small ones often, so that memory operands stay near the data.
+        bytes[n++] = (uint8_t)(r >> 43);
+        bytes[n++] = r >> 51 & 1 ? (uint8_t)(r >> 52) : 0;
+        if ((r >> 60 & 7) == 0) {
+            r = guest_random(random);
+            memcpy(bytes + n, &r, 6);
+        }
+        if (decode(block_cache_rows(g->blocks), &g->model, mode, bytes, INSN_MAX_LENGTH, &insn) == DECODE_OK &&
+            wanted(&insn))
+            return insn.length;
+    }
+}
+
+static uint64_t random_value(uint64_t *random)
+{
+    uint64_t r = guest_random(random);
+    switch (r & 7) {
+    case 0:
+        return guest_random(random);
+    case 1:
+        return r >> 8 & 0xff;
+    case 2:
+        return (r >> 8 & 0xff) - 128;
+    default:
+        return GUEST_DATA + (r >> 8) % (10 * PAGE_SIZE);
+    }
+}
+
+static void random_state(struct guest *g, enum guest_mode mode, uint64_t random)
+{
+    for (unsigned i = VAR_RAX; i <= VAR_R15; i++) {
+        g->cpu->var[i] = random_value(&random);
+        if (mode == GUEST_16)
+            g->cpu->var[i] &= 0xffff;
+        else if (mode == GUEST_32_CPL0)
+            g->cpu->var[i] &= UINT32_MAX;
+    }
+    if (random & 8)
+        g->cpu->var[VAR_RSP] = mode == GUEST_16 ? 0x800 : GUEST_STACK;
+    if (random & 16)
+        g->cpu->var[VAR_RSP] &= ~UINT64_C(0) << 4;
+    cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & (FLAGS_ARITHMETIC | FLAG_DF)));
+    for (unsigned i = 0; i < 16; i++)
+        g->cpu->vreg[i].u64[0] = g->cpu->vreg[i].u64[1] = guest_random(&random);
+}
+
+static void print_code(struct guest *g, uint32_t mode, const uint8_t *code, unsigned size)
+{
+    struct insn insn;
+    char text[128];
+    for (unsigned at = 0; at < size; at += insn.length) {
+        if (decode(block_cache_rows(g->blocks), &g->model, mode, code + at, INSN_MAX_LENGTH, &insn) != DECODE_OK)
+            break;
+        disassemble(&insn, GUEST_CODE + at, text, sizeof text);
+        print_message("    +%02x %s\n", at, text);
+    }
+}
+
+static unsigned random_code(struct pair *pair, uint32_t mode, uint64_t *random, uint8_t *code)
+{
+    unsigned size = 0, count = 1 + guest_random(random) % 12;
+    for (unsigned i = 0; i < count && size + 2 * INSN_MAX_LENGTH < MAX_CODE; i++)
+        size += random_instruction(&pair->interp, mode, random, code + size);
+    code[size] = 0xf4;
+    return size + 1;
+}
+
+static void run_cases(struct pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
+{
+    uint8_t code[MAX_CODE + INSN_MAX_LENGTH];
+    char text[1024];
+    unsigned failures = 0, halts = 0;
+
+    for (unsigned i = 0; i < cases; i++) {
+        uint64_t random = seed * 1000003 + i, from;
+        unsigned size;
+        enum engine_stop stop[2];
+        guest_reset(&pair->interp, mode, seed + i);
+        guest_reset(&pair->jit, mode, seed + i);
+        random_state(&pair->interp, mode, random);
+        random_state(&pair->jit, mode, random);
+        size = random_code(pair, pair->interp.cpu->mode, &random, code);
+        // Sometimes over the end of the page.
+        from = GUEST_CODE + (i % 8 ? 0 : PAGE_SIZE - guest_random(&random) % (size + 8));
+        guest_load(&pair->interp, from, code, size);
+        guest_load(&pair->jit, from, code, size);
+        pair->interp.cpu->var[VAR_RIP] += from - GUEST_CODE;
+        pair->jit.cpu->var[VAR_RIP] += from - GUEST_CODE;
+        stop[0] = guest_run(&pair->interp, 200);
+        stop[1] = guest_run(&pair->jit, 200);
+        halts += stop[0] == STOP_HALT;
+        if (!guest_equal(&pair->interp, &pair->jit, text, sizeof text) || stop[0] != stop[1]) {
+            print_message("mode %u case %u, interpreter / host code: %s stop %u / %u\n", mode, i, text, stop[0],
+                          stop[1]);
+            print_code(&pair->interp, pair->interp.cpu->mode, code, size);
+            if (++failures == 5)
+                break;
+        }
+    }
+    assert_int_equal(failures, 0);
+    assert_true(halts > cases / 4); // most cases come to an end of their own
+}
+
+static void test_64_supervisor(void **state)
+{
+    run_cases(*state, GUEST_64_CPL0, 1, 6000);
+}
+
+static void test_64_user(void **state)
+{
+    run_cases(*state, GUEST_64_CPL3, 2, 6000);
+}
+
+static void test_32_flat(void **state)
+{
+    run_cases(*state, GUEST_32_CPL0, 3, 3000);
+}
+
+static void test_16(void **state)
+{
+    run_cases(*state, GUEST_16, 4, 1500);
+}
+
+/// Host code must have done most of the work, or the tests above compare the interpreter with itself.
+static void test_share(void **state)
+{
+    struct pair *pair = *state;
+    struct translate_statistics s;
+    run_cases(pair, GUEST_64_CPL0, 9, 500);
+    translate_statistics(pair->jit.state, &s);
+    assert_true(s.translated_blocks > 500);
+    assert_true(s.host_instructions > s.interpreted_instructions);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_64_supervisor, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_64_user, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_32_flat, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_16, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_share, setup, teardown),
+    };
+    if (!engine_jit.create)
+        return 77;
+    return cmocka_run_group_tests_name("translate: random blocks", tests, NULL, NULL);
+}
