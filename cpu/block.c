@@ -14,6 +14,8 @@ struct code_page {
     uint64_t granules;            // bit per 64 bytes that some block covers
     struct block *first[GRANULES]; // blocks by the granule of their first byte
     struct block *crossing;       // blocks of the page before that end here
+    struct code_page *next;       // all pages with code
+    uint64_t number;
 };
 
 struct block_cache {
@@ -24,6 +26,7 @@ struct block_cache {
     struct cpu *cpu[BLOCK_CACHE_MAX_CPUS];
     struct code_page **pages; // by backing page
     uint64_t page_count;
+    struct code_page *used;
     uint8_t *arena; // blocks, their uops and pages, in order of birth
     size_t arena_size, arena_used;
     struct block_listener listener;
@@ -102,12 +105,11 @@ void block_cache_statistics(const struct block_cache *cache, struct block_statis
 
 void block_cache_flush(struct block_cache *cache)
 {
-    for (uint64_t page = 0; page < cache->page_count; page++) {
-        if (!cache->pages[page])
-            continue;
-        cache->pages[page] = NULL;
-        __atomic_fetch_and(&cache->memory->page_flags[page], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+    for (struct code_page *page = cache->used; page; page = page->next) {
+        cache->pages[page->number] = NULL;
+        __atomic_fetch_and(&cache->memory->page_flags[page->number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
     }
+    cache->used = NULL;
     cache->arena_used = 0;
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
@@ -206,9 +208,16 @@ static void code_written(void *opaque, uint64_t offset, uint32_t size)
 
 static struct code_page *code_page(struct block_cache *cache, uint64_t number)
 {
-    if (!cache->pages[number])
-        cache->pages[number] = arena_take(cache, sizeof(struct code_page));
-    return cache->pages[number];
+    struct code_page *page = cache->pages[number];
+    if (page)
+        return page;
+    page = arena_take(cache, sizeof *page);
+    if (!page)
+        return NULL;
+    page->number = number;
+    page->next = cache->used;
+    cache->used = page;
+    return cache->pages[number] = page;
 }
 
 /// The page got code: writes to it must come to us from now on.

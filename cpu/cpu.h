@@ -250,6 +250,7 @@ struct cpu {
 
     struct cpu_fault fault;
     bool leave; // leave the block after this instruction: its code changed, or a request must act now
+    bool trap_cancelled; // INT n and SYSCALL: no single-step trap after this instruction
     uint8_t next_handle;
     uint32_t jump_epoch;           // entries of the jump cache with another epoch are stale
     struct mmu_handle handle[8];   // slow accesses of the running instruction: handle values 1..8

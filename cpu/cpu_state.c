@@ -84,6 +84,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, fetch_mode),
     STATE_NESTED(cpu, fault, &fault_table),
     STATE_SKIP(cpu, leave),
+    STATE_SKIP(cpu, trap_cancelled),
     STATE_SKIP(cpu, next_handle),
     STATE_SKIP(cpu, jump_epoch),
     STATE_SKIP(cpu, handle),

@@ -61,6 +61,7 @@ uint64_t helper_interrupt(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         .source = imm & 0x200 ? EVENT_INT1 : EVENT_SOFTWARE, .vector = (uint8_t)imm, .return_rip = a};
     bool redirected;
 
+    cpu->trap_cancelled = true;
     if (cpu_is_vm86(cpu) && !(imm & 0x300)) { // INT n, not INT3, INTO, INT1
         if (!vme_redirected(cpu, event.vector, &redirected))
             return 0;

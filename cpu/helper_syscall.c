@@ -32,6 +32,7 @@ uint64_t helper_syscall(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     a = cpu_is_64(cpu) ? cpu->lstar : cpu->cstar;
     enter_flat(cpu, cs, (uint16_t)(cs + 8), 0, true);
     cpu_set_rflags(cpu, flags & ~(cpu->sfmask | FLAG_RF));
+    cpu->trap_cancelled = flags & cpu->sfmask & FLAG_TF;
     return a;
 }
 

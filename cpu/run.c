@@ -21,9 +21,8 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
         atomic_store(&cpu->exit_request, 1);
         return false;
     }
-    if (pending & PENDING_MAP) {
+    if (pending & PENDING_MAP)
         cpu_clear_pending(cpu, PENDING_MAP);
-    }
     mmu_poll(&cpu->mmu);
     if (cpu->activity == ACTIVITY_SHUTDOWN) {
         *stop = STOP_SHUTDOWN;
@@ -111,8 +110,10 @@ enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state)
             block = block_find(cpu, MODE_ONE);
         if (block) {
             mode = cpu->mode;
+            cpu->trap_cancelled = false;
             execute(state, cpu, block);
-            if (UNLIKELY(mode & MODE_TF) && !cpu->fault.pending && cpu->activity != ACTIVITY_SHUTDOWN)
+            if (UNLIKELY(mode & MODE_TF) && !cpu->fault.pending && !cpu->trap_cancelled &&
+                cpu->activity != ACTIVITY_SHUTDOWN)
                 run_single_step_trap(cpu);
         }
         if (UNLIKELY(cpu->fault.pending))

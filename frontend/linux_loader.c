@@ -295,6 +295,7 @@ static void set_cpu(const struct linux_image *image, struct machine *machine)
             set_segment(cpu, i, BOOT_DS, RIGHTS_DATA);
     cpu->cpl = 0;
     cpu->cr0 = CR0_PE | CR0_ET;
+    cpu->mtrr_default = 0xc06; // write-back, fixed and variable ranges on: as firmware leaves it
     if (image->entry64) {
         write_page_tables(machine);
         cpu->cr3 = PAGE_TABLES_ADDRESS;
