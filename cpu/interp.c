@@ -347,6 +347,8 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
         } else                                                                                               \
             WRITE(u->dst, (T)V(u->a));                                                                       \
     } while (0)
+#define BODY_ZEXT(T, WRITE, width, imm, flags) WRITE(u->dst, (T)(V(u->a) & bits_mask(8u << u->sub)))
+#define BODY_SEXT(T, WRITE, width, imm, flags) WRITE(u->dst, (T)bits_sign_extend(V(u->a), 8u << u->sub))
 #define BODY_LOAD(T, WRITE, width, imm, flags)                                                               \
     do {                                                                                                     \
         uint64_t handle_ = V(u->a);                                                                          \
@@ -470,6 +472,8 @@ enter:
             CASES_WIF(UOP_AND, BODY_AND)
             CASES_WIF(UOP_OR, BODY_OR)
             CASES_WIF(UOP_XOR, BODY_XOR)
+            CASES_W(UOP_ZEXT, 0, 0, BODY_ZEXT)
+            CASES_W(UOP_SEXT, 0, 0, BODY_SEXT)
             CASES_W(UOP_NOT, 0, 0, BODY_NOT)
             CASES_WF(UOP_NEG, BODY_NEG)
             CASES_WF(UOP_INC, BODY_INC)

@@ -232,14 +232,6 @@ static void bit_scan(struct cpu *cpu, const struct uop *u)
     write_width(cpu, u->dst, u->width, result);
 }
 
-static void extend(struct cpu *cpu, const struct uop *u)
-{
-    unsigned bits = 8u << u->sub;
-    uint64_t a = cpu->var[u->a];
-    write_width(cpu, u->dst, u->width,
-                u->op == UOP_SEXT ? (uint64_t)bits_sign_extend(a, bits) : a & bits_mask(bits));
-}
-
 /// A near branch faults itself, before it is taken (SDM vol. 2, JMP).
 static bool check_target(struct cpu *cpu, uint64_t target)
 {
@@ -255,10 +247,6 @@ bool alu_execute(struct cpu *cpu, const struct uop *u)
 {
     switch (u->op) {
     case UOP_NOP:
-        break;
-    case UOP_ZEXT:
-    case UOP_SEXT:
-        extend(cpu, u);
         break;
     case UOP_ROL:
     case UOP_ROR:
