@@ -629,6 +629,23 @@ static enum mmu_mode access_mode(const struct translation *t, const struct uop *
     return t->block->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
+/// Near branch targets: what looks wrong goes on in the interpreter, which raises #GP(0).
+static void emit_uop_check_target(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    if ((t->block->mode & MODE_CODE_MASK) != MODE_CODE64) {
+        emit_by_alu(t, u);
+        emit_test(e, WIDTH_8, HOST_RAX, HOST_RAX);
+        add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
+        return;
+    }
+    emit_move(e, WIDTH_64, S1, t->a);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 16);
+    emit_shift_imm(e, EMIT_SAR, WIDTH_64, S1, 16);
+    emit_alu(e, EMIT_CMP, WIDTH_64, S1, t->a);
+    add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
+}
+
 static void emit_uop_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -941,6 +958,7 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT_Z] = {emit_by_alu},
+    [UOP_CHECK_TARGET] = {emit_uop_check_target, IN_A},
     [UOP_GET_FLAGS] = {emit_by_alu},
     [UOP_SET_FLAGS] = {emit_by_alu},
     [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
