@@ -5,21 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
-bool error_set(struct error *error, const char *format, ...)
+void error_fill(struct error *error, const char *format, ...)
 {
     if (!error || error->text[0])
-        return false;
+        return;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(error->text, sizeof error->text, format, arguments);
     va_end(arguments);
-    return false;
 }
 
-bool error_prefix(struct error *error, const char *format, ...)
+void error_put_before(struct error *error, const char *format, ...)
 {
     if (!error)
-        return false;
+        return;
     char cause[sizeof error->text];
     memcpy(cause, error->text, sizeof cause);
     va_list arguments;
@@ -28,5 +27,4 @@ bool error_prefix(struct error *error, const char *format, ...)
     va_end(arguments);
     if (used >= 0 && (size_t)used < sizeof error->text)
         snprintf(error->text + used, sizeof error->text - (size_t)used, ": %s", cause);
-    return false;
 }

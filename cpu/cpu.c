@@ -219,30 +219,6 @@ void cpu_update_paging(struct cpu *cpu, bool cr3_written)
     mmu_set_control(&cpu->mmu, cpu->cr0, cpu->cr3, cpu->cr4, cpu->efer, cr3_written);
 }
 
-uint64_t cpu_raise(struct cpu *cpu, uint8_t vector)
-{
-    if (!cpu->fault.pending)
-        cpu->fault = (struct cpu_fault){.pending = true, .vector = vector};
-    return 0;
-}
-
-uint64_t cpu_raise_error(struct cpu *cpu, uint8_t vector, uint32_t error_code)
-{
-    if (!cpu->fault.pending)
-        cpu->fault = (struct cpu_fault){
-            .pending = true, .vector = vector, .has_error_code = true, .error_code = error_code};
-    return 0;
-}
-
-uint64_t cpu_raise_mmu(struct cpu *cpu, const struct mmu_fault *fault, bool stack)
-{
-    if (fault->kind == MMU_NON_CANONICAL)
-        return cpu_raise_error(cpu, stack ? VECTOR_SS : VECTOR_GP, 0);
-    if (!cpu->fault.pending)
-        cpu->cr2 = fault->linear;
-    return cpu_raise_error(cpu, VECTOR_PF, fault->error_code);
-}
-
 bool cpu_debug_read(struct cpu *cpu, uint64_t linear, void *bytes, unsigned length)
 {
     uint8_t *to = bytes;

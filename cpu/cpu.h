@@ -335,10 +335,28 @@ void cpu_update_paging(struct cpu *cpu, bool cr3_written);
 
 /// Requests a fault of the running instruction: executors deliver it after the helper returns, with RIP at the
 /// instruction's start. Returns 0 so that `return cpu_raise(...)` works in helpers. The first fault wins.
-uint64_t cpu_raise(struct cpu *cpu, uint8_t vector);
-uint64_t cpu_raise_error(struct cpu *cpu, uint8_t vector, uint32_t error_code);
+static inline uint64_t cpu_raise(struct cpu *cpu, uint8_t vector)
+{
+    if (!cpu->fault.pending)
+        cpu->fault = (struct cpu_fault){.pending = true, .vector = vector};
+    return 0;
+}
+static inline uint64_t cpu_raise_error(struct cpu *cpu, uint8_t vector, uint32_t error_code)
+{
+    if (!cpu->fault.pending)
+        cpu->fault =
+            (struct cpu_fault){.pending = true, .vector = vector, .has_error_code = true, .error_code = error_code};
+    return 0;
+}
 /// From a failed MMU access: #PF (sets CR2 now), or #GP(0)/#SS(0) when not canonical.
-uint64_t cpu_raise_mmu(struct cpu *cpu, const struct mmu_fault *fault, bool stack);
+static inline uint64_t cpu_raise_mmu(struct cpu *cpu, const struct mmu_fault *fault, bool stack)
+{
+    if (fault->kind == MMU_NON_CANONICAL)
+        return cpu_raise_error(cpu, stack ? VECTOR_SS : VECTOR_GP, 0);
+    if (!cpu->fault.pending)
+        cpu->cr2 = fault->linear;
+    return cpu_raise_error(cpu, VECTOR_PF, fault->error_code);
+}
 
 static inline union vreg *cpu_vreg(struct cpu *cpu, unsigned number)
 {

@@ -166,6 +166,8 @@ static unsigned immediate_bytes(uint8_t form, const struct insn *insn)
 static bool decode_immediate(struct reader *reader, uint8_t form, struct insn *insn, uint64_t *value)
 {
     unsigned bytes = immediate_bytes(form, insn);
+    if (!bytes)
+        return true;
     if (!reader_has(reader, bytes))
         return false;
     if (form == IMMEDIATE_FAR) {

@@ -272,13 +272,17 @@ uint32_t fpu_host_sse(enum sse_operation operation, union vreg *dst, const union
     case SSE_UCOMISD:
     case SSE_COMISS:
     case SSE_COMISD:
-        *value = compare_flags(operation, a, b, guest, &after);
+        integer = compare_flags(operation, a, b, guest, &after);
+        if (value)
+            *value = integer;
         return after & MXCSR_FLAGS;
     case SSE_CVTSS2SI:
     case SSE_CVTSD2SI:
     case SSE_CVTTSS2SI:
     case SSE_CVTTSD2SI:
-        *value = to_integer(operation, immediate == 8, b, guest, &after);
+        integer = to_integer(operation, immediate == 8, b, guest, &after);
+        if (value)
+            *value = integer;
         return after & MXCSR_FLAGS;
     case SSE_OPERATIONS:
         break;

@@ -104,7 +104,7 @@ static uint8_t parse_immediate(const char *word)
 static bool parse_encoding(const struct row *row, struct row_form *form, struct error *error)
 {
     const char *text = row->encoding;
-    char word[16];
+    char word[16] = "";
     bool have = next_word(&text, ' ', word, sizeof word);
     while (have && parse_prefix(form, word))
         have = next_word(&text, ' ', word, sizeof word);

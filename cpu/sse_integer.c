@@ -200,7 +200,7 @@ uint64_t simd_pmuludq(struct cpu *cpu, union vreg *dst, const union vreg *src, u
 uint64_t simd_pmaddwd(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     vec_s16 a = (vec_s16)vec_get(dst), b = (vec_s16)vec_get(src);
-    vec_u32 sum;
+    vec_u32 sum = {0};
     for (unsigned i = 0; i < 4; i++)
         sum[i] = (uint32_t)(a[2 * i] * b[2 * i]) + (uint32_t)(a[2 * i + 1] * b[2 * i + 1]);
     return simd_put(cpu, dst, (vec_u64)(sum), operand);

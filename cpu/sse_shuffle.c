@@ -114,7 +114,7 @@ uint64_t simd_pshufw(struct cpu *cpu, union vreg *dst, const union vreg *src, ui
 
 uint64_t simd_pshufd(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    vec_u32 from = (vec_u32)vec_get(src), result;
+    vec_u32 from = (vec_u32)vec_get(src), result = {0};
     for (unsigned i = 0; i < 4; i++)
         result[i] = from[selector(operand, i)];
     return simd_put(cpu, dst, (vec_u64)result, 0);

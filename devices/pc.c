@@ -148,7 +148,7 @@ bool pc_add_option_rom(struct pc *pc, const char *name, const void *data, size_t
     char file[FW_CFG_FILE_NAME] = "genroms/";
     if (strlen(name) >= sizeof file - strlen(file))
         return error_set(error, "option ROM name '%s' is too long", name);
-    strcat(file, name);
+    memcpy(file + strlen(file), name, strlen(name) + 1);
     struct memory *memory = pc->context->memory->memory;
     uint64_t offset = memory_allocate(memory, padded);
     if (offset == UINT64_MAX)

@@ -332,8 +332,8 @@ static void piece_store(struct mmu *mmu, const struct mmu_piece *piece, uint64_t
 uint64_t mmu_handle_load(struct mmu *mmu, const struct mmu_handle *handle)
 {
     uint64_t value = piece_load(mmu, &handle->piece[0]);
-    if (UNLIKELY(handle->crosses))
-        value |= piece_load(mmu, &handle->piece[1]) << (8 * handle->piece[0].size);
+    if (UNLIKELY(handle->crosses)) // the first piece has 1 to 7 bytes
+        value |= piece_load(mmu, &handle->piece[1]) << (8 * handle->piece[0].size & 63);
     return value;
 }
 
@@ -341,7 +341,7 @@ void mmu_handle_store(struct mmu *mmu, const struct mmu_handle *handle, uint64_t
 {
     piece_store(mmu, &handle->piece[0], value);
     if (UNLIKELY(handle->crosses))
-        piece_store(mmu, &handle->piece[1], value >> (8 * handle->piece[0].size));
+        piece_store(mmu, &handle->piece[1], value >> (8 * handle->piece[0].size & 63));
 }
 
 void mmu_handle_load_bytes(struct mmu *mmu, const struct mmu_handle *handle, void *to)
