@@ -127,7 +127,7 @@ static void enter_handler(struct cpu *cpu, const struct entry *entry)
 
 static bool deliver_long(struct cpu *cpu, const struct event_delivery *event, const struct descriptor *gate)
 {
-    struct entry entry;
+    struct entry entry = {0};
     struct frame frame;
     unsigned ist = gate->high & 7, ext = event_ext(event); // bits 32..34 of the entry
     uint64_t sp = cpu->var[VAR_RSP];
@@ -226,7 +226,7 @@ static enum task_result deliver_task(struct cpu *cpu, const struct event_deliver
 
 static bool deliver_legacy(struct cpu *cpu, const struct event_delivery *event, const struct descriptor *gate)
 {
-    struct entry entry;
+    struct entry entry = {0};
     if (!check_code(cpu, event, gate, &entry))
         return false;
     return entry.cpl < cpu->cpl ? deliver_inner(cpu, event, &entry) : deliver_same(cpu, event, &entry);

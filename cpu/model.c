@@ -394,9 +394,9 @@ static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint
     case 1:
         return leaf_1(cpu);
     case 2: // caches: see leaf 4
-        return is_amd(model) ? (struct cpuid_result){0} : (struct cpuid_result){.eax = 0x00feff01};
+        return (struct cpuid_result){.eax = is_amd(model) ? 0 : 0x00feff01};
     case 4:
-        return is_amd(model) ? (struct cpuid_result){0} : leaf_4(subleaf);
+        return !is_amd(model) ? leaf_4(subleaf) : (struct cpuid_result){0};
     case 6: // the APIC timer runs always
         return (struct cpuid_result){.eax = model_has(model, FEATURE_APIC) ? 4 : 0};
     case 7:

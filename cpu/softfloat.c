@@ -80,7 +80,7 @@ static uint64_t pack_parts(struct soft value, int minimum, unsigned top, uint64_
     case SOFT_FINITE:
         *significand = value.significand;
         if (value.exponent >= minimum)
-            return (uint64_t)(value.exponent - minimum + 1);
+            return (uint64_t)value.exponent - (uint64_t)minimum + 1;
         *significand = minimum - value.exponent < 64 ? value.significand >> (minimum - value.exponent) : 0;
         return 0;
     default:

@@ -148,7 +148,7 @@ bool linux_image_read(struct linux_image *image, const char *kernel_path, const 
 
 static uint8_t *copy_bytes(const void *bytes, size_t size)
 {
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = calloc(1, size ? size : 1);
     if (copy && size)
         memcpy(copy, bytes, size);
     return copy;

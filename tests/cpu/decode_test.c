@@ -531,7 +531,7 @@ static void test_illegal(void **state)
     struct insn insn;
     static const struct {
         unsigned mode;
-        const char *bytes;
+        const char bytes[5];
     } illegal[] = {
         {2, "\x06"},         {2, "\x27"},         {2, "\x60"},         {2, "\x82\xc0\x00"}, {2, "\xd4\x0a"},
         {2, "\xc4\x00"},     {2, "\x62\x00"},     {1, "\x8d\xc0"},     {1, "\x0f\x04"},     {1, "\x0f\xff"},

@@ -200,14 +200,6 @@ static const struct vector vectors[] = {
     {"9F", {0x9f}, 1, 0xffff, 0, 0x02ff, 0, -1},
 };
 
-static bool row_has_vector(const struct row *row)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(vectors); i++)
-        if ((row->attributes & ROW_NO_64) && !strcmp(row->encoding, vectors[i].encoding))
-            return true;
-    return (row->attributes & ROW_NO_64) && (!strcmp(row->encoding, "60") || !strcmp(row->encoding, "61"));
-}
-
 static const struct row *row_by_encoding(const char *encoding)
 {
     for (unsigned n = 0; n < rows_integer_count; n++)
@@ -802,6 +794,14 @@ static void run_case(struct tester *tester, const struct insn *insn, const uint8
         what = "flags differ";
     if (what)
         report(tester, insn, bytes, what, &before, &ours, &theirs);
+}
+
+static bool row_has_vector(const struct row *row)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(vectors); i++)
+        if ((row->attributes & ROW_NO_64) && !strcmp(row->encoding, vectors[i].encoding))
+            return true;
+    return (row->attributes & ROW_NO_64) && (!strcmp(row->encoding, "60") || !strcmp(row->encoding, "61"));
 }
 
 /// True: the row was tested.
