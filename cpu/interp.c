@@ -200,16 +200,17 @@ static struct uop *detour(struct cpu *cpu, const struct block *block, const stru
     return copy;
 }
 
-/// The block that follows a direct exit inside the page, or NULL: through the dispatcher.
-static struct block *follow(struct cpu *cpu, struct block *block, unsigned which)
+/// The block that follows a direct exit by `delta` bytes from the start of `block`, or NULL: through the dispatcher.
+/// Only successors in the same guest page are linked: while a block of a page runs, the page's mapping stands.
+static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, int64_t delta)
 {
     struct block *next = block->link[which];
     if (UNLIKELY(!next)) {
-        uint64_t linear = block_linear(cpu);
+        uint64_t linear = block_linear(cpu), offset = (block->backing & ~PAGE_MASK) + (uint64_t)delta;
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
         if (!(block->mode & MODE_FLAT) || block->crosses || block->backing == UINT64_MAX || block->has_call ||
-            (block->mode & (MODE_TF | MODE_ONE)) || entry->linear != linear || entry->epoch != cpu->jump_epoch ||
-            entry->mode != block->mode || (entry->block->backing ^ block->backing) >> PAGE_SHIFT)
+            (block->mode & (MODE_TF | MODE_ONE)) || offset >= PAGE_SIZE || entry->linear != linear ||
+            entry->epoch != cpu->jump_epoch || entry->mode != block->mode)
             return NULL;
         block->link[which] = next = entry->block;
     }
@@ -455,8 +456,9 @@ void interp_block(struct cpu *cpu, struct block *block)
     struct uop copy[64];
     const struct uop *u;
     uint64_t target;
+    int64_t delta;
     unsigned which;
-    bool taken;
+    bool taken, detoured = false;
 
 enter:
     u = block->uops;
@@ -612,11 +614,13 @@ enter:
             NEXT_OR_LEAVE();
             break;
         case CODE(UOP_EXIT, WIDTH_64, 0, 0):
-            V(VAR_RIP) += (uint64_t)u->imm;
+            delta = u->imm;
+            V(VAR_RIP) += (uint64_t)delta;
             goto exit_direct;
         case CODE(UOP_EXIT, WIDTH_32, 0, 0):
         case CODE(UOP_EXIT, WIDTH_16, 0, 0):
-            V(VAR_RIP) = cut(V(VAR_RIP) + (uint64_t)u->imm, u->width);
+            delta = u->imm;
+            V(VAR_RIP) = cut(V(VAR_RIP) + (uint64_t)delta, u->width);
             goto exit_direct;
         case CODE(UOP_EXIT_IF, WIDTH_64, 0, 0):
         case CODE(UOP_EXIT_IF, WIDTH_32, 0, 0):
@@ -661,7 +665,8 @@ enter:
 
     exit_if:
         which = !taken;
-        V(VAR_RIP) = cut(V(VAR_RIP) + (uint64_t)(taken ? u->imm : (int64_t)(int32_t)u->param), u->width);
+        delta = taken ? u->imm : (int64_t)(int32_t)u->param;
+        V(VAR_RIP) = cut(V(VAR_RIP) + (uint64_t)delta, u->width);
         cpu->instructions += u->insn + 1u;
         goto chain;
     exit_direct:
@@ -669,19 +674,20 @@ enter:
         cpu->instructions += u->insn + 1u;
     chain:
         cpu->running = NULL;
-        if (u >= copy && u < copy + ARRAY_SIZE(copy)) {
+        if (UNLIKELY(detoured)) {
             cpu->leave = false;
             return;
         }
-        block = follow(cpu, block, which);
+        block = follow(cpu, block, which, delta);
         if (!block)
             return;
         goto enter;
     leave:
-        if (u >= copy && u < copy + ARRAY_SIZE(copy)) {
+        if (detoured) {
             cpu->leave = false;
             continue;
         }
+        detoured = true;
         u = detour(cpu, block, u + 1, copy) - 1;
     }
 
