@@ -175,12 +175,45 @@ static void spare_registers(struct translation *t)
     emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
 }
 
+#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
+
+/// Makes the host's flags from the recipe in memory, where this block has made it and it is a simple one.
+static bool remake_flags(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    unsigned width = (unsigned)t->recipe & 3;
+    if (t->recipe < 0)
+        return false;
+    switch (t->recipe >> 2) {
+    case CC_LOGIC:
+        load_home(e, S0, VAR_CC_RESULT);
+        emit_test(e, width, S0, S0);
+        break;
+    case CC_SUB:
+        load_home(e, S0, VAR_CC_RESULT);
+        load_home(e, S1, VAR_CC_SRC);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        emit_alu(e, EMIT_CMP, width, S0, S1);
+        break;
+    case CC_ADD:
+        load_home(e, S0, VAR_CC_RESULT);
+        load_home(e, S1, VAR_CC_SRC);
+        emit_alu(e, EMIT_SUB, width, S0, S1);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        break;
+    default:
+        return false;
+    }
+    t->host_flags = CONDITION_FLAGS;
+    return true;
+}
+
 /// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted.
 static void save_carry(struct translation *t)
 {
     struct emit *e = &t->emit;
     uint8_t reg = S0;
-    if (t->host_flags & FLAG_CF) {
+    if ((t->host_flags & FLAG_CF) || remake_flags(t)) {
         emit_set(e, 2, S0);
         emit_extend(e, false, WIDTH_8, S0, S0);
     } else {
@@ -205,7 +238,7 @@ static void make_condition(struct translation *t, unsigned condition)
     struct emit *e = &t->emit;
     uint32_t needs = condition_flags(condition);
     t->condition = (uint8_t)condition;
-    if ((t->host_flags & needs) == needs)
+    if ((t->host_flags & needs) == needs || remake_flags(t))
         return;
     spare_registers(t);
     emit_move_imm(e, HOST_RSI, condition);
@@ -215,8 +248,6 @@ static void make_condition(struct translation *t, unsigned condition)
 }
 
 // ---- arithmetic -----------------------------------------------------------------------------------------------------
-#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
-
 static void operate(struct translation *t, const struct uop *u, enum emit_alu op, uint8_t to)
 {
     if (t->b == NO_REGISTER)
@@ -755,7 +786,8 @@ static void emit_leave(struct translation *t, uint32_t value)
     emit_jump_to(&t->emit, t->epilogue);
 }
 
-/// Stores registers and counts; `insns` instructions were completed. S0 holds the new RIP, not yet cut.
+/// Stores registers and counts; `insns` instructions were completed. S0 holds the new RIP, not yet cut, S1 what to
+/// return.
 static void leave_to(struct translation *t, unsigned width, unsigned insns)
 {
     struct emit *e = &t->emit;
@@ -764,29 +796,33 @@ static void leave_to(struct translation *t, unsigned width, unsigned insns)
     emit_store(e, WIDTH_64, home(VAR_RIP), S0);
     registers_store(&t->registers, &file, e);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
-    emit_leave(t, HOST_DONE);
+    emit_move(e, WIDTH_32, HOST_RAX, S1);
+    emit_jump_to(e, t->epilogue);
+}
+
+/// RIP of an exit to S0, its value to S1.
+static void exit_target(struct translation *t, int64_t displacement, uint32_t value)
+{
+    load_home(&t->emit, S0, VAR_RIP);
+    add_constant(t, S0, S0, displacement);
+    emit_move_imm(&t->emit, S1, value);
 }
 
 static void emit_uop_exit(struct translation *t, const struct uop *u)
 {
-    load_home(&t->emit, S0, VAR_RIP);
-    add_constant(t, S0, S0, u->imm);
+    exit_target(t, u->imm, HOST_LINK);
     leave_to(t, u->width, u->insn + 1u);
 }
 
 /// One way out for both targets; the host's flags hold the condition.
 static void exit_on(struct translation *t, const struct uop *u, unsigned condition)
 {
-    struct emit *e = &t->emit;
-    emit_place taken = emit_jump_if(e, condition);
-    emit_place join;
-    load_home(e, S0, VAR_RIP);
-    add_constant(t, S0, S0, (int32_t)u->param);
-    join = emit_jump(e);
-    emit_patch_here(e, taken);
-    load_home(e, S0, VAR_RIP);
-    add_constant(t, S0, S0, u->imm);
-    emit_patch_here(e, join);
+    emit_place taken = emit_jump_if(&t->emit, condition), join;
+    exit_target(t, (int32_t)u->param, HOST_LINK | 1 << 2);
+    join = emit_jump(&t->emit);
+    emit_patch_here(&t->emit, taken);
+    exit_target(t, u->imm, HOST_LINK);
+    emit_patch_here(&t->emit, join);
     leave_to(t, u->width, u->insn + 1u);
 }
 
@@ -804,6 +840,7 @@ static void emit_uop_exit_if_zero(struct translation *t, const struct uop *u)
 static void emit_uop_exit_to(struct translation *t, const struct uop *u)
 {
     copy(t, WIDTH_64, S0, t->a);
+    emit_move_imm(&t->emit, S1, HOST_DONE);
     leave_to(t, WIDTH_64, u->insn + 1u);
 }
 
@@ -868,8 +905,7 @@ static void emit_side_exit(struct translation *t, const struct side_exit *exit)
         emit_leave(t, HOST_FAULT | (uint32_t)t->block->uops[exit->uop].insn << 2);
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
-        load_home(e, S0, VAR_RIP);
-        add_constant(t, S0, S0, t->block->insn_offset[exit->uop + 1u]);
+        exit_target(t, t->block->insn_offset[exit->uop + 1u], HOST_DONE);
         leave_to(t, mode_width(t->block), exit->uop + 1u);
         break;
     }

@@ -223,9 +223,31 @@ static uint64_t cut_rip(const struct block *block, uint64_t rip)
     }
 }
 
-static void run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
+/// The block behind a direct exit inside the page, or NULL: through the dispatcher. Links are kept in the descriptor;
+/// one is made only where source and target are in one linear page too, so that it holds for every alias of the page.
+static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, uint64_t from)
 {
-    uint64_t before = cpu->instructions, result;
+    struct block *next = block->link[which];
+    uint64_t linear = cpu->var[VAR_RIP];
+    if (UNLIKELY(!next)) {
+        struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
+        if (!(block->mode & MODE_FLAT) || block->crosses || block->has_call || (from ^ linear) >> PAGE_SHIFT ||
+            entry->linear != linear || entry->epoch != cpu->jump_epoch || entry->mode != block->mode ||
+            (entry->block->backing ^ block->backing) >> PAGE_SHIFT)
+            return NULL;
+        block->link[which] = next = entry->block;
+    }
+    if (UNLIKELY(!next->valid) || UNLIKELY(!block->valid) ||
+        UNLIKELY(atomic_load_explicit(&cpu->exit_request, memory_order_relaxed)) ||
+        UNLIKELY(cpu->instructions + next->insn_count > cpu->instruction_limit))
+        return NULL;
+    return next;
+}
+
+/// Returns the block that follows when it is known.
+static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
+{
+    uint64_t before = cpu->instructions, from = cpu->var[VAR_RIP], result;
     unsigned number;
 
     cpu->running = block;
@@ -241,7 +263,7 @@ static void run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
         jit->statistics.resumed++;
         cpu->stat_blocks--;
         interpret(jit, cpu, block, number);
-        return;
+        return NULL;
     case HOST_FAULT:
         cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block->insn_offset[number]);
         cpu->instructions += number;
@@ -251,16 +273,20 @@ static void run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
     }
     cpu->leave = false;
     jit->statistics.host_instructions += cpu->instructions - before;
+    return (result & 3) == HOST_LINK ? follow(cpu, block, number, from) : NULL;
 }
 
 static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
-    bool alive = block->host_code || consider(jit, cpu, block);
-    if (alive && block->host_code)
-        run_host_code(jit, cpu, block);
-    else
-        interpret(jit, cpu, block, 0);
+    while (block) {
+        bool alive = block->host_code || consider(jit, cpu, block);
+        if (!alive || !block->host_code) {
+            interpret(jit, cpu, block, 0);
+            return;
+        }
+        block = run_host_code(jit, cpu, block);
+    }
 }
 
 // ---- the engine ---------------------------------------------------------------------------------------------------
