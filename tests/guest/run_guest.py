@@ -92,7 +92,7 @@ def check_qemu(image, expected, path, folder):
     if not qemu:
         print("qemu-system-x86_64 is not installed")
         sys.exit(77)
-    command = [qemu, "-accel", "tcg", "-cpu", "max", "-bios", image, "-net", "none"] + COMMON
+    command = [qemu, "-accel", "tcg", "-cpu", "max,vendor=GenuineIntel", "-bios", image, "-net", "none"] + COMMON
     compare("QEMU TCG", expected_of_qemu(expected, path + ".qemu"), *run(command, folder))
 
 
