@@ -81,7 +81,7 @@ struct accelerator_properties {
 };
 static const struct property accelerator_rows[] = {
     {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator_properties, paranoid), sizeof(bool), 0, 0, "off",
-     "walk the page tables again at every TLB hit and stop at a difference"},
+     "reserved for checking TLB hits by page walks; no engine does it yet"},
 };
 static const struct property_table accelerator_table = {"accel", accelerator_rows, ARRAY_SIZE(accelerator_rows)};
 
