@@ -20,6 +20,7 @@ struct jit {
     const struct backend *backend;
     struct host_code_memory code;
     size_t code_used, code_start; // code_start: behind the way in and out
+    size_t code_limit;
     enter_host_code *enter;
     const uint8_t *epilogue;     // as written, not as run
     const struct block *running; // the interpreter runs a copy of it
@@ -172,7 +173,7 @@ static bool consider(struct jit *jit, struct cpu *cpu, struct block *block)
 {
     if (block->executions > jit->threshold || ++block->executions <= jit->threshold || !worth(jit->backend, block))
         return true;
-    if (jit->code_used + BLOCK_CODE_BYTES > jit->code.size) {
+    if (jit->code_used + BLOCK_CODE_BYTES > jit->code_limit) {
         jit->statistics.code_flushes++;
         block_cache_flush(cpu->blocks);
         return false;
@@ -328,6 +329,7 @@ static void *create(struct cpu *cpu, struct error *error)
         return NULL;
     }
     write_entry(jit);
+    jit->code_limit = jit->code.size;
     block_cache_listen(cpu->blocks, (struct block_listener){.invalidated = invalidated, .opaque = jit});
     return jit;
 }
@@ -348,6 +350,13 @@ void translate_set_threshold(void *state, uint32_t executions)
 {
     struct jit *jit = state;
     jit->threshold = executions;
+}
+
+void translate_set_code_limit(void *state, size_t bytes)
+{
+    struct jit *jit = state;
+    size_t least = jit->code_start + BLOCK_CODE_BYTES;
+    jit->code_limit = bytes < least ? least : bytes > jit->code.size ? jit->code.size : bytes;
 }
 
 const struct engine engine_jit = {

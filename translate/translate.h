@@ -2,6 +2,8 @@
 #ifndef DOPPEL_TRANSLATE_TRANSLATE_H
 #define DOPPEL_TRANSLATE_TRANSLATE_H
 
+#include <stddef.h>
+
 #include "cpu/engine.h"
 
 /// Its create fails with "no backend for this host" where there is none.
@@ -20,5 +22,7 @@ void translate_statistics(const void *state, struct translate_statistics *statis
 
 /// How often a block is interpreted before it is translated; 1 unless told. For tests.
 void translate_set_threshold(void *state, uint32_t executions);
+/// Uses at most this much of the code memory, but room for one block; for tests of a full one.
+void translate_set_code_limit(void *state, size_t bytes);
 
 #endif

@@ -106,6 +106,26 @@ static void test_translator(void **state)
     end_pair(&pair);
 }
 
+/// With room for a few blocks, everything is dropped and made again all the time.
+static void test_full_code_memory(void **state)
+{
+    struct lockstep_result result;
+    struct translate_statistics statistics;
+    struct error error = {0};
+    struct pair pair;
+
+    make_pair(&pair, &engine_jit);
+    translate_set_threshold(pair.b.state, 0); // the function that changes itself is translated in every round
+    translate_set_code_limit(pair.b.state, 264u << 10);
+    assert_true(lockstep_run(&pair.side_a, &pair.side_b, 5000, 100000, true, &result, &error));
+    assert_false(result.diverged);
+    assert_true(result.ended);
+    translate_statistics(pair.b.state, &statistics);
+    assert_true(statistics.code_flushes > 10);
+    assert_true(statistics.host_instructions > 1000);
+    end_pair(&pair);
+}
+
 // The interpreter, but at instruction 6000 one bit of rdx flips: the divergence that must be found.
 static void *broken_create(struct cpu *cpu, struct error *error)
 {
@@ -184,6 +204,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_translator),
+        cmocka_unit_test(test_full_code_memory),
         cmocka_unit_test(test_divergence_is_found),
         cmocka_unit_test(test_memory_counts),
     };
