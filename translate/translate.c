@@ -168,7 +168,8 @@ static void translate_block(struct jit *jit, struct block *block)
     jit->statistics.translated_instructions += block->insn_count;
 }
 
-/// Makes host code when the block's time has come. False: the cache was emptied, `block` is good for this run only.
+/// Makes host code when the block's time has come. False: the cache was emptied. `block` must not run any more, not
+/// even once: writes to its page are not watched now, so it would miss its own changes.
 static bool consider(struct jit *jit, struct cpu *cpu, struct block *block)
 {
     if (block->executions > jit->threshold || ++block->executions <= jit->threshold || !worth(jit->backend, block))
@@ -281,8 +282,9 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
     while (block) {
-        bool alive = block->host_code || consider(jit, cpu, block);
-        if (!alive || !block->host_code) {
+        if (!block->host_code && !consider(jit, cpu, block))
+            return; // the dispatcher makes it anew
+        if (!block->host_code) {
             interpret(jit, cpu, block, 0);
             return;
         }
