@@ -14,6 +14,7 @@
 #include "mmu/mmu.h"
 
 // ---- Named variables of the uops. Each is a 64-bit slot of cpu->var. -----------------------------------------
+// clang-format off
 enum cpu_var {
     VAR_RAX, VAR_RCX, VAR_RDX, VAR_RBX, VAR_RSP, VAR_RBP, VAR_RSI, VAR_RDI,
     VAR_R8, VAR_R9, VAR_R10, VAR_R11, VAR_R12, VAR_R13, VAR_R14, VAR_R15,
@@ -30,6 +31,7 @@ enum cpu_var {
     VAR_TEMP,      // first temporary; single assignment inside a block; bits above the written width are undefined
     VAR_COUNT = 256
 };
+// clang-format on
 
 enum { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64 }; // uop widths; bytes = 1 << width
 
@@ -106,9 +108,24 @@ enum cc_op {
 #define EFER_NXE BIT(11)
 
 enum cpu_vector {
-    VECTOR_DE = 0, VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_BR = 5, VECTOR_UD = 6,
-    VECTOR_NM = 7, VECTOR_DF = 8, VECTOR_TS = 10, VECTOR_NP = 11, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14,
-    VECTOR_MF = 16, VECTOR_AC = 17, VECTOR_MC = 18, VECTOR_XM = 19
+    VECTOR_DE = 0,
+    VECTOR_DB = 1,
+    VECTOR_NMI = 2,
+    VECTOR_BP = 3,
+    VECTOR_OF = 4,
+    VECTOR_BR = 5,
+    VECTOR_UD = 6,
+    VECTOR_NM = 7,
+    VECTOR_DF = 8,
+    VECTOR_TS = 10,
+    VECTOR_NP = 11,
+    VECTOR_SS = 12,
+    VECTOR_GP = 13,
+    VECTOR_PF = 14,
+    VECTOR_MF = 16,
+    VECTOR_AC = 17,
+    VECTOR_MC = 18,
+    VECTOR_XM = 19
 };
 
 enum cpu_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
@@ -166,10 +183,10 @@ struct x87 {
     uint16_t control;  // FCW
     uint16_t status;   // FSW less TOP
     uint8_t top;
-    uint8_t valid;     // bit per physical register: not empty
-    uint16_t opcode;   // FOP, 11 bits
-    uint64_t ip, dp;   // FIP, FDP
-    uint16_t cs, ds;   // FCS, FDS
+    uint8_t valid;   // bit per physical register: not empty
+    uint16_t opcode; // FOP, 11 bits
+    uint64_t ip, dp; // FIP, FDP
+    uint16_t cs, ds; // FCS, FDS
 };
 
 /// The executed block's mode, fixed while it runs; part of its key. Recomputed by cpu_update_mode.
@@ -186,21 +203,21 @@ struct x87 {
 #define MODE_TF (1u << 9)   // single-step: one instruction a block, #DB after it
 #define MODE_AC (1u << 10)  // supervisor accesses are SMAP-free (EFLAGS.AC), or alignment is checked at CPL 3
 #define MODE_SMM (1u << 11)
-#define MODE_TS (1u << 12)  // CR0.TS: #NM on x87, MMX and SSE
-#define MODE_EM (1u << 13)  // CR0.EM
-#define MODE_NO_SSE (1u << 14)   // CR4.OSFXSR clear
-#define MODE_IOPL (1u << 15)     // CPL <= IOPL: CLI, STI and I/O need no further check
-#define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
-#define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
+#define MODE_TS (1u << 12)     // CR0.TS: #NM on x87, MMX and SSE
+#define MODE_EM (1u << 13)     // CR0.EM
+#define MODE_NO_SSE (1u << 14) // CR4.OSFXSR clear
+#define MODE_IOPL (1u << 15)   // CPL <= IOPL: CLI, STI and I/O need no further check
+#define MODE_ALIGN (1u << 16)  // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
+#define MODE_ONE (1u << 17)    // the block holds one instruction (interrupt shadow, end of a counted run)
 
 /// Bits of cpu->pending; any set bit must come with exit_request.
-#define PENDING_INTR 0x01u  // level: the INTR pin
-#define PENDING_NMI 0x02u   // edge, latched
+#define PENDING_INTR 0x01u // level: the INTR pin
+#define PENDING_NMI 0x02u  // edge, latched
 #define PENDING_SMI 0x04u
 #define PENDING_INIT 0x08u
 #define PENDING_RESET 0x10u
-#define PENDING_STOP 0x20u  // somebody wants the engine to return STOP_REQUEST
-#define PENDING_MAP 0x40u   // the memory map changed
+#define PENDING_STOP 0x20u // somebody wants the engine to return STOP_REQUEST
+#define PENDING_MAP 0x40u  // the memory map changed
 
 /// The world beyond the pins, as function pointers so that cpu/ knows no device. All may be NULL in tests.
 struct cpu_outside {
@@ -229,7 +246,7 @@ struct cpu_fault {
 
 enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
 
-struct cpu_model;  // model.h: which CPUID features there are
+struct cpu_model;   // model.h: which CPUID features there are
 struct block_cache; // block.h
 struct block;
 
@@ -244,16 +261,16 @@ struct cpu {
     _Alignas(64) uint64_t instructions;
     uint64_t instruction_limit; // run() returns STOP_DEADLINE exactly here
     uint32_t insn_in_block;
-    uint32_t mode; // MODE_*
+    uint32_t mode;            // MODE_*
     enum mmu_mode data_mode;  // for explicit data accesses in the present mode
     enum mmu_mode fetch_mode; // MMU_USER at CPL 3, else MMU_KERNEL
 
     struct cpu_fault fault;
-    bool leave; // leave the block after this instruction: its code changed, or a request must act now
+    bool leave;          // leave the block after this instruction: its code changed, or a request must act now
     bool trap_cancelled; // INT n and SYSCALL: no single-step trap after this instruction
     uint8_t next_handle;
-    uint32_t jump_epoch;           // entries of the jump cache with another epoch are stale
-    struct mmu_handle handle[8];   // slow accesses of the running instruction: handle values 1..8
+    uint32_t jump_epoch;         // entries of the jump cache with another epoch are stale
+    struct mmu_handle handle[8]; // slow accesses of the running instruction: handle values 1..8
 
     // Architectural state beyond var[].
     struct segment segment[SEG_COUNT];
@@ -268,7 +285,7 @@ struct cpu {
     uint64_t microcode;
     uint64_t spec_ctrl; // IA32_SPEC_CTRL
     enum cpu_activity activity;
-    uint8_t shadow;      // 1: interrupts are held off for the next instruction (STI, MOV SS)
+    uint8_t shadow; // 1: interrupts are held off for the next instruction (STI, MOV SS)
     bool nmi_blocked;
     bool in_smm;
     uint8_t cpl;
@@ -276,7 +293,7 @@ struct cpu {
     bool monitor_armed;
     uint64_t random_state; // RDRAND, RDSEED: a generator that repeats in counting mode
 
-    union vreg vreg[32];      // xmm0.. (0..15 are used)
+    union vreg vreg[32]; // xmm0.. (0..15 are used)
     union vreg vtemp[VREG_TEMPS];
     uint32_t mxcsr;
     struct x87 x87;

@@ -47,8 +47,8 @@ static const struct state_field x87_fields[] = {
 static const struct state_table x87_table = STATE_TABLE("x87", 1, x87, x87_fields, x87_after_load);
 
 static const struct state_field fault_fields[] = {
-    STATE_U(cpu_fault, pending),  STATE_U(cpu_fault, has_error_code), STATE_U(cpu_fault, software),
-    STATE_U(cpu_fault, vector),   STATE_U(cpu_fault, error_code),
+    STATE_U(cpu_fault, pending), STATE_U(cpu_fault, has_error_code), STATE_U(cpu_fault, software),
+    STATE_U(cpu_fault, vector),  STATE_U(cpu_fault, error_code),
 };
 static const struct state_table fault_table = STATE_TABLE("cpu_fault", 1, cpu_fault, fault_fields, NULL);
 
@@ -168,8 +168,8 @@ void cpu_print(const struct cpu *cpu, FILE *to)
     uint64_t flags = cpu_rflags(cpu);
     for (unsigned i = 0; i < 16; i++)
         fprintf(to, "%s=%016" PRIx64 "%c", names[order[i]], cpu->var[order[i]], i % 4 == 3 ? '\n' : ' ');
-    fprintf(to, "RIP=%016" PRIx64 " RFL=%08" PRIx64 " [%c%c%c%c%c%c%c] CPL=%u SMM=%u HLT=%u\n", cpu->var[VAR_RIP], flags,
-            flags & FLAG_DF ? 'D' : '-', flags & FLAG_OF ? 'O' : '-', flags & FLAG_SF ? 'S' : '-',
+    fprintf(to, "RIP=%016" PRIx64 " RFL=%08" PRIx64 " [%c%c%c%c%c%c%c] CPL=%u SMM=%u HLT=%u\n", cpu->var[VAR_RIP],
+            flags, flags & FLAG_DF ? 'D' : '-', flags & FLAG_OF ? 'O' : '-', flags & FLAG_SF ? 'S' : '-',
             flags & FLAG_ZF ? 'Z' : '-', flags & FLAG_AF ? 'A' : '-', flags & FLAG_PF ? 'P' : '-',
             flags & FLAG_CF ? 'C' : '-', cpu->cpl, cpu->in_smm, cpu->activity == ACTIVITY_HALT);
     for (unsigned i = 0; i < SEG_COUNT; i++)

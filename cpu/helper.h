@@ -5,14 +5,14 @@
 #include "cpu/uop.h"
 
 // X(name, may_fault). The integer chapter: lift_integer.c with helper_integer.c.
-#define HELPERS_INTEGER(X)                                                                                   \
-    X(string, true)   /* a = rip of the instruction, b = next rip, imm = see lift_string; returns next rip */ \
-    X(bcd, true)      /* a = operand, imm = opcode byte | immediate << 8 */                                  \
-    X(enter, true)    /* imm = size | level << 16 | bytes << 24 */                                           \
-    X(popa, true)     /* imm = bytes */                                                                      \
-    X(pusha, true)                                                                                           \
-    X(cmpxchg16b, true) /* a = linear */                                                                     \
-    X(crc32, false)   /* a = crc, b = data, imm = bytes */
+#define HELPERS_INTEGER(X)                                                                                             \
+    X(string, true) /* a = rip of the instruction, b = next rip, imm = see lift_string; returns next rip */            \
+    X(bcd, true)    /* a = operand, imm = opcode byte | immediate << 8 */                                              \
+    X(enter, true)  /* imm = size | level << 16 | bytes << 24 */                                                       \
+    X(popa, true)   /* imm = bytes */                                                                                  \
+    X(pusha, true)                                                                                                     \
+    X(cmpxchg16b, true) /* a = linear */                                                                               \
+    X(crc32, false)     /* a = crc, b = data, imm = bytes */
 
 #include "cpu/helper_fpu.def.h"
 #include "cpu/helper_system.def.h"

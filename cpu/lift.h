@@ -11,8 +11,8 @@
 #define LIFT_MAX_INSNS 64
 
 struct lift {
-    uint32_t mode;       // of the block
-    uint64_t eip_start;  // non-flat/16-bit blocks: IP of the first instruction (wrap at 16 bits); flat: unused
+    uint32_t mode;      // of the block
+    uint64_t eip_start; // non-flat/16-bit blocks: IP of the first instruction (wrap at 16 bits); flat: unused
     const struct cpu_model *model;
     unsigned uop_count, insn_count;
     unsigned next_temp;
@@ -24,10 +24,19 @@ struct lift {
     struct uop uops[LIFT_MAX_UOPS];
 };
 
-static inline bool lift_is_64(const struct lift *l) { return (l->mode & MODE_CODE_MASK) == MODE_CODE64; }
-static inline unsigned lift_cpl(const struct lift *l) { return l->mode & MODE_CPL_MASK; }
+static inline bool lift_is_64(const struct lift *l)
+{
+    return (l->mode & MODE_CODE_MASK) == MODE_CODE64;
+}
+static inline unsigned lift_cpl(const struct lift *l)
+{
+    return l->mode & MODE_CPL_MASK;
+}
 /// WIDTH_* of 1, 2, 4, 8 bytes.
-static inline uint8_t width_of(unsigned bytes) { return (uint8_t)__builtin_ctz(bytes); }
+static inline uint8_t width_of(unsigned bytes)
+{
+    return (uint8_t)__builtin_ctz(bytes);
+}
 
 /// Appends a uop (op, width set; the rest zero, dst/a/b/c VAR_NONE/VAR_ZERO) and returns it for completion.
 struct uop *lift_emit(struct lift *l, enum uop_op op, uint8_t width);
@@ -65,7 +74,8 @@ void lift_vector_write(struct lift *l, const struct insn *insn, unsigned n, uint
 /// dst = helper(a, b, imm).
 void lift_call(struct lift *l, enum helper helper, uint8_t dst, uint8_t a, uint8_t b, uint64_t imm);
 /// dst = row->execute(vreg a, vreg b, c) of the instruction's own row; c VAR_IMM: imm.
-void lift_row(struct lift *l, const struct insn *insn, uint8_t dst, uint8_t vreg_a, uint8_t vreg_b, uint8_t c, uint64_t imm);
+void lift_row(struct lift *l, const struct insn *insn, uint8_t dst, uint8_t vreg_a, uint8_t vreg_b, uint8_t c,
+              uint64_t imm);
 void lift_raise(struct lift *l, uint8_t vector);
 void lift_raise_error(struct lift *l, uint8_t vector, uint32_t error_code);
 /// RIP (or IP/EIP, cut as the mode says) of this instruction / of the next one, as a variable.
@@ -99,28 +109,28 @@ lift_function lift_lea;
 lift_function lift_push_operand; // GPR, memory, immediate
 lift_function lift_pop_operand;  // GPR, memory
 lift_function lift_pusha, lift_popa;
-lift_function lift_shift;      // UOP_SHL SHR SAR ROL ROR RCL RCR: op1 is 1, CL or Ib
+lift_function lift_shift;        // UOP_SHL SHR SAR ROL ROR RCL RCR: op1 is 1, CL or Ib
 lift_function lift_double_shift; // UOP_SHLD, UOP_SHRD: Ev,Gv,Ib/CL
-lift_function lift_mul;        // UOP_MUL, UOP_IMUL: one operand form
-lift_function lift_imul;       // two and three operand forms
-lift_function lift_div;        // UOP_DIV, UOP_IDIV
-lift_function lift_bit_test;   // UOP_BT BTS BTR BTC: Ev,Gv (bit string addressing) and Ev,Ib
-lift_function lift_bit_scan;   // UOP_BSF BSR TZCNT LZCNT POPCNT
+lift_function lift_mul;          // UOP_MUL, UOP_IMUL: one operand form
+lift_function lift_imul;         // two and three operand forms
+lift_function lift_div;          // UOP_DIV, UOP_IDIV
+lift_function lift_bit_test;     // UOP_BT BTS BTR BTC: Ev,Gv (bit string addressing) and Ev,Ib
+lift_function lift_bit_scan;     // UOP_BSF BSR TZCNT LZCNT POPCNT
 lift_function lift_bswap;
 lift_function lift_setcc, lift_cmovcc, lift_jcc; // condition 0..15
 lift_function lift_jmp, lift_call_near;          // Jz/Jb or Ev
 lift_function lift_ret_near;                     // with or without Iw
 lift_function lift_loop;                         // 0 loopne, 1 loope, 2 loop, 3 jcxz
 lift_function lift_xchg, lift_xadd, lift_cmpxchg, lift_cmpxchg8b;
-lift_function lift_cbw, lift_cwd;                // 98, 99 by operand size
-lift_function lift_flag_op;                      // clc stc cmc cld std: argument is the opcode byte F5 F8 F9 FC FD
+lift_function lift_cbw, lift_cwd; // 98, 99 by operand size
+lift_function lift_flag_op;       // clc stc cmc cld std: argument is the opcode byte F5 F8 F9 FC FD
 lift_function lift_lahf, lift_sahf, lift_nop, lift_leave, lift_xlat_table;
 lift_function lift_enter;
-lift_function lift_bcd;                          // daa das aaa aas aam aad: argument is the opcode byte
-lift_function lift_string;                       // enum string_op: movs cmps stos lods scas (REP aware)
+lift_function lift_bcd;    // daa das aaa aas aam aad: argument is the opcode byte
+lift_function lift_string; // enum string_op: movs cmps stos lods scas (REP aware)
 lift_function lift_salc, lift_movbe, lift_fence, lift_ud;
-lift_function lift_adx;                          // 0 adcx, 1 adox
-lift_function lift_bmi;                          // later
+lift_function lift_adx; // 0 adcx, 1 adox
+lift_function lift_bmi; // later
 lift_function lift_crc32, lift_movnti;
 
 enum string_op { STRING_MOVS, STRING_CMPS, STRING_STOS, STRING_LODS, STRING_SCAS, STRING_INS, STRING_OUTS };

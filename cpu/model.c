@@ -475,7 +475,10 @@ struct cpuid_result model_cpuid(const struct cpu *cpu, uint32_t leaf, uint32_t s
     if (leaf >= 0x80000000u && leaf <= 0x80000008u && max_leaf(model) > 1)
         return extended_leaf(cpu, leaf);
     // Beyond the last leaf, processors repeat the data of the highest basic one.
-    if (leaf > max_leaf(model))
-        return is_amd(model) ? (struct cpuid_result){0} : basic_leaf(cpu, max_leaf(model), subleaf);
+    if (leaf > max_leaf(model)) {
+        if (is_amd(model))
+            return (struct cpuid_result){0};
+        leaf = max_leaf(model);
+    }
     return basic_leaf(cpu, leaf, subleaf);
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 
+// clang-format off
 /// Features that rows, control registers and CPUID ask for.
 enum cpu_feature {
     FEATURE_NONE, // always there
@@ -26,6 +27,7 @@ enum cpu_feature {
     FEATURE_SPEC_CTRL, FEATURE_ARCH_CAPABILITIES,
     FEATURE_COUNT
 };
+// clang-format on
 
 struct cpu_model {
     const char *name;
@@ -45,9 +47,9 @@ static inline bool model_has(const struct cpu_model *model, enum cpu_feature fea
 /// The crystal that CPUID leaf 15H reports; Linux takes it as the clock of the local APIC's timer.
 #define MODEL_CRYSTAL_HZ UINT64_C(1000000000)
 
-/// IA32_ARCH_CAPABILITIES: none of the known hardware bugs, so that guests leave their mitigations off. Bits: RDCL_NO 0,
-/// IBRS_ALL 1, SKIP_L1DFL 3, SSB_NO 4, MDS_NO 5, PSCHANGE_MC_NO 6, TAA_NO 8, SBDR_SSDP_NO 13, FBSDP_NO 14, PSDP_NO 15,
-/// BHI_NO 20, PBRSB_NO 24, GDS_NO 26, RFDS_NO 27, ITS_NO 62.
+/// IA32_ARCH_CAPABILITIES: none of the known hardware bugs, so that guests leave their mitigations off. Bits: RDCL_NO
+/// 0, IBRS_ALL 1, SKIP_L1DFL 3, SSB_NO 4, MDS_NO 5, PSCHANGE_MC_NO 6, TAA_NO 8, SBDR_SSDP_NO 13, FBSDP_NO 14, PSDP_NO
+/// 15, BHI_NO 20, PBRSB_NO 24, GDS_NO 26, RFDS_NO 27, ITS_NO 62.
 #define MODEL_ARCH_CAPABILITIES UINT64_C(0x400000000d10e17b)
 
 /// CPUID.1:EAX, EDX after reset: family, model, stepping.

@@ -13,7 +13,7 @@ struct lift;
 struct insn;
 
 /// Row attributes.
-#define ROW_LOCKABLE BIT(0)      // LOCK allowed with a memory destination
+#define ROW_LOCKABLE BIT(0) // LOCK allowed with a memory destination
 #define ROW_ENDS_BLOCK BIT(1)
 #define ROW_CPL0 BIT(2)          // #GP(0) when CPL > 0
 #define ROW_NO_REAL BIT(3)       // #UD in real and virtual-8086 mode
@@ -27,10 +27,10 @@ struct insn;
 #define ROW_X87 BIT(11)          // #NM on TS/EM, checks pending #MF
 #define ROW_X87_NO_WAIT BIT(12)  // ... without the pending check (FN*)
 #define ROW_MMX BIT(13)
-#define ROW_SSE BIT(14)          // #UD on EM or !OSFXSR, #NM on TS; unmasked exceptions are #XM
-#define ROW_ALIGNED BIT(15)      // 16-byte memory operand must be aligned, else #GP(0)
-#define ROW_APPROXIMATE BIT(16)  // RCPPS and friends: vendors differ
-#define ROW_REP BIT(17)          // F3/F2 is REP/REPNE (string instructions)
+#define ROW_SSE BIT(14)               // #UD on EM or !OSFXSR, #NM on TS; unmasked exceptions are #XM
+#define ROW_ALIGNED BIT(15)           // 16-byte memory operand must be aligned, else #GP(0)
+#define ROW_APPROXIMATE BIT(16)       // RCPPS and friends: vendors differ
+#define ROW_REP BIT(17)               // F3/F2 is REP/REPNE (string instructions)
 #define ROW_MODRM_IGNORED_MOD BIT(18) // MOV CR/DR: mod is ignored, always registers
 #define ROW_NOP_IF_NO_FEATURE BIT(19) // hint space: without the feature it is a NOP, not #UD
 
@@ -45,7 +45,8 @@ typedef uint64_t row_execute(struct cpu *cpu, union vreg *dst, const union vreg 
 ///   opcode     XX, 0F XX, 0F 38 XX, 0F 3A XX; the last may be XX+r (eight opcodes, register in the low bits)
 ///   ModRM      /r, /0../7, a whole byte (0F 01 F8), or XX+i (D8 C0+i: eight bytes)
 ///   immediates ib iw id io (1 2 4 8 bytes), iz (2 or 4, by operand size), iv (2, 4 or 8), cb cw cd (relative, that
-///              many bytes), cz (by operand size), cp (far pointer, offset by operand size), mo (moffs, by address size)
+///              many bytes), cz (by operand size), cp (far pointer, offset by operand size), mo (moffs, by address
+///              size)
 /// A row without mandatory prefix takes any: it is what remains when no more special row fits. Of two rows whose
 /// encodings meet, one must be a proper special case of the other (prefix, REX bit, /digit or fixed ModRM, memory or
 /// register form, ROW_NO_64/ROW_ONLY_64): it wins where it fits and the model has its feature; otherwise the next
@@ -69,8 +70,8 @@ struct row {
     const char *mnemonic;
     const char *operands;
     void (*lift)(struct lift *lift, const struct insn *insn);
-    uint32_t argument;   // for the lift function: enum uop_op, helper, condition, ...
-    uint32_t attributes; // ROW_*
+    uint32_t argument;                                   // for the lift function: enum uop_op, helper, condition, ...
+    uint32_t attributes;                                 // ROW_*
     uint16_t flags_read, flags_written, flags_undefined; // FLAG_* (CF..OF fit 12 bits)
     uint16_t feature;                                    // enum cpu_feature; 0: always there
     row_execute *execute;
@@ -98,13 +99,15 @@ enum operand_kind {
     OPERAND_IMMEDIATE, // insn->immediate, or immediate2 if reg is 1; extended to 64 bits as the letter says
     OPERAND_RELATIVE,  // imm = displacement from the next instruction
     OPERAND_SEGMENT,   // reg 0..5
-    OPERAND_CONTROL, OPERAND_DEBUG,
-    OPERAND_XMM,       // reg 0..15
-    OPERAND_MMX,       // reg 0..7
-    OPERAND_ST,        // reg 0..7
-    OPERAND_FAR,       // imm = offset, selector in insn->far_selector
-    OPERAND_OFFSET,    // moffs: like memory without base and index, displacement = immediate
-    OPERAND_STRING_SOURCE, OPERAND_STRING_DESTINATION, // X, Y
+    OPERAND_CONTROL,
+    OPERAND_DEBUG,
+    OPERAND_XMM,    // reg 0..15
+    OPERAND_MMX,    // reg 0..7
+    OPERAND_ST,     // reg 0..7
+    OPERAND_FAR,    // imm = offset, selector in insn->far_selector
+    OPERAND_OFFSET, // moffs: like memory without base and index, displacement = immediate
+    OPERAND_STRING_SOURCE,
+    OPERAND_STRING_DESTINATION, // X, Y
 };
 
 struct operand {
@@ -125,13 +128,13 @@ struct insn {
     uint8_t address_bytes; // 2, 4, 8
     uint8_t rex;           // whole byte or 0
     bool lock, rep, repne, operand_prefix;
-    bool code64;           // decoded as 64-bit code
+    bool code64; // decoded as 64-bit code
     uint8_t modrm;
     // Memory operand: segment:[base + index << scale + displacement]; base/index: GPR number, -1 none, base -2 RIP.
     int8_t base, index;
     uint8_t scale;
-    uint8_t segment;          // effective, after overrides and defaults
-    int8_t segment_override;  // -1: none
+    uint8_t segment;         // effective, after overrides and defaults
+    int8_t segment_override; // -1: none
     int64_t displacement;
     uint64_t immediate, immediate2; // immediate2: the second one (ENTER)
     uint16_t far_selector;
@@ -141,9 +144,9 @@ struct insn {
 
 enum decode_status {
     DECODE_OK,
-    DECODE_ILLEGAL,   // #UD; length tells how many bytes were looked at
-    DECODE_TOO_LONG,  // over 15 bytes: #GP(0)
-    DECODE_MORE,      // `available` bytes were not enough: fetch on (may fault on the next page)
+    DECODE_ILLEGAL,  // #UD; length tells how many bytes were looked at
+    DECODE_TOO_LONG, // over 15 bytes: #GP(0)
+    DECODE_MORE,     // `available` bytes were not enough: fetch on (may fault on the next page)
 };
 
 struct row_index; // the lookup index; built once a process from const rows, immutable afterwards

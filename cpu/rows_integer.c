@@ -5,15 +5,7 @@
 
 // Short names for the flag columns: read, written, undefined. A flag is in both of the latter when it depends on the
 // count whether it is defined.
-enum {
-    CF = FLAG_CF,
-    PF = FLAG_PF,
-    AF = FLAG_AF,
-    ZF = FLAG_ZF,
-    SF = FLAG_SF,
-    OF = FLAG_OF,
-    SIX = FLAGS_ARITHMETIC
-};
+enum { CF = FLAG_CF, PF = FLAG_PF, AF = FLAG_AF, ZF = FLAG_ZF, SF = FLAG_SF, OF = FLAG_OF, SIX = FLAGS_ARITHMETIC };
 #define BRANCH (ROW_FORCE_64 | ROW_ENDS_BLOCK)
 #define STRING (ROW_REP | ROW_PARTIAL)
 

@@ -28,9 +28,10 @@ const char *uop_name(enum uop_op op)
 static const char *var_name(unsigned var, char *text, size_t size)
 {
     static const char *const names[VAR_TEMP] = {
-        "rax", "rcx", "rdx", "rbx",  "rsp",  "rbp", "rsi",     "rdi", "r8",  "r9",  "r10",
-        "r11", "r12", "r13", "r14",  "r15",  "rip", "cc_op",   "cc_result", "cc_src", "cc_extra", "zero",
-        "es_base", "cs_base", "ss_base", "ds_base", "fs_base", "gs_base", "flags", "-", "r0", "imm"};
+        "rax",     "rcx",     "rdx",       "rbx",     "rsp",      "rbp",  "rsi",     "rdi",
+        "r8",      "r9",      "r10",       "r11",     "r12",      "r13",  "r14",     "r15",
+        "rip",     "cc_op",   "cc_result", "cc_src",  "cc_extra", "zero", "es_base", "cs_base",
+        "ss_base", "ds_base", "fs_base",   "gs_base", "flags",    "-",    "r0",      "imm"};
     if (var < VAR_TEMP)
         return names[var];
     snprintf(text, size, "t%u", var - VAR_TEMP);
@@ -44,8 +45,8 @@ void uop_print(const struct uop *u, char *text, size_t size)
         snprintf(tail, sizeof tail, " %s", u->param < uop_helper_count ? uop_helpers[u->param].name : "?");
     else if (u->op == UOP_ROW)
         snprintf(tail, sizeof tail, " %s", u->param < row_count() ? row_get(u->param)->mnemonic : "?");
-    snprintf(text, size, "%s.%u %s = %s, %s, %s imm=%" PRIx64 " sub=%u param=%x%s%s%s%s", uop_name(u->op), 8u << u->width,
-             var_name(u->dst, d, sizeof d), var_name(u->a, a, sizeof a), var_name(u->b, b, sizeof b),
+    snprintf(text, size, "%s.%u %s = %s, %s, %s imm=%" PRIx64 " sub=%u param=%x%s%s%s%s", uop_name(u->op),
+             8u << u->width, var_name(u->dst, d, sizeof d), var_name(u->a, a, sizeof a), var_name(u->b, b, sizeof b),
              var_name(u->c, c, sizeof c), (uint64_t)u->imm, u->sub, u->param, tail,
              u->aux & UOP_SETS_FLAGS ? " flags" : "", u->aux & UOP_WRITE ? " write" : "",
              u->aux & UOP_STACK ? " stack" : "");

@@ -15,70 +15,70 @@
 #define VAR_IMM 31 // = VAR_RESERVED1: as operand b, "the immediate"
 
 // X(name): flags in the comment are those it defines when UOP_SETS_FLAGS is in `aux`; others keep their value.
-#define UOPS(X)                                                                                              \
-    X(NOP)                                                                                                   \
-    X(MOV)    /* dst = b */                                                                                  \
-    X(ZEXT)   /* dst (width) = zero-extended low 8 << sub bits of a */                                       \
-    X(SEXT)   /* dst (width) = sign-extended low 8 << sub bits of a */                                       \
-    X(GET_HIGH) /* dst (8 bits) = bits 15..8 of a */                                                         \
-    X(SET_HIGH) /* bits 15..8 of dst = low 8 bits of a */                                                    \
-    X(ADD)    /* dst = a + b; six flags */                                                                   \
-    X(ADC)    /* dst = a + b + CF; six flags */                                                              \
-    X(SUB)    /* dst = a - b; six flags */                                                                   \
-    X(SBB)    /* dst = a - b - CF; six flags */                                                              \
-    X(AND)    /* six flags (AF 0) */                                                                         \
-    X(OR)     /* likewise */                                                                                 \
-    X(XOR)    /* likewise */                                                                                 \
-    X(NOT)    /* dst = ~a */                                                                                 \
-    X(NEG)    /* dst = -a; six flags */                                                                      \
-    X(INC)    /* dst = a + 1; all but CF */                                                                  \
-    X(DEC)    /* dst = a - 1; all but CF */                                                                  \
-    X(SHL)    /* dst = a << (b & mask); count 0 keeps all flags; AF undefined */                             \
-    X(SHR)    /* likewise */                                                                                 \
-    X(SAR)    /* likewise */                                                                                 \
-    X(ROL)    /* CF, OF; count 0 keeps */                                                                    \
-    X(ROR)    /* likewise */                                                                                 \
-    X(RCL)    /* likewise, through CF */                                                                     \
-    X(RCR)    /* likewise */                                                                                 \
-    X(SHLD)   /* dst = a shifted left by c's low bits (or imm if c is VAR_IMM), filled from b */             \
-    X(SHRD)   /* right */                                                                                    \
-    X(MUL)    /* dst = low half, c (a variable) = high half of unsigned a * b; CF OF */                      \
-    X(IMUL)   /* signed; CF OF */                                                                            \
-    X(IMUL_LOW) /* dst = low half of signed a * b; CF OF */                                                  \
-    X(DIV)    /* dst = quotient, c = remainder of (high: b, low: a) by imm-as-variable `sub`; #DE */         \
-    X(IDIV)   /* signed */                                                                                   \
-    X(BT)     /* CF = bit (b & width-1) of a; others kept */                                                 \
-    X(BTS)    /* dst = a with the bit set; CF */                                                             \
-    X(BTR)    /* cleared */                                                                                  \
-    X(BTC)    /* flipped */                                                                                  \
-    X(BSF)    /* ZF = (b == 0); dst = index of lowest set bit of b, or a when b is 0 */                      \
-    X(BSR)    /* highest */                                                                                  \
-    X(TZCNT)  /* CF = (b == 0), ZF = (dst == 0) */                                                           \
-    X(LZCNT)  /* likewise */                                                                                 \
-    X(POPCNT) /* ZF; others 0 */                                                                             \
-    X(BSWAP)  /* width 32, 64 */                                                                             \
-    X(SETCC)  /* dst (8 bits) = condition sub (x86 number 0..15) */                                          \
-    X(SELECT) /* dst = condition sub ? b : a (width; 32 zero-extends either way) */                          \
-    X(SELECT_Z) /* dst = low `width` bits of c are zero ? b : a; 64-bit move */                              \
-    X(CHECK_TARGET) /* #GP(0) unless a is canonical (64-bit code) or within CS.limit */                      \
-    X(GET_FLAGS) /* dst = the six flags, in RFLAGS places */                                                 \
-    X(SET_FLAGS) /* the six flags = (old & ~imm) | (a & imm) */                                              \
-    X(EA)     /* dst = (a + (b << sub) + imm) cut to width (16, 32: zero-extended) */                        \
-    X(SEG)    /* dst = linear of segment sub, offset a, 1 << width.. `param` bytes; aux UOP_WRITE; #GP #SS */ \
-    X(XLAT)   /* dst = handle for `param` bytes at linear a; aux UOP_WRITE, UOP_STACK; #PF #GP #SS #AC */    \
-    X(LOAD)   /* dst = value at handle a (zero-extended) */                                                  \
-    X(STORE)  /* handle a = b */                                                                             \
-    X(FENCE)  /* sub: 1 load, 2 store, 3 full */                                                             \
-    X(VLOAD)  /* vreg dst = `param` bytes at handle a; bytes above are zero */                               \
-    X(VSTORE) /* `param` bytes at handle a = vreg b */                                                       \
-    X(VMOV)   /* vreg dst = vreg b, low 16 bytes */                                                          \
-    X(ROW)    /* var dst = row[param].execute(cpu, vreg a, vreg b, var c or imm); may fault */               \
-    X(CALL)   /* var dst = helper[param](cpu, a, b, imm); may fault if the helper says so */                 \
-    X(RAISE)  /* fault imm (vector), param = error code, aux UOP_ERROR_CODE; ends the block */               \
-    X(EXIT)   /* rip = (RIP + imm) cut to width; ends the block */                                           \
-    X(EXIT_IF) /* condition sub ? RIP + imm : RIP + (int32)param; ends the block */                          \
-    X(EXIT_IF_ZERO) /* low `c`-coded width bits of a zero (aux UOP_NEGATE: not zero) ? RIP + imm : RIP + param */ \
-    X(EXIT_TO) /* rip = a; ends the block */
+#define UOPS(X)                                                                                                        \
+    X(NOP)                                                                                                             \
+    X(MOV)          /* dst = b */                                                                                      \
+    X(ZEXT)         /* dst (width) = zero-extended low 8 << sub bits of a */                                           \
+    X(SEXT)         /* dst (width) = sign-extended low 8 << sub bits of a */                                           \
+    X(GET_HIGH)     /* dst (8 bits) = bits 15..8 of a */                                                               \
+    X(SET_HIGH)     /* bits 15..8 of dst = low 8 bits of a */                                                          \
+    X(ADD)          /* dst = a + b; six flags */                                                                       \
+    X(ADC)          /* dst = a + b + CF; six flags */                                                                  \
+    X(SUB)          /* dst = a - b; six flags */                                                                       \
+    X(SBB)          /* dst = a - b - CF; six flags */                                                                  \
+    X(AND)          /* six flags (AF 0) */                                                                             \
+    X(OR)           /* likewise */                                                                                     \
+    X(XOR)          /* likewise */                                                                                     \
+    X(NOT)          /* dst = ~a */                                                                                     \
+    X(NEG)          /* dst = -a; six flags */                                                                          \
+    X(INC)          /* dst = a + 1; all but CF */                                                                      \
+    X(DEC)          /* dst = a - 1; all but CF */                                                                      \
+    X(SHL)          /* dst = a << (b & mask); count 0 keeps all flags; AF undefined */                                 \
+    X(SHR)          /* likewise */                                                                                     \
+    X(SAR)          /* likewise */                                                                                     \
+    X(ROL)          /* CF, OF; count 0 keeps */                                                                        \
+    X(ROR)          /* likewise */                                                                                     \
+    X(RCL)          /* likewise, through CF */                                                                         \
+    X(RCR)          /* likewise */                                                                                     \
+    X(SHLD)         /* dst = a shifted left by c's low bits (or imm if c is VAR_IMM), filled from b */                 \
+    X(SHRD)         /* right */                                                                                        \
+    X(MUL)          /* dst = low half, c (a variable) = high half of unsigned a * b; CF OF */                          \
+    X(IMUL)         /* signed; CF OF */                                                                                \
+    X(IMUL_LOW)     /* dst = low half of signed a * b; CF OF */                                                        \
+    X(DIV)          /* dst = quotient, c = remainder of (high: b, low: a) by imm-as-variable `sub`; #DE */             \
+    X(IDIV)         /* signed */                                                                                       \
+    X(BT)           /* CF = bit (b & width-1) of a; others kept */                                                     \
+    X(BTS)          /* dst = a with the bit set; CF */                                                                 \
+    X(BTR)          /* cleared */                                                                                      \
+    X(BTC)          /* flipped */                                                                                      \
+    X(BSF)          /* ZF = (b == 0); dst = index of lowest set bit of b, or a when b is 0 */                          \
+    X(BSR)          /* highest */                                                                                      \
+    X(TZCNT)        /* CF = (b == 0), ZF = (dst == 0) */                                                               \
+    X(LZCNT)        /* likewise */                                                                                     \
+    X(POPCNT)       /* ZF; others 0 */                                                                                 \
+    X(BSWAP)        /* width 32, 64 */                                                                                 \
+    X(SETCC)        /* dst (8 bits) = condition sub (x86 number 0..15) */                                              \
+    X(SELECT)       /* dst = condition sub ? b : a (width; 32 zero-extends either way) */                              \
+    X(SELECT_Z)     /* dst = low `width` bits of c are zero ? b : a; 64-bit move */                                    \
+    X(CHECK_TARGET) /* #GP(0) unless a is canonical (64-bit code) or within CS.limit */                                \
+    X(GET_FLAGS)    /* dst = the six flags, in RFLAGS places */                                                        \
+    X(SET_FLAGS)    /* the six flags = (old & ~imm) | (a & imm) */                                                     \
+    X(EA)           /* dst = (a + (b << sub) + imm) cut to width (16, 32: zero-extended) */                            \
+    X(SEG)          /* dst = linear of segment sub, offset a, 1 << width.. `param` bytes; aux UOP_WRITE; #GP #SS */    \
+    X(XLAT)         /* dst = handle for `param` bytes at linear a; aux UOP_WRITE, UOP_STACK; #PF #GP #SS #AC */        \
+    X(LOAD)         /* dst = value at handle a (zero-extended) */                                                      \
+    X(STORE)        /* handle a = b */                                                                                 \
+    X(FENCE)        /* sub: 1 load, 2 store, 3 full */                                                                 \
+    X(VLOAD)        /* vreg dst = `param` bytes at handle a; bytes above are zero */                                   \
+    X(VSTORE)       /* `param` bytes at handle a = vreg b */                                                           \
+    X(VMOV)         /* vreg dst = vreg b, low 16 bytes */                                                              \
+    X(ROW)          /* var dst = row[param].execute(cpu, vreg a, vreg b, var c or imm); may fault */                   \
+    X(CALL)         /* var dst = helper[param](cpu, a, b, imm); may fault if the helper says so */                     \
+    X(RAISE)        /* fault imm (vector), param = error code, aux UOP_ERROR_CODE; ends the block */                   \
+    X(EXIT)         /* rip = (RIP + imm) cut to width; ends the block */                                               \
+    X(EXIT_IF)      /* condition sub ? RIP + imm : RIP + (int32)param; ends the block */                               \
+    X(EXIT_IF_ZERO) /* low `c`-coded width bits of a zero (aux UOP_NEGATE: not zero) ? RIP + imm : RIP + param */      \
+    X(EXIT_TO)      /* rip = a; ends the block */
 
 enum uop_op {
 #define X(name) UOP_##name,
@@ -94,8 +94,8 @@ enum uop_op {
 #define UOP_ERROR_CODE 0x08u // RAISE
 #define UOP_LOCKED 0x10u     // LOAD, STORE of a LOCKed read-modify-write
 #define UOP_NEGATE 0x20u
-#define UOP_MODE 0x40u       // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
-#define UOP_ALIGNED 0x80u    // XLAT: linear must be a multiple of `param` (16), else #GP(0)
+#define UOP_MODE 0x40u    // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
+#define UOP_ALIGNED 0x80u // XLAT: linear must be a multiple of `param` (16), else #GP(0)
 
 struct uop {
     uint16_t code; // the interpreter's: filled by interp_prepare
@@ -103,7 +103,7 @@ struct uop {
     uint8_t width; // WIDTH_*
     uint8_t dst, a, b, c;
     int64_t imm;
-    uint8_t insn;  // number of the instruction in the block: finds its rip
+    uint8_t insn; // number of the instruction in the block: finds its rip
     uint8_t sub;
     uint8_t aux;
     uint8_t needed; // flags that somebody reads (FLAG_CF..FLAG_SF bits, OF as bit 1)

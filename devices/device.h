@@ -35,7 +35,7 @@ struct device_class {
     /// Power-on state. Must be repeatable and must leave output wires at their idle level.
     void (*reset)(void *device);
     void (*destroy)(void *device); // may be NULL
-    /// Register blocks by index; the board maps them. 
+    /// Register blocks by index; the board maps them.
     const struct region_ops *regions;
     const uint32_t *region_sizes;
     unsigned region_count;

@@ -9,23 +9,23 @@
 #define PC_MAX_DEVICES 64
 
 struct pc_config {
-    uint64_t ram_size;      // bytes, multiple of 1 MiB... up to 1 TiB; split at 3 GiB (PCI hole), rest at 4 GiB up
-    unsigned cpu_count;     // 1 for now
+    uint64_t ram_size;       // bytes, multiple of 1 MiB... up to 1 TiB; split at 3 GiB (PCI hole), rest at 4 GiB up
+    unsigned cpu_count;      // 1 for now
     const uint8_t *firmware; // NULL: none (direct boot, tests)
-    size_t firmware_size;   // multiple of 64 KiB, mapped ending at 4 GiB, top 128 KiB also below 1 MiB
-    int64_t rtc_base;       // seconds since 1970 at power-on
-    uint64_t tsc_hz;        // for tables; the guest's TSC frequency
+    size_t firmware_size;    // multiple of 64 KiB, mapped ending at 4 GiB, top 128 KiB also below 1 MiB
+    int64_t rtc_base;        // seconds since 1970 at power-on
+    uint64_t tsc_hz;         // for tables; the guest's TSC frequency
     struct character_sink serial[4]; // COM1..COM4; write NULL: port not present except COM1
     bool serial_present[4];
     struct character_sink debug_console; // ports 0x402 and 0xE9
     bool has_debug_exit;
-    uint32_t debug_exit_port;            // 0x501 or 0xf4
+    uint32_t debug_exit_port; // 0x501 or 0xf4
     struct machine_control control;
     // Outputs to the CPU's pins.
-    struct wire a20;       // level: A20 passes
-    struct wire intr;      // level: the local APIC (or the 8259 in virtual wire mode) has an interrupt
+    struct wire a20;            // level: A20 passes
+    struct wire intr;           // level: the local APIC (or the 8259 in virtual wire mode) has an interrupt
     struct wire nmi, smi, init; // edges
-    bool no_lapic;         // tests
+    bool no_lapic;              // tests
 };
 
 struct pc;
@@ -45,7 +45,7 @@ uint64_t pc_apic_base_read(struct pc *pc);
 bool pc_apic_base_write(struct pc *pc, uint64_t value);
 bool pc_x2apic_read(struct pc *pc, uint32_t msr, uint64_t *value);
 bool pc_x2apic_write(struct pc *pc, uint32_t msr, uint64_t value);
-uint8_t pc_apic_tpr_read(struct pc *pc);  // bits 7:4 of the TPR as CR8 0..15
+uint8_t pc_apic_tpr_read(struct pc *pc); // bits 7:4 of the TPR as CR8 0..15
 void pc_apic_tpr_write(struct pc *pc, uint8_t cr8);
 /// IA32_TSC_DEADLINE: the local APIC timer fires when the TSC reaches it (0 disarms). TSC = clock * tsc_hz / 1e9.
 uint64_t pc_tsc_deadline_read(struct pc *pc);
