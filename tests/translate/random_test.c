@@ -81,33 +81,35 @@ static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_
     }
 }
 
-static uint64_t random_value(uint64_t *random)
+/// Three kinds of cases: everything faults now and then; memory operands mostly hit plain RAM, so that long blocks run
+/// to their end; and in between.
+static uint64_t random_value(uint64_t *random, unsigned kind)
 {
     uint64_t r = guest_random(random);
-    switch (r & 7) {
-    case 0:
+    unsigned pick = r & 15, rare = kind == 0 ? 4 : kind == 1 ? 1 : 2;
+    if (pick < rare)
         return guest_random(random);
-    case 1:
-        return r >> 8 & 0xff;
-    case 2:
+    if (pick < 2 * rare)
         return (r >> 8 & 0xff) - 128;
-    default:
-        return GUEST_DATA + (r >> 8) % (10 * PAGE_SIZE);
-    }
+    if (pick < 8)
+        return r >> 8 & 0xff;
+    if (kind == 1)
+        return GUEST_DATA + 0xa000 + (r >> 8) % (5 * PAGE_SIZE);
+    return GUEST_DATA + (r >> 8) % (10 * PAGE_SIZE);
 }
 
-static void random_state(struct guest *g, enum guest_mode mode, uint64_t random)
+static void random_state(struct guest *g, enum guest_mode mode, unsigned kind, uint64_t random)
 {
     for (unsigned i = VAR_RAX; i <= VAR_R15; i++) {
-        g->cpu->var[i] = random_value(&random);
+        g->cpu->var[i] = random_value(&random, kind);
         if (mode == GUEST_16)
             g->cpu->var[i] &= 0xffff;
         else if (mode == GUEST_32_CPL0)
             g->cpu->var[i] &= UINT32_MAX;
     }
-    if (random & 8)
+    if (kind == 1 || (random & 8))
         g->cpu->var[VAR_RSP] = mode == GUEST_16 ? 0x800 : GUEST_STACK;
-    if (random & 16)
+    if (kind == 1 || (random & 16))
         g->cpu->var[VAR_RSP] &= ~UINT64_C(0) << 4;
     cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & (FLAGS_ARITHMETIC | FLAG_DF)));
     for (unsigned i = 0; i < 16; i++)
@@ -147,8 +149,8 @@ static void run_cases(struct pair *pair, enum guest_mode mode, uint64_t seed, un
         enum engine_stop stop[2];
         guest_reset(&pair->interp, mode, seed + i);
         guest_reset(&pair->jit, mode, seed + i);
-        random_state(&pair->interp, mode, random);
-        random_state(&pair->jit, mode, random);
+        random_state(&pair->interp, mode, i % 3, random);
+        random_state(&pair->jit, mode, i % 3, random);
         size = random_code(pair, pair->interp.cpu->mode, &random, code);
         // Sometimes over the end of the page.
         from = GUEST_CODE + (i % 8 ? 0 : PAGE_SIZE - guest_random(&random) % (size + 8));
