@@ -1,0 +1,170 @@
+// The passes over hand-made uops: which flags stay alive, which copies go, where temporaries end.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bits.h"
+#include "translate/passes.h"
+
+#define T(n) (VAR_TEMP + (n))
+
+static struct pass_block pass;
+
+static bool all_supported(const struct uop *u)
+{
+    return true;
+}
+
+static bool no_multiplication(const struct uop *u)
+{
+    return u->op != UOP_MUL;
+}
+
+static void run(struct uop *uops, unsigned count, bool (*supported)(const struct uop *u))
+{
+    struct block block = {.uops = uops, .uop_count = (uint16_t)count};
+    passes_run(&pass, &block, supported);
+}
+
+static struct uop alu(enum uop_op op, unsigned dst, unsigned a, unsigned b, unsigned insn)
+{
+    return (struct uop){.op = (uint8_t)op,
+                        .width = WIDTH_32,
+                        .dst = (uint8_t)dst,
+                        .a = (uint8_t)a,
+                        .b = (uint8_t)b,
+                        .c = VAR_ZERO,
+                        .insn = (uint8_t)insn,
+                        .aux = UOP_SETS_FLAGS};
+}
+
+static struct uop plain(enum uop_op op, unsigned dst, unsigned a, unsigned b, unsigned insn)
+{
+    struct uop u = alu(op, dst, a, b, insn);
+    u.aux = 0;
+    return u;
+}
+
+static void test_flags_die_when_overwritten(void **state)
+{
+    struct uop uops[] = {
+        alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 0), // dead
+        alu(UOP_SUB, VAR_RDX, VAR_RDX, VAR_RCX, 1), // dead
+        alu(UOP_AND, VAR_NONE, VAR_RDX, VAR_RDX, 2),
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
+    };
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_false(pass.flags_live[0]);
+    assert_false(pass.flags_live[1]);
+    assert_true(pass.flags_live[2]);
+}
+
+static void test_flags_live_where_the_block_can_be_left(void **state)
+{
+    static const enum uop_op leavers[] = {UOP_XLAT, UOP_CALL, UOP_ROW, UOP_SEG, UOP_DIV, UOP_IDIV};
+    for (unsigned i = 0; i < ARRAY_SIZE(leavers); i++) {
+        struct uop uops[] = {
+            alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 0),
+            plain(leavers[i], T(0), VAR_RDI, VAR_ZERO, 1),
+            alu(UOP_SUB, VAR_RDX, VAR_RDX, VAR_RCX, 2),
+            plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
+        };
+        run(uops, ARRAY_SIZE(uops), all_supported);
+        assert_true(pass.flags_live[0]);
+        assert_true(pass.flags_live[2]);
+    }
+}
+
+static void test_flags_live_before_what_the_backend_lacks(void **state)
+{
+    struct uop uops[] = {
+        alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 0),
+        alu(UOP_MUL, VAR_RDX, VAR_RDX, VAR_RCX, 1),
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
+    };
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_false(pass.flags_live[0]);
+    run(uops, ARRAY_SIZE(uops), no_multiplication);
+    assert_true(pass.flags_live[0]);
+}
+
+/// A CALL may ask to leave after its instruction: flags made behind it in the same instruction are needed there.
+static void test_flags_live_after_a_call(void **state)
+{
+    struct uop uops[] = {
+        plain(UOP_CALL, T(0), VAR_RAX, VAR_ZERO, 0),
+        alu(UOP_SUB, VAR_NONE, T(0), VAR_RCX, 0),
+        alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 1),
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
+    };
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_true(pass.flags_live[1]);
+    uops[0].op = UOP_BSWAP;
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_false(pass.flags_live[1]);
+}
+
+static void test_partial_flags_keep_the_old_alive(void **state)
+{
+    static const enum uop_op partial[] = {UOP_INC, UOP_DEC, UOP_SHL, UOP_ROL, UOP_BT, UOP_BSF, UOP_ADC};
+    for (unsigned i = 0; i < ARRAY_SIZE(partial); i++) {
+        struct uop uops[] = {
+            alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 0),
+            alu(partial[i], VAR_RDX, VAR_RDX, VAR_RCX, 1),
+            plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
+        };
+        run(uops, ARRAY_SIZE(uops), all_supported);
+        assert_true(pass.flags_live[0]);
+    }
+    // A shift by a constant makes all flags, one by 0 none.
+    struct uop uops[] = {
+        alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 0),
+        alu(UOP_SHL, VAR_RDX, VAR_RDX, VAR_IMM, 1),
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
+    };
+    uops[1].imm = 3;
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_false(pass.flags_live[0]);
+    uops[1].imm = 32;
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_true(pass.flags_live[0]);
+}
+
+static void test_copies(void **state)
+{
+    struct uop uops[] = {
+        alu(UOP_ADD, T(0), VAR_RAX, VAR_RCX, 0),
+        plain(UOP_MOV, VAR_RAX, VAR_ZERO, T(0), 0), // goes
+        alu(UOP_ADD, T(1), VAR_RAX, VAR_RCX, 1),
+        plain(UOP_MOV, VAR_RDX, VAR_ZERO, T(1), 1), // stays: T(1) is read again
+        plain(UOP_STORE, VAR_NONE, VAR_RDI, T(1), 1),
+        plain(UOP_LOAD, T(2), VAR_RDI, VAR_ZERO, 2),
+        plain(UOP_MOV, VAR_RBX, VAR_ZERO, T(2), 2), // stays: a byte merges, the load does not
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
+    };
+    uops[5].width = uops[6].width = WIDTH_8;
+    run(uops, ARRAY_SIZE(uops), all_supported);
+    assert_int_equal(pass.uops[0].dst, VAR_RAX);
+    assert_int_equal(pass.uops[1].op, UOP_NOP);
+    assert_int_equal(pass.uops[2].dst, T(1));
+    assert_int_equal(pass.uops[3].op, UOP_MOV);
+    assert_int_equal(pass.uops[6].op, UOP_MOV);
+    assert_int_equal(pass.last_use[T(1)], 4);
+    assert_int_equal(pass.guest_used, BIT(VAR_RAX) | BIT(VAR_RCX) | BIT(VAR_RDX) | BIT(VAR_RBX) | BIT(VAR_RDI));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flags_die_when_overwritten),
+        cmocka_unit_test(test_flags_live_where_the_block_can_be_left),
+        cmocka_unit_test(test_flags_live_before_what_the_backend_lacks),
+        cmocka_unit_test(test_flags_live_after_a_call),
+        cmocka_unit_test(test_partial_flags_keep_the_old_alive),
+        cmocka_unit_test(test_copies),
+    };
+    return cmocka_run_group_tests_name("translate: passes", tests, NULL, NULL);
+}
