@@ -8,412 +8,24 @@
 
 #ifdef __x86_64__
 
-#include "cpu/cc.h"
 #include "cpu/interp_alu.h"
+#include "translate/backend_x86_64.h"
 
-#define CPU HOST_R15
-#define S0 HOST_R13
-#define S1 HOST_R14
-#define FIELD(member) memory_at(offsetof(struct cpu, member))
 #define FRAME_BYTES 24 // keeps rsp a multiple of 16 in blocks; the carry's slot is at rsp
 
-static struct emit_memory memory_at(size_t offset)
-{
-    return (struct emit_memory){.base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)offset};
-}
-
-static struct emit_memory home(unsigned var)
-{
-    return memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
-}
-
-static struct emit_memory at_register(uint8_t reg)
-{
-    return (struct emit_memory){.base = reg, .index = HOST_NO_INDEX};
-}
-
-static struct emit_memory carry_slot(void)
-{
-    return at_register(HOST_RSP);
-}
-
-static void load_home(struct emit *e, uint8_t reg, unsigned var)
-{
-    emit_load(e, WIDTH_64, reg, home(var));
-}
-
-static void store_home(struct emit *e, unsigned var, uint8_t reg)
-{
-    emit_store(e, WIDTH_64, home(var), reg);
-}
-
-static const struct register_file file = {
+const struct register_file x86_file = {
     .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9, HOST_R10,
             HOST_R11, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
     .pinned = 0x1fef, // all but rsp, r13..r15
     .caller_saved = 1u << HOST_RAX | 1u << HOST_RCX | 1u << HOST_RDX | 1u << HOST_RSI | 1u << HOST_RDI | 1u << HOST_R8 |
                     1u << HOST_R9 | 1u << HOST_R10 | 1u << HOST_R11,
-    .load = load_home,
-    .store = store_home,
+    .load = x86_load_home,
+    .store = x86_store_home,
 };
-
-static unsigned at_least_32(unsigned width)
-{
-    return width < WIDTH_32 ? WIDTH_32 : width;
-}
 
 static bool fits(int64_t value)
 {
     return value == (int32_t)value;
-}
-
-// ---- results ------------------------------------------------------------------------------------------------------
-/// Where to compute the value of u->dst: in its own register where that disturbs neither b nor bits to be kept.
-static uint8_t result_register(struct translation *t, const struct uop *u)
-{
-    uint8_t reg;
-    if (u->dst == VAR_NONE)
-        return S0;
-    if (u->dst < VAR_TEMP && u->width < WIDTH_32 && u->dst != u->a)
-        return S0;
-    reg = registers_define(&t->registers, u->dst);
-    if (reg == NO_REGISTER || reg == t->b)
-        return S0;
-    return reg;
-}
-
-/// Writes `from` to a variable at a width. `from` may hold garbage above it.
-static void write_var(struct translation *t, unsigned var, unsigned width, uint8_t from)
-{
-    struct emit *e = &t->emit;
-    uint8_t reg;
-    if (var == VAR_NONE)
-        return;
-    reg = registers_define(&t->registers, var);
-    if (reg == NO_REGISTER) {
-        if (width == WIDTH_32) {
-            emit_move(e, WIDTH_32, S0, from);
-            emit_store(e, WIDTH_64, home(var), S0);
-        } else
-            emit_store(e, width, home(var), from);
-        return;
-    }
-    if (var < VAR_TEMP && width < WIDTH_32) {
-        registers_read(&t->registers, &file, e, var);
-        emit_move(e, width, reg, from);
-    } else if (reg != from || width == WIDTH_32)
-        emit_move(e, at_least_32(width), reg, from);
-    registers_written(&t->registers, var);
-}
-
-/// The value of u->dst was computed in `reg`, 32-bit values zero-extended.
-static void finish_result(struct translation *t, const struct uop *u, uint8_t reg)
-{
-    if (u->dst == VAR_NONE)
-        return;
-    if (t->registers.of[u->dst] == reg)
-        registers_written(&t->registers, u->dst);
-    else
-        write_var(t, u->dst, u->width, reg);
-}
-
-static void copy(struct translation *t, unsigned width, uint8_t to, uint8_t from)
-{
-    if (to != from)
-        emit_move(&t->emit, width, to, from);
-}
-
-// ---- flags --------------------------------------------------------------------------------------------------------
-static void store_recipe_op(struct translation *t, enum cc_op op, unsigned width)
-{
-    int32_t value = (int32_t)cc_pack(op, width);
-    if (t->recipe != value)
-        emit_store_imm(&t->emit, WIDTH_64, home(VAR_CC_OP), value);
-    t->recipe = value;
-}
-
-static void store_recipe_source(struct translation *t)
-{
-    if (t->b == NO_REGISTER)
-        emit_store_imm(&t->emit, WIDTH_64, home(VAR_CC_SRC), t->imm);
-    else
-        emit_store(&t->emit, WIDTH_64, home(VAR_CC_SRC), t->b);
-}
-
-/// The host's flags are the guest's now, but for those left out of the mask.
-static void made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
-{
-    if (!t->flags)
-        return;
-    emit_store(&t->emit, WIDTH_64, home(VAR_CC_RESULT), result);
-    store_recipe_op(t, op, u->width);
-    t->made_flags = mask;
-}
-
-static void call(struct translation *t, const void *function)
-{
-    emit_move_imm(&t->emit, HOST_RAX, (uint64_t)(uintptr_t)function);
-    emit_call_register(&t->emit, HOST_RAX);
-    t->host_flags = 0;
-}
-
-static uint64_t get_carry(struct cpu *cpu)
-{
-    return cc_carry(cpu);
-}
-
-static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
-{
-    return cc_condition(cpu, (unsigned)condition);
-}
-
-/// Before a call of a function that reads flags only.
-static void spare_registers(struct translation *t)
-{
-    registers_store(&t->registers, &file, &t->emit);
-    registers_forget(&t->registers, file.caller_saved);
-    emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
-}
-
-#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
-
-/// Makes the host's flags from the recipe in memory, where this block has made it and it is a simple one.
-static bool remake_flags(struct translation *t)
-{
-    struct emit *e = &t->emit;
-    unsigned width = (unsigned)t->recipe & 3;
-    if (t->recipe < 0)
-        return false;
-    switch (t->recipe >> 2) {
-    case CC_LOGIC:
-        load_home(e, S0, VAR_CC_RESULT);
-        emit_test(e, width, S0, S0);
-        break;
-    case CC_SUB:
-        load_home(e, S0, VAR_CC_RESULT);
-        load_home(e, S1, VAR_CC_SRC);
-        emit_alu(e, EMIT_ADD, width, S0, S1);
-        emit_alu(e, EMIT_CMP, width, S0, S1);
-        break;
-    case CC_ADD:
-        load_home(e, S0, VAR_CC_RESULT);
-        load_home(e, S1, VAR_CC_SRC);
-        emit_alu(e, EMIT_SUB, width, S0, S1);
-        emit_alu(e, EMIT_ADD, width, S0, S1);
-        break;
-    default:
-        return false;
-    }
-    t->host_flags = CONDITION_FLAGS;
-    return true;
-}
-
-/// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted.
-static void save_carry(struct translation *t)
-{
-    struct emit *e = &t->emit;
-    uint8_t reg = S0;
-    if ((t->host_flags & FLAG_CF) || remake_flags(t)) {
-        emit_set(e, 2, S0);
-        emit_extend(e, false, WIDTH_8, S0, S0);
-    } else {
-        spare_registers(t);
-        call(t, (const void *)get_carry);
-        reg = HOST_RAX;
-    }
-    emit_store(e, WIDTH_64, carry_slot(), reg);
-    if (t->flags)
-        emit_store(e, WIDTH_64, home(VAR_CC_EXTRA), reg);
-}
-
-static uint32_t condition_flags(unsigned condition)
-{
-    static const uint32_t needs[8] = {FLAG_OF, FLAG_CF, FLAG_ZF,           FLAG_CF | FLAG_ZF,
-                                      FLAG_SF, FLAG_PF, FLAG_SF | FLAG_OF, FLAG_ZF | FLAG_SF | FLAG_OF};
-    return needs[condition >> 1 & 7];
-}
-
-static void make_condition(struct translation *t, unsigned condition)
-{
-    struct emit *e = &t->emit;
-    uint32_t needs = condition_flags(condition);
-    t->condition = (uint8_t)condition;
-    if ((t->host_flags & needs) == needs || remake_flags(t))
-        return;
-    spare_registers(t);
-    emit_move_imm(e, HOST_RSI, condition);
-    call(t, (const void *)get_condition);
-    emit_test(e, WIDTH_32, HOST_RAX, HOST_RAX);
-    t->condition = EMIT_NOT_EQUAL;
-}
-
-// ---- arithmetic -----------------------------------------------------------------------------------------------------
-static void operate(struct translation *t, const struct uop *u, enum emit_alu op, uint8_t to)
-{
-    if (t->b == NO_REGISTER)
-        emit_alu_imm(&t->emit, op, u->width, to, t->imm);
-    else
-        emit_alu(&t->emit, op, u->width, to, t->b);
-}
-
-static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
-{
-    uint8_t to = result_register(t, u);
-    copy(t, at_least_32(u->width), to, t->a);
-    operate(t, u, op, to);
-    if (t->flags && recipe != CC_LOGIC)
-        store_recipe_source(t);
-    made_flags(t, recipe, u, to, CONDITION_FLAGS);
-    finish_result(t, u, to);
-}
-
-static void emit_uop_add(struct translation *t, const struct uop *u)
-{
-    emit_arithmetic(t, u, EMIT_ADD, CC_ADD);
-}
-
-static void emit_uop_sub(struct translation *t, const struct uop *u)
-{
-    emit_arithmetic(t, u, EMIT_SUB, CC_SUB);
-}
-
-static void emit_uop_and(struct translation *t, const struct uop *u)
-{
-    emit_arithmetic(t, u, EMIT_AND, CC_LOGIC);
-}
-
-static void emit_uop_or(struct translation *t, const struct uop *u)
-{
-    emit_arithmetic(t, u, EMIT_OR, CC_LOGIC);
-}
-
-static void emit_uop_xor(struct translation *t, const struct uop *u)
-{
-    emit_arithmetic(t, u, EMIT_XOR, CC_LOGIC);
-}
-
-static void emit_with_carry(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
-{
-    uint8_t to = result_register(t, u);
-    copy(t, at_least_32(u->width), to, t->a);
-    emit_bit_memory(&t->emit, carry_slot(), 0);
-    operate(t, u, op, to);
-    if (t->flags)
-        store_recipe_source(t);
-    made_flags(t, recipe, u, to, CONDITION_FLAGS);
-    finish_result(t, u, to);
-}
-
-static void emit_uop_adc(struct translation *t, const struct uop *u)
-{
-    emit_with_carry(t, u, EMIT_ADC, CC_ADC);
-}
-
-static void emit_uop_sbb(struct translation *t, const struct uop *u)
-{
-    emit_with_carry(t, u, EMIT_SBB, CC_SBB);
-}
-
-static void emit_uop_not(struct translation *t, const struct uop *u)
-{
-    uint8_t to = result_register(t, u);
-    copy(t, at_least_32(u->width), to, t->a);
-    emit_unary(&t->emit, EMIT_NOT, u->width, to);
-    finish_result(t, u, to);
-}
-
-static void emit_uop_neg(struct translation *t, const struct uop *u)
-{
-    uint8_t to = result_register(t, u);
-    if (t->flags)
-        emit_store(&t->emit, WIDTH_64, home(VAR_CC_SRC), t->a);
-    copy(t, at_least_32(u->width), to, t->a);
-    emit_unary(&t->emit, EMIT_NEG, u->width, to);
-    made_flags(t, CC_SUB, u, to, CONDITION_FLAGS);
-    finish_result(t, u, to);
-}
-
-static void emit_step(struct translation *t, const struct uop *u, bool decrement)
-{
-    uint8_t to = result_register(t, u);
-    copy(t, at_least_32(u->width), to, t->a);
-    emit_increment(&t->emit, decrement, u->width, to);
-    made_flags(t, decrement ? CC_DEC : CC_INC, u, to, CONDITION_FLAGS & ~FLAG_CF);
-    finish_result(t, u, to);
-}
-
-static void emit_uop_inc(struct translation *t, const struct uop *u)
-{
-    emit_step(t, u, false);
-}
-
-static void emit_uop_dec(struct translation *t, const struct uop *u)
-{
-    emit_step(t, u, true);
-}
-
-/// The operand in S0 so that bits beyond its width are what a shift to the right brings in.
-static void shift_operand(struct translation *t, const struct uop *u)
-{
-    emit_extend(&t->emit, u->op == UOP_SAR, u->width, S0, t->a);
-}
-
-static enum emit_shift shift_of(const struct uop *u)
-{
-    return u->op == UOP_SHL ? EMIT_SHL : u->op == UOP_SHR ? EMIT_SHR : EMIT_SAR;
-}
-
-/// S0 holds the operand shifted by count - 1: the last step makes flags and recipe.
-static void last_shift(struct translation *t, const struct uop *u)
-{
-    emit_store(&t->emit, WIDTH_64, home(VAR_CC_SRC), S0);
-    emit_shift_imm(&t->emit, shift_of(u), u->width, S0, 1);
-    made_flags(t, u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR, u, S0, CONDITION_FLAGS);
-}
-
-static void shift_by_constant(struct translation *t, const struct uop *u, unsigned count)
-{
-    shift_operand(t, u);
-    if (t->flags && count) {
-        if (count > 1)
-            emit_shift_imm(&t->emit, shift_of(u), WIDTH_64, S0, count - 1);
-        last_shift(t, u);
-    } else if (count)
-        emit_shift_imm(&t->emit, shift_of(u), WIDTH_64, S0, count);
-    write_var(t, u->dst, u->width, S0);
-}
-
-static void shift_by_register(struct translation *t, const struct uop *u)
-{
-    struct emit *e = &t->emit;
-    emit_place zero = NULL;
-
-    copy(t, WIDTH_32, S1, t->b);
-    shift_operand(t, u);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, u->width == WIDTH_64 ? 63 : 31);
-    if (t->flags) {
-        zero = emit_jump_if(e, EMIT_EQUAL);
-        emit_increment(e, true, WIDTH_32, S1);
-    }
-    emit_exchange(e, HOST_RCX, S1);
-    emit_shift_cl(e, shift_of(u), WIDTH_64, S0);
-    emit_exchange(e, HOST_RCX, S1);
-    if (zero) {
-        t->recipe = -1;
-        last_shift(t, u);
-        emit_patch_here(e, zero);
-        t->recipe = -1;
-        t->made_flags = 0;
-    }
-    write_var(t, u->dst, u->width, S0);
-}
-
-static void emit_uop_shift(struct translation *t, const struct uop *u)
-{
-    if (u->b == VAR_IMM)
-        shift_by_constant(t, u, (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31));
-    else
-        shift_by_register(t, u);
 }
 
 // ---- calls --------------------------------------------------------------------------------------------------------
@@ -430,13 +42,13 @@ static struct side_exit *add_exit(struct translation *t, int kind, emit_place fr
 /// Everything to memory before C code that may look at, or change, any variable.
 static void spill_all(struct translation *t)
 {
-    registers_store(&t->registers, &file, &t->emit);
+    registers_store(&t->registers, &x86_file, &t->emit);
     emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
 }
 
 static void forget_all(struct translation *t)
 {
-    registers_forget(&t->registers, file.pinned);
+    registers_forget(&t->registers, x86_file.pinned);
     t->recipe = -1;
 }
 
@@ -446,7 +58,7 @@ static void emit_by_alu(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     spill_all(t);
     emit_move_imm(e, HOST_RSI, (uint64_t)(uintptr_t)&t->block->uops[t->index]);
-    call(t, (const void *)alu_execute);
+    x86_call(t, (const void *)alu_execute);
     forget_all(t);
     if (u->op == UOP_DIV || u->op == UOP_IDIV) {
         emit_test(e, WIDTH_8, HOST_RAX, HOST_RAX);
@@ -467,16 +79,16 @@ static void emit_uop_call(struct translation *t, const struct uop *u)
     spill_all(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_calls), 1);
-    load_home(e, HOST_RSI, u->a);
+    x86_load_home(e, HOST_RSI, u->a);
     if (u->b == VAR_IMM)
         emit_move_imm(e, HOST_RDX, (uint64_t)u->imm);
     else
-        load_home(e, HOST_RDX, u->b);
+        x86_load_home(e, HOST_RDX, u->b);
     emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
-    call(t, (const void *)helper->function);
+    x86_call(t, (const void *)helper->function);
     forget_all(t);
     check_fault(t);
-    write_var(t, u->dst, WIDTH_64, HOST_RAX);
+    x86_write_var(t, u->dst, WIDTH_64, HOST_RAX);
 }
 
 static size_t vreg_offset(const struct translation *t, unsigned number)
@@ -489,16 +101,16 @@ static void emit_uop_row(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     spill_all(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
-    emit_lea(e, WIDTH_64, HOST_RSI, memory_at(vreg_offset(t, u->a)));
-    emit_lea(e, WIDTH_64, HOST_RDX, memory_at(vreg_offset(t, u->b)));
+    emit_lea(e, WIDTH_64, HOST_RSI, x86_memory_at(vreg_offset(t, u->a)));
+    emit_lea(e, WIDTH_64, HOST_RDX, x86_memory_at(vreg_offset(t, u->b)));
     if (u->c == VAR_IMM)
         emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
     else
-        load_home(e, HOST_RCX, u->c);
-    call(t, (const void *)row_get(u->param)->execute);
+        x86_load_home(e, HOST_RCX, u->c);
+    x86_call(t, (const void *)row_get(u->param)->execute);
     forget_all(t);
     check_fault(t);
-    write_var(t, u->dst, WIDTH_64, HOST_RAX);
+    x86_write_var(t, u->dst, WIDTH_64, HOST_RAX);
 }
 
 static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
@@ -508,10 +120,10 @@ static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
         emit_by_alu(t, u);
         return;
     }
-    to = result_register(t, u);
-    copy(t, at_least_32(u->width), to, t->a);
+    to = x86_result_register(t, u);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
     emit_multiply(&t->emit, u->width, to, t->b);
-    finish_result(t, u, to);
+    x86_finish_result(t, u, to);
 }
 
 // ---- moves --------------------------------------------------------------------------------------------------------
@@ -523,46 +135,46 @@ static void emit_uop_move(struct translation *t, const struct uop *u)
 {
     uint8_t reg;
     if (u->b != VAR_IMM) {
-        write_var(t, u->dst, u->width, t->b);
+        x86_write_var(t, u->dst, u->width, t->b);
         return;
     }
     reg = u->width >= WIDTH_32 && u->dst != VAR_NONE ? registers_define(&t->registers, u->dst) : S0;
     if (reg == NO_REGISTER)
         reg = S0;
     emit_move_imm(&t->emit, reg, u->width == WIDTH_32 ? (uint32_t)u->imm : (uint64_t)u->imm);
-    finish_result(t, u, reg);
+    x86_finish_result(t, u, reg);
 }
 
 static void emit_uop_extend(struct translation *t, const struct uop *u)
 {
     bool is_signed = u->op == UOP_SEXT;
-    uint8_t to = u->width >= WIDTH_32 ? result_register(t, u) : S0;
+    uint8_t to = u->width >= WIDTH_32 ? x86_result_register(t, u) : S0;
     emit_extend(&t->emit, is_signed, u->sub, to, t->a);
     if (is_signed && u->width == WIDTH_32)
         emit_move(&t->emit, WIDTH_32, to, to);
-    finish_result(t, u, to);
+    x86_finish_result(t, u, to);
 }
 
 static void emit_uop_get_high(struct translation *t, const struct uop *u)
 {
     emit_move(&t->emit, WIDTH_32, S0, t->a);
     emit_shift_imm(&t->emit, EMIT_SHR, WIDTH_32, S0, 8);
-    write_var(t, u->dst, WIDTH_8, S0);
+    x86_write_var(t, u->dst, WIDTH_8, S0);
 }
 
 static void emit_uop_set_high(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    uint8_t reg = registers_read(&t->registers, &file, e, u->dst);
+    uint8_t reg = registers_read(&t->registers, &x86_file, e, u->dst);
     emit_extend(e, false, WIDTH_8, S1, t->a);
     if (reg == NO_REGISTER)
-        load_home(e, S0, u->dst);
+        x86_load_home(e, S0, u->dst);
     else
         emit_move(e, WIDTH_64, S0, reg);
     emit_shift_imm(e, EMIT_ROR, WIDTH_64, S0, 8);
     emit_move(e, WIDTH_8, S0, S1);
     emit_shift_imm(e, EMIT_ROL, WIDTH_64, S0, 8);
-    write_var(t, u->dst, WIDTH_64, S0);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 static void emit_uop_bswap(struct translation *t, const struct uop *u)
@@ -570,32 +182,32 @@ static void emit_uop_bswap(struct translation *t, const struct uop *u)
     unsigned width = u->width == WIDTH_32 ? WIDTH_32 : WIDTH_64;
     emit_move(&t->emit, width, S0, t->a);
     emit_bswap(&t->emit, width, S0);
-    write_var(t, u->dst, WIDTH_64, S0);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 static void emit_uop_setcc(struct translation *t, const struct uop *u)
 {
     emit_set(&t->emit, t->condition, S0);
-    write_var(t, u->dst, WIDTH_8, S0);
+    x86_write_var(t, u->dst, WIDTH_8, S0);
 }
 
 static void emit_uop_select(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    unsigned width = at_least_32(u->width);
+    unsigned width = x86_at_least_32(u->width);
     if (t->b == NO_REGISTER) {
         emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm);
         t->b = S1;
     }
-    copy(t, width, S0, t->a);
+    x86_copy(t, width, S0, t->a);
     emit_cmov(e, t->condition, width, S0, t->b);
-    write_var(t, u->dst, u->width, S0);
+    x86_write_var(t, u->dst, u->width, S0);
 }
 
 /// to = from + value, keeping flags. `to` is not S1.
 static void add_constant(struct translation *t, uint8_t to, uint8_t from, int64_t value)
 {
-    struct emit_memory m = at_register(from);
+    struct emit_memory m = x86_at_register(from);
     if (fits(value))
         m.displacement = (int32_t)value;
     else {
@@ -608,8 +220,8 @@ static void add_constant(struct translation *t, uint8_t to, uint8_t from, int64_
 static void emit_uop_ea(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    uint8_t to = u->width >= WIDTH_32 ? result_register(t, u) : S0;
-    struct emit_memory m = at_register(t->a);
+    uint8_t to = u->width >= WIDTH_32 ? x86_result_register(t, u) : S0;
+    struct emit_memory m = x86_at_register(t->a);
 
     if (t->b == NO_REGISTER) // the lifter scales variables only
         emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm), t->b = S1;
@@ -619,18 +231,18 @@ static void emit_uop_ea(struct translation *t, const struct uop *u)
     }
     if (fits(u->imm)) {
         m.displacement = (int32_t)u->imm;
-        emit_lea(e, at_least_32(u->width), to, m);
+        emit_lea(e, x86_at_least_32(u->width), to, m);
     } else {
         emit_lea(e, WIDTH_64, to, m);
         emit_move_imm(e, S1, (uint64_t)u->imm);
         m = (struct emit_memory){.base = to, .index = S1};
-        emit_lea(e, at_least_32(u->width), to, m);
+        emit_lea(e, x86_at_least_32(u->width), to, m);
     }
     if (u->width < WIDTH_32) { // the one uop that zero-extends 16 bits, whatever it writes
         emit_extend(e, false, u->width, to, to);
-        write_var(t, u->dst, WIDTH_64, to);
+        x86_write_var(t, u->dst, WIDTH_64, to);
     } else
-        finish_result(t, u, to);
+        x86_finish_result(t, u, to);
 }
 
 static void emit_uop_fence(struct translation *t, const struct uop *u)
@@ -684,7 +296,7 @@ static void emit_uop_xlat(struct translation *t, const struct uop *u)
     enum mmu_mode mode = access_mode(t, u);
     size_t table = offsetof(struct cpu, mmu) + offsetof(struct mmu, tlb) +
                    (mode * MMU_ACCESS_KINDS + (write ? MMU_WRITE : MMU_READ)) * TLB_ENTRIES * sizeof(struct tlb_entry);
-    struct emit_memory entry = memory_at(table);
+    struct emit_memory entry = x86_memory_at(table);
     struct side_exit *exit;
     uint8_t to;
 
@@ -698,7 +310,7 @@ static void emit_uop_xlat(struct translation *t, const struct uop *u)
     else
         emit_move(e, WIDTH_64, S1, t->a);
     emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
-    copy(t, WIDTH_32, S0, t->a);
+    x86_copy(t, WIDTH_32, S0, t->a);
     emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
     entry.index = S0;
@@ -711,17 +323,17 @@ static void emit_uop_xlat(struct translation *t, const struct uop *u)
         to = S0;
     emit_load(e, WIDTH_64, to, entry);
     if (t->a == S0)
-        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, home(u->a));
+        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, x86_home(u->a));
     else
         emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
     exit->linear = u->a;
     exit->result = to;
-    exit->access = u->param | (uint32_t)write << 8 | (uint32_t)mode << 16;
+    exit->access = u->param | (write ? 0x100u : 0) | (uint32_t)mode << 16;
     exit->back = e->at;
     if (t->registers.of[u->dst] == to)
         registers_written(&t->registers, u->dst);
     else
-        write_var(t, u->dst, WIDTH_64, to);
+        x86_write_var(t, u->dst, WIDTH_64, to);
 }
 
 static void emit_uop_load(struct translation *t, const struct uop *u)
@@ -731,11 +343,11 @@ static void emit_uop_load(struct translation *t, const struct uop *u)
         to = registers_define(&t->registers, u->dst);
     if (to == NO_REGISTER)
         to = S0;
-    emit_load(&t->emit, u->width, to, at_register(t->a));
+    emit_load(&t->emit, u->width, to, x86_at_register(t->a));
     if (u->dst == VAR_NONE)
         return;
     if (to == S0)
-        write_var(t, u->dst, WIDTH_64, S0);
+        x86_write_var(t, u->dst, WIDTH_64, S0);
     else
         registers_written(&t->registers, u->dst);
 }
@@ -743,28 +355,28 @@ static void emit_uop_load(struct translation *t, const struct uop *u)
 static void emit_uop_store(struct translation *t, const struct uop *u)
 {
     if (t->b == NO_REGISTER)
-        emit_store_imm(&t->emit, u->width, at_register(t->a), t->imm);
+        emit_store_imm(&t->emit, u->width, x86_at_register(t->a), t->imm);
     else
-        emit_store(&t->emit, u->width, at_register(t->a), t->b);
+        emit_store(&t->emit, u->width, x86_at_register(t->a), t->b);
 }
 
 static void emit_uop_vector_load(struct translation *t, const struct uop *u)
 {
-    emit_vector_load(&t->emit, u->param, 0, at_register(t->a));
-    emit_vector_store(&t->emit, u->dst >= VREG_MM ? 8 : 16, memory_at(vreg_offset(t, u->dst)), 0);
+    emit_vector_load(&t->emit, u->param, 0, x86_at_register(t->a));
+    emit_vector_store(&t->emit, u->dst >= VREG_MM ? 8 : 16, x86_memory_at(vreg_offset(t, u->dst)), 0);
 }
 
 static void emit_uop_vector_store(struct translation *t, const struct uop *u)
 {
-    emit_vector_load(&t->emit, u->param, 0, memory_at(vreg_offset(t, u->b)));
-    emit_vector_store(&t->emit, u->param, at_register(t->a), 0);
+    emit_vector_load(&t->emit, u->param, 0, x86_memory_at(vreg_offset(t, u->b)));
+    emit_vector_store(&t->emit, u->param, x86_at_register(t->a), 0);
 }
 
 static void emit_uop_vector_move(struct translation *t, const struct uop *u)
 {
     unsigned bytes = u->dst >= VREG_MM || u->b >= VREG_MM ? 8 : 16;
-    emit_vector_load(&t->emit, bytes, 0, memory_at(vreg_offset(t, u->b)));
-    emit_vector_store(&t->emit, bytes, memory_at(vreg_offset(t, u->dst)), 0);
+    emit_vector_load(&t->emit, bytes, 0, x86_memory_at(vreg_offset(t, u->b)));
+    emit_vector_store(&t->emit, bytes, x86_memory_at(vreg_offset(t, u->dst)), 0);
 }
 
 // ---- leaving ------------------------------------------------------------------------------------------------------
@@ -793,8 +405,8 @@ static void leave_to(struct translation *t, unsigned width, unsigned insns)
     struct emit *e = &t->emit;
     if (width != WIDTH_64)
         emit_extend(e, false, width, S0, S0);
-    emit_store(e, WIDTH_64, home(VAR_RIP), S0);
-    registers_store(&t->registers, &file, e);
+    emit_store(e, WIDTH_64, x86_home(VAR_RIP), S0);
+    registers_store(&t->registers, &x86_file, e);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
     emit_move(e, WIDTH_32, HOST_RAX, S1);
     emit_jump_to(e, t->epilogue);
@@ -803,7 +415,7 @@ static void leave_to(struct translation *t, unsigned width, unsigned insns)
 /// RIP of an exit to S0, its value to S1.
 static void exit_target(struct translation *t, int64_t displacement, uint32_t value)
 {
-    load_home(&t->emit, S0, VAR_RIP);
+    x86_load_home(&t->emit, S0, VAR_RIP);
     add_constant(t, S0, S0, displacement);
     emit_move_imm(&t->emit, S1, value);
 }
@@ -839,14 +451,14 @@ static void emit_uop_exit_if_zero(struct translation *t, const struct uop *u)
 
 static void emit_uop_exit_to(struct translation *t, const struct uop *u)
 {
-    copy(t, WIDTH_64, S0, t->a);
+    x86_copy(t, WIDTH_64, S0, t->a);
     emit_move_imm(&t->emit, S1, HOST_DONE);
     leave_to(t, WIDTH_64, u->insn + 1u);
 }
 
 static void resume(struct translation *t)
 {
-    registers_store(&t->registers, &file, &t->emit);
+    registers_store(&t->registers, &x86_file, &t->emit);
     emit_leave(t, HOST_RESUME | t->index << 2);
 }
 
@@ -864,23 +476,23 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
     struct registers saved = exit->registers;
-    uint32_t reload = saved.valid & file.caller_saved & ~(1u << exit->result);
+    uint32_t reload = saved.valid & x86_file.caller_saved & ~(1u << exit->result);
     emit_place slow;
 
-    registers_store(&saved, &file, e);
+    registers_store(&saved, &x86_file, e);
     if (saved.of[exit->linear] != NO_REGISTER)
         emit_move(e, WIDTH_64, HOST_RSI, saved.of[exit->linear]);
     else
-        load_home(e, HOST_RSI, exit->linear);
+        x86_load_home(e, HOST_RSI, exit->linear);
     emit_move(e, WIDTH_64, HOST_RDI, CPU);
     emit_move_imm(e, HOST_RDX, exit->access);
-    call(t, (const void *)miss);
+    x86_call(t, (const void *)miss);
     emit_test(e, WIDTH_64, HOST_RAX, HOST_RAX);
     slow = emit_jump_if(e, EMIT_EQUAL);
-    copy(t, WIDTH_64, exit->result, HOST_RAX);
+    x86_copy(t, WIDTH_64, exit->result, HOST_RAX);
     for (; reload; reload &= reload - 1) {
         unsigned reg = (unsigned)__builtin_ctz(reload);
-        load_home(e, (uint8_t)reg, saved.var[reg]);
+        x86_load_home(e, (uint8_t)reg, saved.var[reg]);
     }
     emit_jump_to(e, exit->back);
     emit_patch_here(e, slow);
@@ -897,11 +509,11 @@ static void emit_side_exit(struct translation *t, const struct side_exit *exit)
         emit_miss(t, exit);
         break;
     case SIDE_RESUME:
-        registers_store(&t->registers, &file, e);
+        registers_store(&t->registers, &x86_file, e);
         emit_leave(t, HOST_RESUME | (uint32_t)exit->uop << 2);
         break;
     case SIDE_FAULT:
-        registers_store(&t->registers, &file, e);
+        registers_store(&t->registers, &x86_file, e);
         emit_leave(t, HOST_FAULT | (uint32_t)t->block->uops[exit->uop].insn << 2);
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
@@ -956,20 +568,20 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SEXT] = {emit_uop_extend, IN_A | KEEP_FLAGS},
     [UOP_GET_HIGH] = {emit_uop_get_high, IN_A},
     [UOP_SET_HIGH] = {emit_uop_set_high, IN_A},
-    [UOP_ADD] = {emit_uop_add, IN_A | IN_B},
-    [UOP_ADC] = {emit_uop_adc, IN_A | IN_B | NEED_CARRY},
-    [UOP_SUB] = {emit_uop_sub, IN_A | IN_B},
-    [UOP_SBB] = {emit_uop_sbb, IN_A | IN_B | NEED_CARRY},
-    [UOP_AND] = {emit_uop_and, IN_A | IN_B},
-    [UOP_OR] = {emit_uop_or, IN_A | IN_B},
-    [UOP_XOR] = {emit_uop_xor, IN_A | IN_B},
-    [UOP_NOT] = {emit_uop_not, IN_A | KEEP_FLAGS},
-    [UOP_NEG] = {emit_uop_neg, IN_A},
-    [UOP_INC] = {emit_uop_inc, IN_A | CARRY_IF_LIVE},
-    [UOP_DEC] = {emit_uop_dec, IN_A | CARRY_IF_LIVE},
-    [UOP_SHL] = {emit_uop_shift, IN_A | IN_B},
-    [UOP_SHR] = {emit_uop_shift, IN_A | IN_B},
-    [UOP_SAR] = {emit_uop_shift, IN_A | IN_B},
+    [UOP_ADD] = {x86_emit_add, IN_A | IN_B},
+    [UOP_ADC] = {x86_emit_adc, IN_A | IN_B | NEED_CARRY},
+    [UOP_SUB] = {x86_emit_sub, IN_A | IN_B},
+    [UOP_SBB] = {x86_emit_sbb, IN_A | IN_B | NEED_CARRY},
+    [UOP_AND] = {x86_emit_and, IN_A | IN_B},
+    [UOP_OR] = {x86_emit_or, IN_A | IN_B},
+    [UOP_XOR] = {x86_emit_xor, IN_A | IN_B},
+    [UOP_NOT] = {x86_emit_not, IN_A | KEEP_FLAGS},
+    [UOP_NEG] = {x86_emit_neg, IN_A},
+    [UOP_INC] = {x86_emit_inc, IN_A | CARRY_IF_LIVE},
+    [UOP_DEC] = {x86_emit_dec, IN_A | CARRY_IF_LIVE},
+    [UOP_SHL] = {x86_emit_shift, IN_A | IN_B},
+    [UOP_SHR] = {x86_emit_shift, IN_A | IN_B},
+    [UOP_SAR] = {x86_emit_shift, IN_A | IN_B},
     [UOP_ROL] = {emit_by_alu},
     [UOP_ROR] = {emit_by_alu},
     [UOP_RCL] = {emit_by_alu},
@@ -1015,14 +627,14 @@ static const struct backend_rule rules[UOP_OPS] = {
 
 static const struct backend backend = {
     .name = "x86_64",
-    .file = &file,
+    .file = &x86_file,
     .rules = rules,
     .supported = supported,
     .enter = emit_enter,
     .load_imm = emit_move_imm,
-    .load_var = load_home,
-    .save_carry = save_carry,
-    .condition = make_condition,
+    .load_var = x86_load_home,
+    .save_carry = x86_save_carry,
+    .condition = x86_make_condition,
     .resume = resume,
     .check_leave = check_leave,
     .side_exit = emit_side_exit,

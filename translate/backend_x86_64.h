@@ -1,0 +1,85 @@
+// What the files of the x86-64 backend share: its registers, places in struct cpu, results. For
+// translate/backend_x86_64*.c on x86-64 hosts.
+#ifndef DOPPEL_TRANSLATE_BACKEND_X86_64_H
+#define DOPPEL_TRANSLATE_BACKEND_X86_64_H
+
+#include "translate/backend.h"
+
+#define CPU HOST_R15
+#define S0 HOST_R13
+#define S1 HOST_R14
+#define FIELD(member) x86_memory_at(offsetof(struct cpu, member))
+
+extern const struct register_file x86_file;
+
+static inline struct emit_memory x86_memory_at(size_t offset)
+{
+    return (struct emit_memory){.base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)offset};
+}
+
+/// A variable's slot.
+static inline struct emit_memory x86_home(unsigned var)
+{
+    return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
+}
+
+static inline struct emit_memory x86_at_register(uint8_t reg)
+{
+    return (struct emit_memory){.base = reg, .index = HOST_NO_INDEX};
+}
+
+static inline void x86_load_home(struct emit *e, uint8_t reg, unsigned var)
+{
+    emit_load(e, WIDTH_64, reg, x86_home(var));
+}
+
+static inline void x86_store_home(struct emit *e, unsigned var, uint8_t reg)
+{
+    emit_store(e, WIDTH_64, x86_home(var), reg);
+}
+
+static inline unsigned x86_at_least_32(unsigned width)
+{
+    return width < WIDTH_32 ? WIDTH_32 : width;
+}
+
+static inline void x86_copy(struct translation *t, unsigned width, uint8_t to, uint8_t from)
+{
+    if (to != from)
+        emit_move(&t->emit, width, to, from);
+}
+
+/// Calls a C function; rdi and further arguments are set.
+static inline void x86_call(struct translation *t, const void *function)
+{
+    emit_move_imm(&t->emit, HOST_RAX, (uint64_t)(uintptr_t)function);
+    emit_call_register(&t->emit, HOST_RAX);
+    t->host_flags = 0;
+}
+
+/// Where to compute the value of u->dst: in its own register where that disturbs neither b nor bits to be kept.
+uint8_t x86_result_register(struct translation *t, const struct uop *u);
+/// The value of u->dst was computed in `reg`, 32-bit values zero-extended.
+void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg);
+/// Writes `from` to a variable at a width. `from` may hold garbage above it.
+void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t from);
+
+// Flags: struct backend's save_carry and condition.
+void x86_save_carry(struct translation *t);
+void x86_make_condition(struct translation *t, unsigned condition);
+
+// Emitters of backend_x86_64_alu.c.
+void x86_emit_add(struct translation *t, const struct uop *u);
+void x86_emit_sub(struct translation *t, const struct uop *u);
+void x86_emit_and(struct translation *t, const struct uop *u);
+void x86_emit_or(struct translation *t, const struct uop *u);
+void x86_emit_xor(struct translation *t, const struct uop *u);
+void x86_emit_adc(struct translation *t, const struct uop *u);
+void x86_emit_sbb(struct translation *t, const struct uop *u);
+void x86_emit_not(struct translation *t, const struct uop *u);
+void x86_emit_neg(struct translation *t, const struct uop *u);
+void x86_emit_inc(struct translation *t, const struct uop *u);
+void x86_emit_dec(struct translation *t, const struct uop *u);
+void x86_emit_shift(struct translation *t, const struct uop *u);
+
+#endif

@@ -1,0 +1,350 @@
+// The x86-64 backend's arithmetic: results, the flags as recipe and in the host's own register, ALU and shift uops.
+#ifdef __x86_64__
+
+#include "cpu/cc.h"
+#include "translate/backend_x86_64.h"
+
+static struct emit_memory carry_slot(void)
+{
+    return x86_at_register(HOST_RSP);
+}
+
+// ---- results ------------------------------------------------------------------------------------------------------
+uint8_t x86_result_register(struct translation *t, const struct uop *u)
+{
+    uint8_t reg;
+    if (u->dst == VAR_NONE)
+        return S0;
+    if (u->dst < VAR_TEMP && u->width < WIDTH_32 && u->dst != u->a)
+        return S0;
+    reg = registers_define(&t->registers, u->dst);
+    if (reg == NO_REGISTER || reg == t->b)
+        return S0;
+    return reg;
+}
+
+void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t from)
+{
+    struct emit *e = &t->emit;
+    uint8_t reg;
+    if (var == VAR_NONE)
+        return;
+    reg = registers_define(&t->registers, var);
+    if (reg == NO_REGISTER) {
+        if (width == WIDTH_32) {
+            emit_move(e, WIDTH_32, S0, from);
+            emit_store(e, WIDTH_64, x86_home(var), S0);
+        } else
+            emit_store(e, width, x86_home(var), from);
+        return;
+    }
+    if (var < VAR_TEMP && width < WIDTH_32) {
+        registers_read(&t->registers, &x86_file, e, var);
+        emit_move(e, width, reg, from);
+    } else if (reg != from || width == WIDTH_32)
+        emit_move(e, x86_at_least_32(width), reg, from);
+    registers_written(&t->registers, var);
+}
+
+void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg)
+{
+    if (u->dst == VAR_NONE)
+        return;
+    if (t->registers.of[u->dst] == reg)
+        registers_written(&t->registers, u->dst);
+    else
+        x86_write_var(t, u->dst, u->width, reg);
+}
+
+// ---- flags --------------------------------------------------------------------------------------------------------
+static void store_recipe_op(struct translation *t, enum cc_op op, unsigned width)
+{
+    int32_t value = (int32_t)cc_pack(op, width);
+    if (t->recipe != value)
+        emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_OP), value);
+    t->recipe = value;
+}
+
+static void store_recipe_source(struct translation *t)
+{
+    if (t->b == NO_REGISTER)
+        emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->imm);
+    else
+        emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->b);
+}
+
+/// The host's flags are the guest's now, but for those left out of the mask.
+static void made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
+{
+    if (!t->flags)
+        return;
+    emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
+    store_recipe_op(t, op, u->width);
+    t->made_flags = mask;
+}
+
+static uint64_t get_carry(struct cpu *cpu)
+{
+    return cc_carry(cpu);
+}
+
+static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
+{
+    return cc_condition(cpu, (unsigned)condition);
+}
+
+/// Before a call of a function that reads flags only.
+static void spare_registers(struct translation *t)
+{
+    registers_store(&t->registers, &x86_file, &t->emit);
+    registers_forget(&t->registers, x86_file.caller_saved);
+    emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
+}
+
+#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
+
+/// Makes the host's flags from the recipe in memory, where this block has made it and it is a simple one.
+static bool remake_flags(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    unsigned width = (unsigned)t->recipe & 3;
+    if (t->recipe < 0)
+        return false;
+    switch (t->recipe >> 2) {
+    case CC_LOGIC:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_test(e, width, S0, S0);
+        break;
+    case CC_SUB:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        x86_load_home(e, S1, VAR_CC_SRC);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        emit_alu(e, EMIT_CMP, width, S0, S1);
+        break;
+    case CC_ADD:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        x86_load_home(e, S1, VAR_CC_SRC);
+        emit_alu(e, EMIT_SUB, width, S0, S1);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        break;
+    default:
+        return false;
+    }
+    t->host_flags = CONDITION_FLAGS;
+    return true;
+}
+
+/// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted.
+void x86_save_carry(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    uint8_t reg = S0;
+    if ((t->host_flags & FLAG_CF) || remake_flags(t)) {
+        emit_set(e, 2, S0);
+        emit_extend(e, false, WIDTH_8, S0, S0);
+    } else {
+        spare_registers(t);
+        x86_call(t, (const void *)get_carry);
+        reg = HOST_RAX;
+    }
+    emit_store(e, WIDTH_64, carry_slot(), reg);
+    if (t->flags)
+        emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), reg);
+}
+
+static uint32_t condition_flags(unsigned condition)
+{
+    static const uint32_t needs[8] = {FLAG_OF, FLAG_CF, FLAG_ZF,           FLAG_CF | FLAG_ZF,
+                                      FLAG_SF, FLAG_PF, FLAG_SF | FLAG_OF, FLAG_ZF | FLAG_SF | FLAG_OF};
+    return needs[condition >> 1 & 7];
+}
+
+void x86_make_condition(struct translation *t, unsigned condition)
+{
+    struct emit *e = &t->emit;
+    uint32_t needs = condition_flags(condition);
+    t->condition = (uint8_t)condition;
+    if ((t->host_flags & needs) == needs || remake_flags(t))
+        return;
+    spare_registers(t);
+    emit_move_imm(e, HOST_RSI, condition);
+    x86_call(t, (const void *)get_condition);
+    emit_test(e, WIDTH_32, HOST_RAX, HOST_RAX);
+    t->condition = EMIT_NOT_EQUAL;
+}
+
+// ---- arithmetic -----------------------------------------------------------------------------------------------------
+static void operate(struct translation *t, const struct uop *u, enum emit_alu op, uint8_t to)
+{
+    if (t->b == NO_REGISTER)
+        emit_alu_imm(&t->emit, op, u->width, to, t->imm);
+    else
+        emit_alu(&t->emit, op, u->width, to, t->b);
+}
+
+static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
+{
+    uint8_t to = x86_result_register(t, u);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
+    operate(t, u, op, to);
+    if (t->flags && recipe != CC_LOGIC)
+        store_recipe_source(t);
+    made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    x86_finish_result(t, u, to);
+}
+
+void x86_emit_add(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_ADD, CC_ADD);
+}
+
+void x86_emit_sub(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_SUB, CC_SUB);
+}
+
+void x86_emit_and(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_AND, CC_LOGIC);
+}
+
+void x86_emit_or(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_OR, CC_LOGIC);
+}
+
+void x86_emit_xor(struct translation *t, const struct uop *u)
+{
+    emit_arithmetic(t, u, EMIT_XOR, CC_LOGIC);
+}
+
+static void emit_with_carry(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
+{
+    uint8_t to = x86_result_register(t, u);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
+    emit_bit_memory(&t->emit, carry_slot(), 0);
+    operate(t, u, op, to);
+    if (t->flags)
+        store_recipe_source(t);
+    made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    x86_finish_result(t, u, to);
+}
+
+void x86_emit_adc(struct translation *t, const struct uop *u)
+{
+    emit_with_carry(t, u, EMIT_ADC, CC_ADC);
+}
+
+void x86_emit_sbb(struct translation *t, const struct uop *u)
+{
+    emit_with_carry(t, u, EMIT_SBB, CC_SBB);
+}
+
+void x86_emit_not(struct translation *t, const struct uop *u)
+{
+    uint8_t to = x86_result_register(t, u);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
+    emit_unary(&t->emit, EMIT_NOT, u->width, to);
+    x86_finish_result(t, u, to);
+}
+
+void x86_emit_neg(struct translation *t, const struct uop *u)
+{
+    uint8_t to = x86_result_register(t, u);
+    if (t->flags)
+        emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->a);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
+    emit_unary(&t->emit, EMIT_NEG, u->width, to);
+    made_flags(t, CC_SUB, u, to, CONDITION_FLAGS);
+    x86_finish_result(t, u, to);
+}
+
+static void emit_step(struct translation *t, const struct uop *u, bool decrement)
+{
+    uint8_t to = x86_result_register(t, u);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
+    emit_increment(&t->emit, decrement, u->width, to);
+    made_flags(t, decrement ? CC_DEC : CC_INC, u, to, CONDITION_FLAGS & ~FLAG_CF);
+    x86_finish_result(t, u, to);
+}
+
+void x86_emit_inc(struct translation *t, const struct uop *u)
+{
+    emit_step(t, u, false);
+}
+
+void x86_emit_dec(struct translation *t, const struct uop *u)
+{
+    emit_step(t, u, true);
+}
+
+/// The operand in S0 so that bits beyond its width are what a shift to the right brings in.
+static void shift_operand(struct translation *t, const struct uop *u)
+{
+    emit_extend(&t->emit, u->op == UOP_SAR, u->width, S0, t->a);
+}
+
+static enum emit_shift shift_of(const struct uop *u)
+{
+    return u->op == UOP_SHL ? EMIT_SHL : u->op == UOP_SHR ? EMIT_SHR : EMIT_SAR;
+}
+
+/// S0 holds the operand shifted by count - 1: the last step makes flags and recipe.
+static void last_shift(struct translation *t, const struct uop *u)
+{
+    emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), S0);
+    emit_shift_imm(&t->emit, shift_of(u), u->width, S0, 1);
+    made_flags(t, u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR, u, S0, CONDITION_FLAGS);
+}
+
+static void shift_by_constant(struct translation *t, const struct uop *u, unsigned count)
+{
+    shift_operand(t, u);
+    if (t->flags && count) {
+        if (count > 1)
+            emit_shift_imm(&t->emit, shift_of(u), WIDTH_64, S0, count - 1);
+        last_shift(t, u);
+    } else if (count)
+        emit_shift_imm(&t->emit, shift_of(u), WIDTH_64, S0, count);
+    x86_write_var(t, u->dst, u->width, S0);
+}
+
+static void shift_by_register(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    emit_place zero = NULL;
+
+    x86_copy(t, WIDTH_32, S1, t->b);
+    shift_operand(t, u);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, u->width == WIDTH_64 ? 63 : 31);
+    if (t->flags) {
+        zero = emit_jump_if(e, EMIT_EQUAL);
+        emit_increment(e, true, WIDTH_32, S1);
+    }
+    emit_exchange(e, HOST_RCX, S1);
+    emit_shift_cl(e, shift_of(u), WIDTH_64, S0);
+    emit_exchange(e, HOST_RCX, S1);
+    if (zero) {
+        t->recipe = -1;
+        last_shift(t, u);
+        emit_patch_here(e, zero);
+        t->recipe = -1;
+        t->made_flags = 0;
+    }
+    x86_write_var(t, u->dst, u->width, S0);
+}
+
+void x86_emit_shift(struct translation *t, const struct uop *u)
+{
+    if (u->b == VAR_IMM)
+        shift_by_constant(t, u, (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31));
+    else
+        shift_by_register(t, u);
+}
+
+#else
+
+// Nothing to define on other hosts; ISO C wants a declaration.
+typedef int backend_x86_64_alu_is_empty;
+
+#endif
