@@ -1,0 +1,194 @@
+// Block cache and interpreter: links inside a page, aliases, self-modifying code, exact counts.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "cpu/block.h"
+#include "cpu/engine.h"
+#include "support_system.h"
+
+#define TABLE 0x20000u // page table with 4 KiB pages for the first 2 MiB
+#define CODE 0x30000u
+
+struct bench {
+    struct fixture f;
+    struct block_cache *blocks;
+};
+
+static void map(struct bench *b, uint64_t linear, uint64_t physical)
+{
+    poke(&b->f, TABLE + (linear >> 12) * 8, physical | 7, 8);
+    mmu_flush_page(&b->f.cpu->mmu, linear);
+}
+
+static void start(struct bench *b)
+{
+    struct error error = {0};
+    fixture_start(&b->f, "max");
+    b->blocks = block_cache_create(&b->f.memory, &b->f.model, 1 << 20, NULL, &error);
+    assert_non_null(b->blocks);
+    b->f.cpu->blocks = b->blocks;
+    block_cache_attach(b->blocks, b->f.cpu);
+    enter_long(&b->f, 0);
+    for (uint64_t page = 0; page < 0x100000; page += PAGE_SIZE)
+        map(b, page, page);
+    poke(&b->f, PAGES + 0x2000, TABLE | 7, 8);
+    mmu_flush_all(&b->f.cpu->mmu);
+}
+
+static void end(struct bench *b)
+{
+    fixture_end(&b->f);
+    block_cache_destroy(b->blocks);
+}
+
+static void put(struct bench *b, uint64_t at, const void *code, unsigned size)
+{
+    address_space_write_bytes(&b->f.space, at, code, size, true);
+}
+
+/// Runs from `at` for at most `count` instructions.
+static enum engine_stop run(struct bench *b, uint64_t at, uint64_t count)
+{
+    struct cpu *cpu = b->f.cpu;
+    cpu->var[VAR_RIP] = at;
+    cpu->activity = ACTIVITY_RUN;
+    cpu->instruction_limit = cpu->instructions + count;
+    return engine_interp.run(cpu, cpu);
+}
+
+static void alias_is_no_successor(void **state)
+{
+    // jmp CODE + 0x1100, by way of a second linear page that leads to the same backing page
+    static const uint8_t jump[] = {0xe9, 0xfb, 0x10, 0, 0};
+    static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0xf4}, two[] = {0xb8, 2, 0, 0, 0, 0xf4};
+    struct bench b;
+    start(&b);
+    put(&b, CODE, jump, sizeof jump);
+    put(&b, CODE + 0x100, one, sizeof one);
+    put(&b, CODE + 0x10100, two, sizeof two);
+    map(&b, CODE + 0x1000, CODE);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+        assert_int_equal(b.f.cpu->var[VAR_RAX], 1);
+    }
+    map(&b, CODE + 0x1000, CODE + 0x10000);
+    assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 2);
+    end(&b);
+}
+
+static void store_into_the_next_instruction(void **state)
+{
+    static const uint8_t code[] = {
+        0xc6, 0x05, 1, 0, 0, 0, 2, // mov byte ptr [rip + 1], 2
+        0xb0, 1,                   // mov al, 1
+        0xf4,
+    };
+    struct bench b;
+    struct block_statistics statistics;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    uint64_t before = b.f.cpu->instructions;
+    assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX] & 0xff, 2);
+    assert_int_equal(b.f.cpu->instructions - before, 3);
+    block_cache_statistics(b.blocks, &statistics);
+    assert_int_equal(statistics.invalidated, 1);
+    end(&b);
+}
+
+static void data_in_another_granule_keeps_code(void **state)
+{
+    static const uint8_t code[] = {
+        0xc6, 0x05, 0xf9, 0, 0, 0, 2, // mov byte ptr [rip + 0xf9], 2
+        0xf4,
+    };
+    struct bench b;
+    struct block_statistics statistics;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(peek(&b.f, CODE + 0x100, 1), 2);
+    block_cache_statistics(b.blocks, &statistics);
+    assert_int_equal(statistics.invalidated, 0);
+    assert_int_equal(statistics.lifted_blocks, 1);
+    end(&b);
+}
+
+static void crossing_instruction_sees_both_pages(void **state)
+{
+    static const uint8_t code[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xf4}; // mov eax over the page's end
+    struct bench b;
+    start(&b);
+    put(&b, CODE + 0xffd, code, sizeof code);
+    put(&b, CODE + 0x11000, (const uint8_t[]){0x55, 0x66, 0xf4}, 3);
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x44332211);
+    map(&b, CODE + 0x1000, CODE + 0x11000); // only the second page changes
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x66552211);
+    put(&b, CODE + 0x11000, (const uint8_t[]){0x77}, 1); // or is written
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x66772211);
+    end(&b);
+}
+
+static void limits_are_exact(void **state)
+{
+    static const uint8_t code[] = {
+        0xb9, 100, 0, 0, 0, // mov ecx, 100
+        0x01, 0xc8,         // add eax, ecx
+        0xff, 0xc9,         // dec ecx
+        0x75, 0xfa,         // jnz
+        0xf4,
+    };
+    struct bench b;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    for (uint64_t piece = 1; piece < 40; piece++) {
+        uint64_t at = CODE, begin = b.f.cpu->instructions, steps = 0;
+        b.f.cpu->var[VAR_RAX] = 0;
+        // The halt itself may be the last counted instruction.
+        while (run(&b, at, piece) == STOP_DEADLINE && b.f.cpu->activity == ACTIVITY_RUN) {
+            steps++;
+            assert_int_equal(b.f.cpu->instructions - begin, steps * piece);
+            at = b.f.cpu->var[VAR_RIP];
+        }
+        assert_int_equal(b.f.cpu->var[VAR_RAX], 5050);
+        assert_int_equal(b.f.cpu->instructions - begin, 302);
+    }
+    end(&b);
+}
+
+static void near_branch_to_nowhere_faults_itself(void **state)
+{
+    static const uint8_t code[] = {
+        0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0x80, // mov rax, 0x8000000000000000
+        0xff, 0xe0,                            // jmp rax
+    };
+    struct bench b;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    poke_gate64(&b.f, VECTOR_GP, SEL_CODE64, 0x9000, 0x8e, 0);
+    put(&b, 0x9000, (const uint8_t[]){0x5b, 0x5b, 0xf4}, 3); // pop rbx: error code, then RIP
+    assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RBX], CODE + 10);
+    end(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alias_is_no_successor),
+        cmocka_unit_test(store_into_the_next_instruction),
+        cmocka_unit_test(data_in_another_granule_keeps_code),
+        cmocka_unit_test(crossing_instruction_sees_both_pages),
+        cmocka_unit_test(limits_are_exact),
+        cmocka_unit_test(near_branch_to_nowhere_faults_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
