@@ -15,7 +15,7 @@
 #define HOST_DONE 0u
 #define HOST_RESUME 1u // the interpreter goes on at uop number
 #define HOST_FAULT 2u  // cpu->fault is pending in instruction number
-#define HOST_LINK 3u   // left through direct exit number (0, 1)
+#define HOST_LINK 3u   // left through direct exit number (0, 1), or indirectly (2)
 
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {

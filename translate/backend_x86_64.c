@@ -452,7 +452,7 @@ static void emit_uop_exit_if_zero(struct translation *t, const struct uop *u)
 static void emit_uop_exit_to(struct translation *t, const struct uop *u)
 {
     x86_copy(t, WIDTH_64, S0, t->a);
-    emit_move_imm(&t->emit, S1, HOST_DONE);
+    emit_move_imm(&t->emit, S1, HOST_LINK | 2 << 2);
     leave_to(t, WIDTH_64, u->insn + 1u);
 }
 

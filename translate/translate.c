@@ -225,19 +225,22 @@ static uint64_t cut_rip(const struct block *block, uint64_t rip)
     }
 }
 
-/// The block behind a direct exit inside the page, or NULL: through the dispatcher. Links are kept in the descriptor;
-/// one is made only where source and target are in one linear page too, so that it holds for every alias of the page.
+/// The block at RIP, behind exit number `which` (0, 1: direct, 2: indirect) of a block that began at `from`; NULL:
+/// through the dispatcher, which does more than look into the jump cache. Direct exits keep links in the descriptor,
+/// made only where source and target are in one linear page, so that they hold for every alias of the page.
 static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, uint64_t from)
 {
-    struct block *next = block->link[which];
-    uint64_t linear = cpu->var[VAR_RIP];
-    if (UNLIKELY(!next)) {
+    struct block *next = which < 2 ? block->link[which] : NULL;
+    if (!next) {
+        uint64_t linear = cpu->var[VAR_RIP];
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
-        if (!(block->mode & MODE_FLAT) || block->crosses || block->has_call || (from ^ linear) >> PAGE_SHIFT ||
-            entry->linear != linear || entry->epoch != cpu->jump_epoch || entry->mode != block->mode ||
-            (entry->block->backing ^ block->backing) >> PAGE_SHIFT)
+        if (!(block->mode & MODE_FLAT) || block->has_call || entry->linear != linear ||
+            entry->epoch != cpu->jump_epoch || entry->mode != block->mode)
             return NULL;
-        block->link[which] = next = entry->block;
+        next = entry->block;
+        if (which < 2 && !block->crosses && !((from ^ linear) >> PAGE_SHIFT) &&
+            !((next->backing ^ block->backing) >> PAGE_SHIFT))
+            block->link[which] = next;
     }
     if (UNLIKELY(!next->valid) || UNLIKELY(!block->valid) ||
         UNLIKELY(atomic_load_explicit(&cpu->exit_request, memory_order_relaxed)) ||
