@@ -99,6 +99,10 @@ row_execute simd_movss, simd_movq, simd_movlps, simd_movhps, simd_movhlps;
 row_execute simd_from_integer, simd_to_integer, simd_mmx_from_integer, simd_mmx_to_integer, simd_mmx_move;
 row_execute simd_movq2dq, simd_emms;
 
+// ---- sse_ssse3.c ---------------------------------------------------------------------------------------------------
+row_execute simd_pshufb, simd_palignr, simd_phaddw, simd_phaddd, simd_phaddsw, simd_phsubw, simd_phsubd, simd_phsubsw;
+row_execute simd_pmaddubsw, simd_pmulhrsw, simd_psignb, simd_psignw, simd_psignd, simd_pabsb, simd_pabsw, simd_pabsd;
+
 // ---- sse_float.c
 // -----------------------------------------------------------------------------------------------------
 row_execute sse_float, sse_to_integer, sse_cvtsi2ss, sse_cvtsi2sd;
@@ -107,6 +111,26 @@ row_execute sse_ldmxcsr, sse_stmxcsr;
 /// Exception flags into MXCSR; an unmasked one raises #XM (#UD without CR4.OSXMMEXCPT) and returns false: then the
 /// destination must stay.
 bool sse_commit_flags(struct cpu *cpu, uint32_t flags);
+
+/// As fpu_host_sse, but with the flags that unmasked overflow and underflow give: what sse_commit_flags takes.
+uint32_t sse_compute(enum sse_operation operation, union vreg *a, const union vreg *b, uint32_t mxcsr,
+                     unsigned immediate, uint64_t *value);
+
+// ---- sse_horizontal.c ----------------------------------------------------------------------------------------------
+row_execute sse_horizontal, sse_addsub, simd_movddup, simd_movsldup, simd_movshdup;
+row_execute sse_round, sse_dpps, sse_dppd;
+
+// ---- sse_sse41.c ---------------------------------------------------------------------------------------------------
+row_execute simd_pblendvb, simd_blendvps, simd_blendvpd, simd_pblendw, simd_blendps, simd_blendpd, simd_ptest;
+row_execute simd_pmovsxbw, simd_pmovsxbd, simd_pmovsxbq, simd_pmovsxwd, simd_pmovsxwq, simd_pmovsxdq;
+row_execute simd_pmovzxbw, simd_pmovzxbd, simd_pmovzxbq, simd_pmovzxwd, simd_pmovzxwq, simd_pmovzxdq;
+row_execute simd_pmuldq, simd_pmulld, simd_packusdw, simd_pminsb, simd_pminsd, simd_pminuw, simd_pminud;
+row_execute simd_pmaxsb, simd_pmaxsd, simd_pmaxuw, simd_pmaxud, simd_phminposuw, simd_mpsadbw;
+row_execute simd_insertps, simd_pinsrb, simd_pinsrd, simd_pinsrq, simd_pextrb, simd_pextrd, simd_pextrq;
+
+// ---- sse_string.c: flags; PCMPxSTRI has the index from bit 32 on, too
+// ------------------------------------------------
+row_execute simd_pcmpestri, simd_pcmpestrm, simd_pcmpistri, simd_pcmpistrm;
 
 // ---- x87.c ----------------------------------------------------------------------------------------------------------
 // Operand of an x87 row's function: offset of the instruction in the block, its 11-bit opcode, the row's argument.

@@ -10,6 +10,7 @@
     X(fnstenv, true)     /* a = linear, imm = operand bytes | 8: FNSAVE */                                             \
     X(fldenv, true)      /* a = linear, imm = operand bytes | 8: FRSTOR */                                             \
     X(maskmov, true)     /* a = linear, imm = data vreg | mask vreg << 8 | bytes << 16 */                              \
-    X(vector_set, false) /* vreg imm = a, zero-extended */
+    X(vector_set, false) /* vreg imm = a, zero-extended */                                                             \
+    X(string_lengths, false) /* PCMPESTRx: a = RAX, b = RDX, imm = immediate | 0x100: REX.W; the rows' operand */
 
 #endif

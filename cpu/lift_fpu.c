@@ -76,10 +76,11 @@ void lift_vector_write(struct lift *l, const struct insn *insn, unsigned n, uint
         emit_vstore(l, vector_handle(l, insn, n, true), vreg, insn->operand[n].bytes);
 }
 
-/// A vreg with operand n: its own register, or a temporary for memory and general registers.
+/// A vreg with operand n: its own register, or a temporary for memory and general registers. Vector loads take no
+/// bytes or words: those go through a variable.
 static uint8_t read_source(struct lift *l, const struct insn *insn, unsigned n)
 {
-    if (insn->operand[n].kind != OPERAND_GPR)
+    if (insn->operand[n].kind != OPERAND_GPR && (is_vector(&insn->operand[n]) || insn->operand[n].bytes >= 4))
         return lift_vector_read(l, insn, n);
     lift_call(l, HELPER_vector_set, VAR_NONE, lift_read(l, insn, n), VAR_ZERO, VREG_TEMP);
     return VREG_TEMP;
@@ -105,6 +106,17 @@ void lift_simd(struct lift *l, const struct insn *insn)
         return;
     uint8_t source = read_source(l, insn, 1);
     lift_row(l, insn, VAR_NONE, vreg_of(&insn->operand[0]), source, VAR_IMM, row_operand(insn));
+}
+
+/// INSERTPS: from memory there is but one lane to take.
+void lift_simd_insertps(struct lift *l, const struct insn *insn)
+{
+    uint64_t operand = row_operand(insn);
+    if (!lift_fpu_check(l, insn))
+        return;
+    if (insn->operand[1].kind == OPERAND_MEMORY)
+        operand &= ~UINT64_C(0xc0);
+    lift_row(l, insn, VAR_NONE, vreg_of(&insn->operand[0]), read_source(l, insn, 1), VAR_IMM, operand);
 }
 
 /// op0 = f(op0, immediate), and instructions without operands.
@@ -143,6 +155,41 @@ void lift_simd_to_flags(struct lift *l, const struct insn *insn)
     uint8_t source = read_source(l, insn, 1), flags = lift_temp(l);
     lift_row(l, insn, flags, vreg_of(&insn->operand[0]), source, VAR_IMM, row_operand(insn));
     set_flags(l, flags);
+}
+
+/// PCMPESTRx (the row's argument is 1) take the strings' lengths from RAX and RDX.
+static uint8_t string_operand(struct lift *l, const struct insn *insn)
+{
+    if (!insn->row->argument)
+        return lift_const(l, insn->immediate & SIMD_IMMEDIATE);
+    uint8_t operand = lift_temp(l);
+    lift_call(l, HELPER_string_lengths, operand, VAR_RAX, VAR_RDX,
+              (insn->immediate & SIMD_IMMEDIATE) | (insn->rex & 8 ? 0x100 : 0));
+    return operand;
+}
+
+/// PCMPxSTRI: the index to ECX, and flags.
+void lift_string_index(struct lift *l, const struct insn *insn)
+{
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t source = read_source(l, insn, 1), operand = string_operand(l, insn), result = lift_temp(l);
+    lift_row(l, insn, result, vreg_of(&insn->operand[0]), source, operand, 0);
+    lift_op_imm(l, UOP_SHR, WIDTH_64, VAR_RCX, result, 32, false);
+    set_flags(l, result);
+}
+
+/// PCMPxSTRM: the mask to XMM0, and flags. The function puts the mask where the first string was: in a copy.
+void lift_string_mask(struct lift *l, const struct insn *insn)
+{
+    const uint8_t copy = VREG_TEMP + 1;
+    if (!lift_fpu_check(l, insn))
+        return;
+    uint8_t source = read_source(l, insn, 1), operand = string_operand(l, insn), result = lift_temp(l);
+    emit_vmov(l, copy, vreg_of(&insn->operand[0]));
+    lift_row(l, insn, result, copy, source, operand, 0);
+    emit_vmov(l, VREG_XMM, copy);
+    set_flags(l, result);
 }
 
 /// The value of a general register or memory operand in 64 bits.

@@ -5,6 +5,7 @@
 #include "cpu/lift.h"
 
 lift_function lift_simd, lift_simd_one, lift_simd_to_gpr, lift_simd_to_flags, lift_simd_from_gpr;
+lift_function lift_simd_insertps, lift_string_index, lift_string_mask;
 lift_function lift_simd_move, lift_simd_store_high, lift_simd_extract, lift_mmx_store, lift_simd_maskmov;
 lift_function lift_ldmxcsr, lift_stmxcsr;
 lift_function lift_x87, lift_x87_to_flags, lift_x87_cmov, lift_x87_store, lift_fldcw, lift_fnstcw;

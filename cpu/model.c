@@ -130,6 +130,8 @@ static const uint8_t features_max[] = {
     FEATURE_CLFLUSHOPT,   FEATURE_CLWB,
     FEATURE_PREFETCHW,    FEATURE_INVARIANT_TSC,
     FEATURE_SPEC_CTRL,    FEATURE_ARCH_CAPABILITIES,
+    FEATURE_SSE3,         FEATURE_SSSE3,
+    FEATURE_SSE41,        FEATURE_SSE42,
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)

@@ -85,8 +85,8 @@ struct row_table {
 };
 extern const struct row_table row_tables[]; // rows.c
 extern const unsigned row_table_count;
-extern const struct row rows_integer[], rows_system[], rows_x87[], rows_sse[];
-extern const unsigned rows_integer_count, rows_system_count, rows_x87_count, rows_sse_count;
+extern const struct row rows_integer[], rows_system[], rows_x87[], rows_sse[], rows_sse4[];
+extern const unsigned rows_integer_count, rows_system_count, rows_x87_count, rows_sse_count, rows_sse4_count;
 
 unsigned row_count(void);
 const struct row *row_get(unsigned number);

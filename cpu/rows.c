@@ -7,6 +7,7 @@ const struct row_table row_tables[] = {
     {"system", rows_system, &rows_system_count},
     {"x87", rows_x87, &rows_x87_count},
     {"sse", rows_sse, &rows_sse_count},
+    {"sse4", rows_sse4, &rows_sse4_count},
 };
 const unsigned row_table_count = ARRAY_SIZE(row_tables);
 

@@ -87,21 +87,26 @@ static uint32_t precise_flags(const struct shape *shape, const union vreg *a, co
     return all;
 }
 
-/// Runs the operation on *a; false: it faulted.
-static bool run(struct cpu *cpu, enum sse_operation operation, union vreg *a, const union vreg *b, unsigned immediate,
-                uint64_t *value)
+uint32_t sse_compute(enum sse_operation operation, union vreg *a, const union vreg *b, uint32_t mxcsr,
+                     unsigned immediate, uint64_t *value)
 {
     const uint32_t range_masks = (MXCSR_OE | MXCSR_UE) << 7;
     struct shape shape;
-    uint32_t mxcsr = cpu->mxcsr;
     if (LIKELY((mxcsr & range_masks) == range_masks) || !find_shape(operation, &shape))
-        return sse_commit_flags(cpu, fpu_host_sse(operation, a, b, mxcsr, immediate, value));
+        return fpu_host_sse(operation, a, b, mxcsr, immediate, value);
     union vreg before;
     memcpy(&before, a, 16);
     if (!(mxcsr & MXCSR_UE << 7))
         mxcsr &= ~MXCSR_FTZ; // which is for masked underflow only
     fpu_host_sse(operation, a, b, mxcsr, immediate, value);
-    return sse_commit_flags(cpu, precise_flags(&shape, &before, b, mxcsr));
+    return precise_flags(&shape, &before, b, mxcsr);
+}
+
+/// Runs the operation on *a; false: it faulted.
+static bool run(struct cpu *cpu, enum sse_operation operation, union vreg *a, const union vreg *b, unsigned immediate,
+                uint64_t *value)
+{
+    return sse_commit_flags(cpu, sse_compute(operation, a, b, cpu->mxcsr, immediate, value));
 }
 
 // ---- Rows

@@ -186,10 +186,23 @@ static bool same_but_st0(const struct insn *insn, char *ours, char *theirs)
     return !strcmp(ours, theirs);
 }
 
+/// Capstone 4.0.2 leaves out the XMM0 that some SSE4.1 and SHA instructions imply.
+static bool same_but_xmm0(const struct insn *insn, char *ours, const char *theirs)
+{
+    size_t length = strlen(ours);
+    if (!strstr(insn->row->operands, ",XMM0") || length < 6)
+        return false;
+    ours[length - 6] = 0; // ", xmm0"
+    return !strcmp(ours, theirs);
+}
+
 /// Cuts a text's branch target, or the displacement of an address without base.
 static void cut_number(char *text)
 {
     char *at = strstr(text, "0x");
+    size_t length = strlen(text);
+    if (!at && length >= 2 && !strcmp(text + length - 2, " 0"))
+        at = text + length - 1; // zero has no prefix
     if (at)
         *at = 0;
 }
@@ -244,7 +257,7 @@ static void compare_bytes(csh capstone, unsigned m, const uint8_t *bytes, struct
     bool relative = insn.operand_count && insn.operand[0].kind == OPERAND_RELATIVE;
     if (!strcmp(ours, theirs) && (length == insn.length || (odd && relative)))
         return;
-    if (is_exception(&insn, theirs) || same_but_st0(&insn, ours, theirs))
+    if (is_exception(&insn, theirs) || same_but_st0(&insn, ours, theirs) || same_but_xmm0(&insn, ours, theirs))
         return;
     if (counts->failed++ >= MAX_REPORTED)
         return;

@@ -107,6 +107,7 @@ static void random_state(struct random *random, struct native *native)
     random_vector(random, native->memory);
     native->rax = random_next(random);
     native->rcx = random_next(random);
+    native->rdx = random_next(random) % 20;
     native->rflags = random_next(random);
 }
 
@@ -122,7 +123,7 @@ static unsigned check(struct guest *guest, const struct row *row, bool memory, s
     for (unsigned i = 0; i < CASES; i++) {
         struct native native;
         uint8_t bytes[16], ours[sizeof native.memory], immediate = (uint8_t)random_next(random);
-        bool rex_w = strchr(row->operands, 'y') && i % 2;
+        bool rex_w = (strchr(row->operands, 'y') || row->lift == lift_string_index) && i % 2;
         char text[256];
         unsigned reg = strchr(row->operands, 'G') ? 0 : 3;
         unsigned rm = strchr(row->operands, 'E') || strchr(row->operands, 'R') ? 1 : 4;
@@ -186,6 +187,11 @@ static void check_table(const struct row *rows, unsigned count)
 static void sse_blocks_match_the_host(void **state)
 {
     check_table(rows_sse, rows_sse_count);
+}
+
+static void sse4_blocks_match_the_host(void **state)
+{
+    check_table(rows_sse4, rows_sse4_count);
 }
 
 static void x87_blocks_match_the_host(void **state)
@@ -319,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sse_blocks_match_the_host),
+        cmocka_unit_test(sse4_blocks_match_the_host),
         cmocka_unit_test(x87_blocks_match_the_host),
         cmocka_unit_test(control_bits_and_alignment_fault),
         cmocka_unit_test(images_match_the_host),

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cpu/fpu.h"
+#include "cpu/helper.h"
 #include "cpu/lift_fpu.h"
 #include "support_native.h"
 
@@ -54,6 +55,11 @@ static void random_state(struct random *random, struct native *native)
         memcpy(image->xmm[2], image->xmm[1], 16);
     native->rax = random_next(random);
     native->rcx = random_next(random);
+    native->rdx = random_next(random);
+    if (r >> 62 & 1) { // lengths of strings
+        native->rax = (uint64_t)((int64_t)(random_next(random) % 41) - 20);
+        native->rdx = (uint64_t)((int64_t)(random_next(random) % 41) - 20);
+    }
     if (r >> 61 & 1)
         memcpy(&native->rcx, image->xmm[3], 8);
     native->rflags = random_next(random);
@@ -77,6 +83,23 @@ static union vreg *vector_operand(struct cpu *cpu, const struct row *row, unsign
     return cpu_vreg(cpu, (mmx ? VREG_MM : 0) + (first ? 1 : 2));
 }
 
+static bool is_string(const struct row *row)
+{
+    return row->lift == lift_string_index || row->lift == lift_string_mask;
+}
+
+/// Strings: few different characters, some zeros, so that all comparisons find something.
+static void make_strings(struct random *random, struct native *native, bool words)
+{
+    for (unsigned n = 1; n < 3; n++) {
+        uint64_t r = random_next(random), end = random_next(random) % 40;
+        for (unsigned i = 0; i < 16; i++) {
+            uint8_t value = (uint8_t)("aabcab\x80\xff"[r >> 3 * i & 7]);
+            native->before.xmm[n][i] = i >= end || (words && i % 2 && value < 0x80) ? 0 : value;
+        }
+    }
+}
+
 /// What the lifts do with a row between registers (memory: the bytes at [rdi]). False: it has its own test.
 static bool run_row(struct cpu *cpu, const struct row *row, bool rex_w, bool memory, uint8_t immediate,
                     struct native *ours)
@@ -87,10 +110,10 @@ static bool run_row(struct cpu *cpu, const struct row *row, bool rex_w, bool mem
     uint64_t operand = simd_operand(row, mmx, immediate), value;
     union vreg source = {0};
     memcpy(&source, ours->memory, 16);
-    if (row->lift == lift_simd && strchr(row->operands, '/')) {
+    if (row->lift == lift_simd && (strchr(row->operands, '/') || letter_is(row, 1, 'E'))) {
         source = (union vreg){.u64 = {ours->rcx}};
         row->execute(cpu, vector_operand(cpu, row, 0), &source, operand);
-    } else if (row->lift == lift_simd) {
+    } else if (row->lift == lift_simd || row->lift == lift_simd_insertps) {
         row->execute(cpu, vector_operand(cpu, row, 0), memory ? &source : vector_operand(cpu, row, 1), operand);
     } else if (row->lift == lift_simd_one) {
         row->execute(cpu, vector_operand(cpu, row, 0), vector_operand(cpu, row, 0), operand);
@@ -103,6 +126,17 @@ static bool run_row(struct cpu *cpu, const struct row *row, bool rex_w, bool mem
         value = row->execute(cpu, vector_operand(cpu, row, 0), vector_operand(cpu, row, 1), operand);
         if (!cpu->fault.pending)
             ours->rflags = (ours->rflags & ~FLAGS_ARITHMETIC) | value;
+    } else if (is_string(row)) {
+        union vreg copy = *vector_operand(cpu, row, 0);
+        operand = immediate;
+        if (row->argument)
+            operand = helper_string_lengths(cpu, ours->rax, ours->rdx, immediate | (rex_w ? 0x100u : 0));
+        value = row->execute(cpu, &copy, vector_operand(cpu, row, 1), operand);
+        ours->rflags = (ours->rflags & ~FLAGS_ARITHMETIC) | (value & UINT32_MAX);
+        if (row->lift == lift_string_index)
+            ours->rcx = value >> 32;
+        else
+            cpu->vreg[0] = copy;
     } else if (row->lift == lift_simd_from_gpr) {
         bool sign = row->execute == sse_cvtsi2ss || row->execute == sse_cvtsi2sd;
         value = rex_w || strstr(row->encoding, "REX.W ") ? ours->rcx
@@ -141,7 +175,7 @@ static unsigned check_form(struct cpu *cpu, const struct row *row, bool rex_w, s
     for (unsigned i = 0; i < CASES; i++) {
         uint8_t bytes[16], immediate = (uint8_t)random_next(random);
         char text[256];
-        if (strncmp(row->mnemonic, "ps", 2) == 0 && i % 2)
+        if ((strncmp(row->mnemonic, "ps", 2) == 0 || strcmp(row->mnemonic, "palignr") == 0) && i % 2)
             immediate &= 0x1f;
         unsigned reg = letter_is(row, 0, 'G') || letter_is(row, 1, 'G') ? 0 : 1;
         unsigned rm = letter_is(row, 0, 'E') || letter_is(row, 1, 'E') || strchr(row->operands, '/') ? 1 : 2;
@@ -149,6 +183,8 @@ static unsigned check_form(struct cpu *cpu, const struct row *row, bool rex_w, s
         random_state(random, &native);
         if (row->lift == lift_ldmxcsr)
             store_le32(native.memory, (uint32_t)random_next(random) & 0xffff);
+        if (is_string(row) && i % 4)
+            make_strings(random, &native, immediate & 1);
         ours = native;
         native_to_cpu(&native, cpu);
         *untested = !run_row(cpu, row, rex_w, memory, immediate, &ours);
@@ -186,7 +222,7 @@ static bool is_plain_move(const struct row *row)
     return (row->lift == lift_simd_move && !row->execute) || row->lift == lift_simd_maskmov;
 }
 
-static void sse_rows_match_the_host(void **state)
+static void check_table(const struct row *rows, unsigned count)
 {
     struct random random = {.state = 2};
     struct cpu *cpu = new_cpu();
@@ -194,9 +230,9 @@ static void sse_rows_match_the_host(void **state)
     if (!native_available())
         skip();
     assert_true(native_open());
-    for (unsigned i = 0; i < rows_sse_count; i++) {
-        const struct row *row = &rows_sse[i];
-        bool untested = false, wide = strchr(row->operands, 'y');
+    for (unsigned i = 0; i < count; i++) {
+        const struct row *row = &rows[i];
+        bool untested = false, wide = strchr(row->operands, 'y') || (row->argument && is_string(row));
         unsigned row_bad = check_form(cpu, row, false, &random, &untested);
         if (wide)
             row_bad += check_form(cpu, row, true, &random, &untested);
@@ -212,6 +248,16 @@ static void sse_rows_match_the_host(void **state)
     free(cpu);
     assert_int_equal(untested_rows, 0);
     assert_int_equal(bad, 0);
+}
+
+static void sse_rows_match_the_host(void **state)
+{
+    check_table(rows_sse, rows_sse_count);
+}
+
+static void sse4_rows_match_the_host(void **state)
+{
+    check_table(rows_sse4, rows_sse4_count);
 }
 
 static void ldmxcsr_refuses_reserved_bits(void **state)
@@ -244,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sse_rows_match_the_host),
+        cmocka_unit_test(sse4_rows_match_the_host),
         cmocka_unit_test(ldmxcsr_refuses_reserved_bits),
         cmocka_unit_test(unmasked_exception_without_osxmmexcpt_is_ud),
     };

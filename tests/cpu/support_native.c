@@ -24,7 +24,7 @@ __asm__(".text\n"
         "push %rbx\n\tpush %rbp\n\tsub $520, %rsp\n\t"
         "mov %rdi, %rbx\n\tmov %rsi, %rbp\n\t"
         "fxsave64 (%rsp)\n\t"
-        "mov 1024(%rbx), %rax\n\tmov 1032(%rbx), %rcx\n\tmov 1040(%rbx), %rdi\n\t"
+        "mov 1024(%rbx), %rax\n\tmov 1032(%rbx), %rcx\n\tmov 1040(%rbx), %rdi\n\tmov 1056(%rbx), %rdx\n\t"
         "pushq 1048(%rbx)\n\tpopfq\n\t"
         "fxrstor64 (%rbx)\n\t"
         "call *%rbp\n\t"
@@ -62,7 +62,8 @@ void native_close(void)
 
 void native_run(struct native *native, const uint8_t *bytes, unsigned length)
 {
-    _Static_assert(offsetof(struct native, rax) == 1024 && offsetof(struct native, rflags) == 1048,
+    _Static_assert(offsetof(struct native, rax) == 1024 && offsetof(struct native, rflags) == 1048 &&
+                       offsetof(struct native, rdx) == 1056,
                    "as in native_call");
     if (host.length != length || memcmp(host.code, bytes, length)) {
         memcpy(host.code, bytes, length);
@@ -149,6 +150,7 @@ void native_to_cpu(const struct native *native, struct cpu *cpu)
     cpu->mxcsr = image->mxcsr;
     cpu->var[VAR_RAX] = native->rax;
     cpu->var[VAR_RCX] = native->rcx;
+    cpu->var[VAR_RDX] = native->rdx;
     cpu_set_flags_literal(cpu, native->rflags);
     cpu->fault.pending = false;
 }

@@ -23,6 +23,7 @@ struct fxsave_image {
 struct native {
     struct fxsave_image before, after;
     uint64_t rax, rcx, rdi, rflags; // in and out; rdi: memory[] for memory operands
+    uint64_t rdx;                   // in
     _Alignas(64) uint8_t memory[640];
     bool faulted; // SIGFPE: #XM, #MF
 };
