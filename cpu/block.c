@@ -11,10 +11,10 @@
 
 /// What is known of one backing page that carries code.
 struct code_page {
-    uint64_t granules;            // bit per 64 bytes that some block covers
+    uint64_t granules;             // bit per 64 bytes that some block covers
     struct block *first[GRANULES]; // blocks by the granule of their first byte
-    struct block *crossing;       // blocks of the page before that end here
-    struct code_page *next;       // all pages with code
+    struct block *crossing;        // blocks of the page before that end here
+    struct code_page *next;        // all pages with code
     uint64_t number;
 };
 
@@ -31,8 +31,8 @@ struct block_cache {
     size_t arena_size, arena_used;
     struct block_listener listener;
     struct block_statistics statistics;
-    struct lift lift;          // scratch
-    struct block uncached;     // a block from MMIO: lives until the next is lifted
+    struct lift lift;      // scratch
+    struct block uncached; // a block from MMIO: lives until the next is lifted
     struct uop uncached_uops[LIFT_MAX_UOPS];
     uint16_t uncached_offsets[LIFT_MAX_INSNS + 1];
 };
@@ -268,8 +268,8 @@ static bool fetch_slow(struct cpu *cpu, struct block_cache *cache, uint64_t line
     source->bytes = source->buffer;
     for (source->available = 0; source->available < INSN_MAX_LENGTH + 1; source->available++) {
         uint64_t at = (linear + source->available) & mask;
-        if (source->available && decode(cache->rows, cache->model, cpu->mode, source->buffer, source->available,
-                                        &insn) != DECODE_MORE)
+        if (source->available &&
+            decode(cache->rows, cache->model, cpu->mode, source->buffer, source->available, &insn) != DECODE_MORE)
             return true;
         if (source->available && !(at & ~PAGE_MASK)) {
             struct mmu_fault fault;
@@ -297,8 +297,8 @@ static bool lift_one(struct block_cache *cache, struct cpu *cpu, struct lift *l,
                      uint64_t room)
 {
     struct insn insn;
-    enum decode_status status = decode(cache->rows, cache->model, cpu->mode, source->bytes + l->offset,
-                                       source->available - l->offset, &insn);
+    enum decode_status status =
+        decode(cache->rows, cache->model, cpu->mode, source->bytes + l->offset, source->available - l->offset, &insn);
     bool first = l->insn_count == 0;
 
     if (status == DECODE_MORE || (status != DECODE_OK && !first))

@@ -209,6 +209,7 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_IOPL;
     if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (flags & FLAG_AC))
         mode |= MODE_ALIGN;
+    mode |= cpu->mmu.paranoid ? MODE_PARANOID : 0;
     cpu->mode = mode;
     cpu->data_mode = cpu->cpl == 3 ? MMU_USER : flags & FLAG_AC ? MMU_KERNEL_AC : MMU_KERNEL;
     cpu->fetch_mode = cpu->cpl == 3 ? MMU_USER : MMU_KERNEL;

@@ -203,12 +203,13 @@ struct x87 {
 #define MODE_TF (1u << 9)   // single-step: one instruction a block, #DB after it
 #define MODE_AC (1u << 10)  // supervisor accesses are SMAP-free (EFLAGS.AC), or alignment is checked at CPL 3
 #define MODE_SMM (1u << 11)
-#define MODE_TS (1u << 12)     // CR0.TS: #NM on x87, MMX and SSE
-#define MODE_EM (1u << 13)     // CR0.EM
-#define MODE_NO_SSE (1u << 14) // CR4.OSFXSR clear
-#define MODE_IOPL (1u << 15)   // CPL <= IOPL: CLI, STI and I/O need no further check
-#define MODE_ALIGN (1u << 16)  // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
-#define MODE_ONE (1u << 17)    // the block holds one instruction (interrupt shadow, end of a counted run)
+#define MODE_TS (1u << 12)       // CR0.TS: #NM on x87, MMX and SSE
+#define MODE_EM (1u << 13)       // CR0.EM
+#define MODE_NO_SSE (1u << 14)   // CR4.OSFXSR clear
+#define MODE_IOPL (1u << 15)     // CPL <= IOPL: CLI, STI and I/O need no further check
+#define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
+#define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
+#define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 
 /// Bits of cpu->pending; any set bit must come with exit_request.
 #define PENDING_INTR 0x01u // level: the INTR pin
@@ -243,6 +244,9 @@ struct cpu_fault {
     uint8_t vector;
     uint32_t error_code;
 };
+
+/// What holds events off until after the next instruction (SDM vol. 3 sec. 6.8.3). MOV SS also holds debug traps.
+enum { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 
 enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
 
@@ -285,7 +289,7 @@ struct cpu {
     uint64_t microcode;
     uint64_t spec_ctrl; // IA32_SPEC_CTRL
     enum cpu_activity activity;
-    uint8_t shadow; // 1: interrupts are held off for the next instruction (STI, MOV SS)
+    uint8_t shadow; // SHADOW_*: events are held off for the next instruction
     bool nmi_blocked;
     bool in_smm;
     uint8_t cpl;

@@ -55,8 +55,9 @@ static const struct state_table fault_table = STATE_TABLE("cpu_fault", 1, cpu_fa
 static bool cpu_after_load(void *object, struct error *error)
 {
     struct cpu *cpu = object;
-    if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_SHUTDOWN || cpu->var[VAR_ZERO] != 0 ||
-        cpu->var[VAR_CC_OP] != CC_LITERAL << 2 || (cpu->var[VAR_CC_EXTRA] & ~FLAGS_ARITHMETIC))
+    if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_SHUTDOWN || cpu->shadow > SHADOW_MOV_SS ||
+        cpu->var[VAR_ZERO] != 0 || cpu->var[VAR_CC_OP] != CC_LITERAL << 2 ||
+        (cpu->var[VAR_CC_EXTRA] & ~FLAGS_ARITHMETIC))
         return error_set(error, "the CPU section holds values that no CPU can have");
     mmu_set_space(&cpu->mmu, cpu->in_smm ? cpu->smm_memory : cpu->memory);
     cpu_update_paging(cpu, true);

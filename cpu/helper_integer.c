@@ -116,8 +116,8 @@ static uint64_t string_bulk(struct cpu *cpu, const struct string *s, uint64_t co
     if ((cpu->var[VAR_FLAGS] & FLAG_DF) || (s->op != STRING_MOVS && s->op != STRING_STOS) || (cpu->mode & MODE_ALIGN))
         return 0;
     room = PAGE_SIZE - (to & (PAGE_SIZE - 1));
-    if ((cpu->mode & MODE_CODE_MASK) != MODE_CODE64 &&
-        (es->limit != UINT32_MAX || other->limit != UINT32_MAX || (es->rights & 0xc) == 4 || (other->rights & 0xc) == 4))
+    if ((cpu->mode & MODE_CODE_MASK) != MODE_CODE64 && (es->limit != UINT32_MAX || other->limit != UINT32_MAX ||
+                                                        (es->rights & 0xc) == 4 || (other->rights & 0xc) == 4))
         room = 0; // limits are checked element by element
     destination = cpu_segment_linear(cpu, SEG_ES, to, s->bytes, true);
     if (cpu->fault.pending || !room)
@@ -173,7 +173,7 @@ uint64_t helper_string(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
                        .segment = imm >> 12 & 7,
                        .rep = imm >> 16 & 1,
                        .repne = imm >> 17 & 1};
-    uint64_t count, chunk = 1024, done;
+    uint64_t count, done, chunk = cpu->mode & MODE_TF ? 1 : 1024; // a trap comes after each iteration
 
     if (!s.rep && !s.repne) {
         string_element(cpu, &s);

@@ -338,7 +338,7 @@ uint64_t helper_set_interrupts(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t
         *flags &= ~FLAG_IF;
     } else if (!(*flags & FLAG_IF)) {
         *flags |= FLAG_IF;
-        cpu->shadow = 1;
+        cpu->shadow = SHADOW_STI;
         if (atomic_load_explicit(&cpu->pending, memory_order_relaxed))
             cpu_request_poll(cpu);
     }

@@ -12,12 +12,12 @@
 // code = op * 16 + flags * 8 + immediate * 4 + width; pairs come after.
 #define CODE(op, width, imm, flags) ((op)*16 + (flags)*8 + (imm)*4 + (width))
 enum {
-    CODE_XLAT_LOAD = UOP_OPS * 16, // + width
-    CODE_XLAT_STORE = CODE_XLAT_LOAD + 4, // + width + immediate * 4
+    CODE_XLAT_LOAD = UOP_OPS * 16,           // + width
+    CODE_XLAT_STORE = CODE_XLAT_LOAD + 4,    // + width + immediate * 4
     CODE_EA_XLAT_LOAD = CODE_XLAT_STORE + 8, // EA of 64 bits without index
     CODE_EA_XLAT_STORE = CODE_EA_XLAT_LOAD + 4,
     CODE_EA_SIMPLE = CODE_EA_XLAT_STORE + 8, // 64 bits, base + displacement
-    CODE_COMPARE_EXIT, // + width + immediate * 4: SUB for flags only, then EXIT_IF
+    CODE_COMPARE_EXIT,                       // + width + immediate * 4: SUB for flags only, then EXIT_IF
     CODE_TEST_EXIT = CODE_COMPARE_EXIT + 8,
     CODES = CODE_TEST_EXIT + 8
 };
@@ -78,6 +78,11 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
     struct mmu_handle *handle = &cpu->handle[slot];
     struct mmu_fault fault;
 
+    if (UNLIKELY(cpu->mode & MODE_PARANOID)) {
+        const void *host = tlb_lookup(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param);
+        if (host)
+            mmu_paranoid_check(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, host);
+    }
     if (UNLIKELY(cpu->mode & MODE_ALIGN) && !(u->aux & UOP_MODE) && u->param <= 8 && (linear & (u->param - 1)))
         return cpu_raise_error(cpu, VECTOR_AC, 0);
     if (!mmu_access(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param, handle, &fault))
@@ -93,7 +98,7 @@ static inline uint64_t xlat(struct cpu *cpu, const struct uop *u, uint64_t linea
     if (UNLIKELY(u->aux & UOP_ALIGNED) && (linear & (u->param - 1)))
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     void *host = tlb_lookup(&cpu->mmu, mode, u->aux & UOP_WRITE ? MMU_WRITE : MMU_READ, linear, u->param);
-    if (LIKELY(host != NULL) && LIKELY(!(cpu->mode & MODE_ALIGN)))
+    if (LIKELY(host != NULL) && LIKELY(!(cpu->mode & (MODE_ALIGN | MODE_PARANOID))))
         return (uint64_t)(uintptr_t)host;
     return xlat_slow(cpu, u, linear);
 }
@@ -210,7 +215,7 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
         if (!(block->mode & MODE_FLAT) || block->crosses || block->backing == UINT64_MAX || block->has_call ||
             (block->mode & (MODE_TF | MODE_ONE)) || offset >= PAGE_SIZE || entry->linear != linear ||
-            entry->epoch != cpu->jump_epoch || entry->mode != block->mode)
+            entry->epoch != cpu->jump_epoch || entry->mode != block->mode || log_on(cpu->log, LOG_EXEC))
             return NULL;
         block->link[which] = next = entry->block;
     }
@@ -230,138 +235,138 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
 #define WRITE16(n, value) (*(uint16_t *)&V(n) = (uint16_t)(value))
 #define WRITE32(n, value) (V(n) = (uint32_t)(value))
 #define WRITE64(n, value) (V(n) = (uint64_t)(value))
-#define RECIPE(op, width, result, src)                                                                       \
+#define RECIPE(op, width, result, src)                                                                                 \
     (V(VAR_CC_OP) = cc_pack(op, width), V(VAR_CC_RESULT) = (result), V(VAR_CC_SRC) = (src))
 
 // One case per width, immediate and flags. BODY(T, WRITE, width, imm, flags).
-#define CASES_W(op, imm, flags, BODY)                                                                        \
-    case CODE(op, WIDTH_8, imm, flags):                                                                      \
-        BODY(uint8_t, WRITE8, WIDTH_8, imm, flags);                                                          \
-        break;                                                                                               \
-    case CODE(op, WIDTH_16, imm, flags):                                                                     \
-        BODY(uint16_t, WRITE16, WIDTH_16, imm, flags);                                                       \
-        break;                                                                                               \
-    case CODE(op, WIDTH_32, imm, flags):                                                                     \
-        BODY(uint32_t, WRITE32, WIDTH_32, imm, flags);                                                       \
-        break;                                                                                               \
-    case CODE(op, WIDTH_64, imm, flags):                                                                     \
-        BODY(uint64_t, WRITE64, WIDTH_64, imm, flags);                                                       \
+#define CASES_W(op, imm, flags, BODY)                                                                                  \
+    case CODE(op, WIDTH_8, imm, flags):                                                                                \
+        BODY(uint8_t, WRITE8, WIDTH_8, imm, flags);                                                                    \
+        break;                                                                                                         \
+    case CODE(op, WIDTH_16, imm, flags):                                                                               \
+        BODY(uint16_t, WRITE16, WIDTH_16, imm, flags);                                                                 \
+        break;                                                                                                         \
+    case CODE(op, WIDTH_32, imm, flags):                                                                               \
+        BODY(uint32_t, WRITE32, WIDTH_32, imm, flags);                                                                 \
+        break;                                                                                                         \
+    case CODE(op, WIDTH_64, imm, flags):                                                                               \
+        BODY(uint64_t, WRITE64, WIDTH_64, imm, flags);                                                                 \
         break;
 #define CASES_WI(op, flags, BODY) CASES_W(op, 0, flags, BODY) CASES_W(op, 1, flags, BODY)
 #define CASES_WIF(op, BODY) CASES_WI(op, 0, BODY) CASES_WI(op, 1, BODY)
 #define CASES_WF(op, BODY) CASES_W(op, 0, 0, BODY) CASES_W(op, 0, 1, BODY)
 
 #define BODY_MOV(T, WRITE, width, imm, flags) WRITE(u->dst, OPERAND_B(T, imm))
-#define BODY_ADD(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        T src_ = OPERAND_B(T, imm), result_ = (T)((T)V(u->a) + src_);                                        \
-        WRITE(u->dst, result_);                                                                              \
-        if (flags)                                                                                           \
-            RECIPE(CC_ADD, width, result_, src_);                                                            \
+#define BODY_ADD(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        T src_ = OPERAND_B(T, imm), result_ = (T)((T)V(u->a) + src_);                                                  \
+        WRITE(u->dst, result_);                                                                                        \
+        if (flags)                                                                                                     \
+            RECIPE(CC_ADD, width, result_, src_);                                                                      \
     } while (0)
-#define BODY_SUB(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        T src_ = OPERAND_B(T, imm), result_ = (T)((T)V(u->a) - src_);                                        \
-        WRITE(u->dst, result_);                                                                              \
-        if (flags)                                                                                           \
-            RECIPE(CC_SUB, width, result_, src_);                                                            \
+#define BODY_SUB(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        T src_ = OPERAND_B(T, imm), result_ = (T)((T)V(u->a) - src_);                                                  \
+        WRITE(u->dst, result_);                                                                                        \
+        if (flags)                                                                                                     \
+            RECIPE(CC_SUB, width, result_, src_);                                                                      \
     } while (0)
-#define BODY_ADC(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        T src_ = OPERAND_B(T, imm), carry_ = cc_carry(cpu), result_ = (T)((T)V(u->a) + src_ + carry_);       \
-        WRITE(u->dst, result_);                                                                              \
-        if (flags) {                                                                                         \
-            RECIPE(CC_ADC, width, result_, src_);                                                            \
-            V(VAR_CC_EXTRA) = carry_;                                                                        \
-        }                                                                                                    \
+#define BODY_ADC(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        T src_ = OPERAND_B(T, imm), carry_ = cc_carry(cpu), result_ = (T)((T)V(u->a) + src_ + carry_);                 \
+        WRITE(u->dst, result_);                                                                                        \
+        if (flags) {                                                                                                   \
+            RECIPE(CC_ADC, width, result_, src_);                                                                      \
+            V(VAR_CC_EXTRA) = carry_;                                                                                  \
+        }                                                                                                              \
     } while (0)
-#define BODY_SBB(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        T src_ = OPERAND_B(T, imm), carry_ = cc_carry(cpu), result_ = (T)((T)V(u->a) - src_ - carry_);       \
-        WRITE(u->dst, result_);                                                                              \
-        if (flags) {                                                                                         \
-            RECIPE(CC_SBB, width, result_, src_);                                                            \
-            V(VAR_CC_EXTRA) = carry_;                                                                        \
-        }                                                                                                    \
+#define BODY_SBB(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        T src_ = OPERAND_B(T, imm), carry_ = cc_carry(cpu), result_ = (T)((T)V(u->a) - src_ - carry_);                 \
+        WRITE(u->dst, result_);                                                                                        \
+        if (flags) {                                                                                                   \
+            RECIPE(CC_SBB, width, result_, src_);                                                                      \
+            V(VAR_CC_EXTRA) = carry_;                                                                                  \
+        }                                                                                                              \
     } while (0)
-#define BODY_LOGIC(T, WRITE, width, flags, expression)                                                       \
-    do {                                                                                                     \
-        T result_ = (T)(expression);                                                                         \
-        WRITE(u->dst, result_);                                                                              \
-        if (flags)                                                                                           \
-            RECIPE(CC_LOGIC, width, result_, 0);                                                             \
+#define BODY_LOGIC(T, WRITE, width, flags, expression)                                                                 \
+    do {                                                                                                               \
+        T result_ = (T)(expression);                                                                                   \
+        WRITE(u->dst, result_);                                                                                        \
+        if (flags)                                                                                                     \
+            RECIPE(CC_LOGIC, width, result_, 0);                                                                       \
     } while (0)
 #define BODY_AND(T, WRITE, width, imm, flags) BODY_LOGIC(T, WRITE, width, flags, (T)V(u->a) & OPERAND_B(T, imm))
 #define BODY_OR(T, WRITE, width, imm, flags) BODY_LOGIC(T, WRITE, width, flags, (T)V(u->a) | OPERAND_B(T, imm))
 #define BODY_XOR(T, WRITE, width, imm, flags) BODY_LOGIC(T, WRITE, width, flags, (T)V(u->a) ^ OPERAND_B(T, imm))
 #define BODY_NOT(T, WRITE, width, imm, flags) WRITE(u->dst, (T)~V(u->a))
-#define BODY_NEG(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        T src_ = (T)V(u->a), result_ = (T)-src_;                                                             \
-        WRITE(u->dst, result_);                                                                              \
-        if (flags)                                                                                           \
-            RECIPE(CC_SUB, width, result_, src_);                                                            \
+#define BODY_NEG(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        T src_ = (T)V(u->a), result_ = (T)-src_;                                                                       \
+        WRITE(u->dst, result_);                                                                                        \
+        if (flags)                                                                                                     \
+            RECIPE(CC_SUB, width, result_, src_);                                                                      \
     } while (0)
-#define BODY_STEP(T, WRITE, width, flags, recipe, delta)                                                     \
-    do {                                                                                                     \
-        T result_ = (T)((T)V(u->a) + (T)(delta));                                                            \
-        if (flags) {                                                                                         \
-            uint64_t carry_ = cc_carry(cpu);                                                                 \
-            RECIPE(recipe, width, result_, 0);                                                               \
-            V(VAR_CC_EXTRA) = carry_;                                                                        \
-        }                                                                                                    \
-        WRITE(u->dst, result_);                                                                              \
+#define BODY_STEP(T, WRITE, width, flags, recipe, delta)                                                               \
+    do {                                                                                                               \
+        T result_ = (T)((T)V(u->a) + (T)(delta));                                                                      \
+        if (flags) {                                                                                                   \
+            uint64_t carry_ = cc_carry(cpu);                                                                           \
+            RECIPE(recipe, width, result_, 0);                                                                         \
+            V(VAR_CC_EXTRA) = carry_;                                                                                  \
+        }                                                                                                              \
+        WRITE(u->dst, result_);                                                                                        \
     } while (0)
 #define BODY_INC(T, WRITE, width, imm, flags) BODY_STEP(T, WRITE, width, flags, CC_INC, 1)
 #define BODY_DEC(T, WRITE, width, imm, flags) BODY_STEP(T, WRITE, width, flags, CC_DEC, -1)
 #define SHIFT_COUNT(T, imm) (OPERAND_B(uint8_t, imm) & (sizeof(T) == 8 ? 63 : 31))
-#define BODY_SHL(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        unsigned count_ = SHIFT_COUNT(T, imm);                                                               \
-        if (count_) {                                                                                        \
-            uint64_t before_ = (uint64_t)(T)V(u->a) << (count_ - 1);                                         \
-            WRITE(u->dst, (T)(before_ << 1));                                                                \
-            if (flags)                                                                                       \
-                RECIPE(CC_SHL, width, (T)(before_ << 1), (T)before_);                                        \
-        } else                                                                                               \
-            WRITE(u->dst, (T)V(u->a));                                                                       \
+#define BODY_SHL(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        unsigned count_ = SHIFT_COUNT(T, imm);                                                                         \
+        if (count_) {                                                                                                  \
+            uint64_t before_ = (uint64_t)(T)V(u->a) << (count_ - 1);                                                   \
+            WRITE(u->dst, (T)(before_ << 1));                                                                          \
+            if (flags)                                                                                                 \
+                RECIPE(CC_SHL, width, (T)(before_ << 1), (T)before_);                                                  \
+        } else                                                                                                         \
+            WRITE(u->dst, (T)V(u->a));                                                                                 \
     } while (0)
-#define BODY_SHR(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        unsigned count_ = SHIFT_COUNT(T, imm);                                                               \
-        if (count_) {                                                                                        \
-            uint64_t before_ = (uint64_t)(T)V(u->a) >> (count_ - 1);                                         \
-            WRITE(u->dst, (T)(before_ >> 1));                                                                \
-            if (flags)                                                                                       \
-                RECIPE(CC_SHR, width, (T)(before_ >> 1), (T)before_);                                        \
-        } else                                                                                               \
-            WRITE(u->dst, (T)V(u->a));                                                                       \
+#define BODY_SHR(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        unsigned count_ = SHIFT_COUNT(T, imm);                                                                         \
+        if (count_) {                                                                                                  \
+            uint64_t before_ = (uint64_t)(T)V(u->a) >> (count_ - 1);                                                   \
+            WRITE(u->dst, (T)(before_ >> 1));                                                                          \
+            if (flags)                                                                                                 \
+                RECIPE(CC_SHR, width, (T)(before_ >> 1), (T)before_);                                                  \
+        } else                                                                                                         \
+            WRITE(u->dst, (T)V(u->a));                                                                                 \
     } while (0)
-#define BODY_SAR(T, WRITE, width, imm, flags)                                                                \
-    do {                                                                                                     \
-        unsigned count_ = SHIFT_COUNT(T, imm);                                                               \
-        if (count_) {                                                                                        \
-            int64_t before_ = bits_sign_extend(V(u->a), sizeof(T) * 8) >> (count_ - 1);                      \
-            WRITE(u->dst, (T)(before_ >> 1));                                                                \
-            if (flags)                                                                                       \
-                RECIPE(CC_SAR, width, (T)(before_ >> 1), (T)before_);                                        \
-        } else                                                                                               \
-            WRITE(u->dst, (T)V(u->a));                                                                       \
+#define BODY_SAR(T, WRITE, width, imm, flags)                                                                          \
+    do {                                                                                                               \
+        unsigned count_ = SHIFT_COUNT(T, imm);                                                                         \
+        if (count_) {                                                                                                  \
+            int64_t before_ = bits_sign_extend(V(u->a), sizeof(T) * 8) >> (count_ - 1);                                \
+            WRITE(u->dst, (T)(before_ >> 1));                                                                          \
+            if (flags)                                                                                                 \
+                RECIPE(CC_SAR, width, (T)(before_ >> 1), (T)before_);                                                  \
+        } else                                                                                                         \
+            WRITE(u->dst, (T)V(u->a));                                                                                 \
     } while (0)
 #define BODY_ZEXT(T, WRITE, width, imm, flags) WRITE(u->dst, (T)(V(u->a) & bits_mask(8u << u->sub)))
 #define BODY_SEXT(T, WRITE, width, imm, flags) WRITE(u->dst, (T)bits_sign_extend(V(u->a), 8u << u->sub))
-#define BODY_LOAD(T, WRITE, width, imm, flags)                                                               \
-    do {                                                                                                     \
-        uint64_t handle_ = V(u->a);                                                                          \
-        V(u->dst) = LIKELY(handle_ >= PAGE_SIZE) ? LOAD_##T(handle_) : load_slow(cpu, u);                    \
+#define BODY_LOAD(T, WRITE, width, imm, flags)                                                                         \
+    do {                                                                                                               \
+        uint64_t handle_ = V(u->a);                                                                                    \
+        V(u->dst) = LIKELY(handle_ >= PAGE_SIZE) ? LOAD_##T(handle_) : load_slow(cpu, u);                              \
     } while (0)
-#define BODY_STORE(T, WRITE, width, imm, flags)                                                              \
-    do {                                                                                                     \
-        uint64_t handle_ = V(u->a);                                                                          \
-        if (LIKELY(handle_ >= PAGE_SIZE))                                                                    \
-            STORE_##T(handle_, OPERAND_B(T, imm));                                                           \
-        else                                                                                                 \
-            store_slow(cpu, u, OPERAND_B(T, imm));                                                           \
+#define BODY_STORE(T, WRITE, width, imm, flags)                                                                        \
+    do {                                                                                                               \
+        uint64_t handle_ = V(u->a);                                                                                    \
+        if (LIKELY(handle_ >= PAGE_SIZE))                                                                              \
+            STORE_##T(handle_, OPERAND_B(T, imm));                                                                     \
+        else                                                                                                           \
+            store_slow(cpu, u, OPERAND_B(T, imm));                                                                     \
     } while (0)
 // Guest RAM: one access a value, so that no other vCPU sees it torn where it is naturally aligned.
 typedef uint16_t unaligned_u16 __attribute__((aligned(1), may_alias));
@@ -376,79 +381,79 @@ typedef uint64_t unaligned_u64 __attribute__((aligned(1), may_alias));
 #define STORE_uint32_t(h, v) (*(volatile unaligned_u32 *)(uintptr_t)(h) = (v))
 #define STORE_uint64_t(h, v) (*(volatile unaligned_u64 *)(uintptr_t)(h) = (v))
 
-#define FAULT_IF_PENDING()                                                                                   \
-    do {                                                                                                     \
-        if (UNLIKELY(cpu->fault.pending))                                                                    \
-            goto fault;                                                                                      \
+#define FAULT_IF_PENDING()                                                                                             \
+    do {                                                                                                               \
+        if (UNLIKELY(cpu->fault.pending))                                                                              \
+            goto fault;                                                                                                \
     } while (0)
-#define NEXT_OR_LEAVE()                                                                                      \
-    do {                                                                                                     \
-        if (UNLIKELY(cpu->leave))                                                                            \
-            goto leave;                                                                                      \
+#define NEXT_OR_LEAVE()                                                                                                \
+    do {                                                                                                               \
+        if (UNLIKELY(cpu->leave))                                                                                      \
+            goto leave;                                                                                                \
     } while (0)
 
-#define BODY_XLAT_LOAD(T)                                                                                    \
-    do {                                                                                                     \
-        uint64_t handle_ = xlat(cpu, u, V(u->a));                                                            \
-        V(u->dst) = handle_;                                                                                 \
-        if (UNLIKELY(!handle_))                                                                              \
-            goto fault;                                                                                      \
-        u++;                                                                                                 \
-        V(u->dst) = LIKELY(handle_ >= PAGE_SIZE) ? LOAD_##T(handle_) : load_slow(cpu, u);                    \
-        NEXT_OR_LEAVE();                                                                                     \
+#define BODY_XLAT_LOAD(T)                                                                                              \
+    do {                                                                                                               \
+        uint64_t handle_ = xlat(cpu, u, V(u->a));                                                                      \
+        V(u->dst) = handle_;                                                                                           \
+        if (UNLIKELY(!handle_))                                                                                        \
+            goto fault;                                                                                                \
+        u++;                                                                                                           \
+        V(u->dst) = LIKELY(handle_ >= PAGE_SIZE) ? LOAD_##T(handle_) : load_slow(cpu, u);                              \
+        NEXT_OR_LEAVE();                                                                                               \
     } while (0)
-#define BODY_XLAT_STORE(T, imm)                                                                              \
-    do {                                                                                                     \
-        uint64_t handle_ = xlat(cpu, u, V(u->a));                                                            \
-        V(u->dst) = handle_;                                                                                 \
-        if (UNLIKELY(!handle_))                                                                              \
-            goto fault;                                                                                      \
-        u++;                                                                                                 \
-        if (LIKELY(handle_ >= PAGE_SIZE))                                                                    \
-            STORE_##T(handle_, OPERAND_B(T, imm));                                                           \
-        else                                                                                                 \
-            store_slow(cpu, u, OPERAND_B(T, imm));                                                           \
-        NEXT_OR_LEAVE();                                                                                     \
+#define BODY_XLAT_STORE(T, imm)                                                                                        \
+    do {                                                                                                               \
+        uint64_t handle_ = xlat(cpu, u, V(u->a));                                                                      \
+        V(u->dst) = handle_;                                                                                           \
+        if (UNLIKELY(!handle_))                                                                                        \
+            goto fault;                                                                                                \
+        u++;                                                                                                           \
+        if (LIKELY(handle_ >= PAGE_SIZE))                                                                              \
+            STORE_##T(handle_, OPERAND_B(T, imm));                                                                     \
+        else                                                                                                           \
+            store_slow(cpu, u, OPERAND_B(T, imm));                                                                     \
+        NEXT_OR_LEAVE();                                                                                               \
     } while (0)
 #define EA_STEP() (V(u->dst) = V(u->a) + (uint64_t)u->imm, u++)
-#define BODY_COMPARE(T, S, width, imm)                                                                       \
-    do {                                                                                                     \
-        T first_ = (T)V(u->a), src_ = OPERAND_B(T, imm), result_ = (T)(first_ - src_);                       \
-        RECIPE(CC_SUB, width, result_, src_);                                                                \
-        u++;                                                                                                 \
-        switch (u->sub >> 1) {                                                                               \
-        case 1:                                                                                              \
-            taken = first_ < src_;                                                                           \
-            break;                                                                                           \
-        case 2:                                                                                              \
-            taken = first_ == src_;                                                                          \
-            break;                                                                                           \
-        case 3:                                                                                              \
-            taken = first_ <= src_;                                                                          \
-            break;                                                                                           \
-        case 4:                                                                                              \
-            taken = (S)result_ < 0;                                                                          \
-            break;                                                                                           \
-        case 6:                                                                                              \
-            taken = (S)first_ < (S)src_;                                                                     \
-            break;                                                                                           \
-        case 7:                                                                                              \
-            taken = (S)first_ <= (S)src_;                                                                    \
-            break;                                                                                           \
-        default:                                                                                             \
-            taken = cc_condition(cpu, u->sub & ~1u);                                                         \
-            break;                                                                                           \
-        }                                                                                                    \
-        taken ^= u->sub & 1;                                                                                 \
-        goto exit_if;                                                                                        \
+#define BODY_COMPARE(T, S, width, imm)                                                                                 \
+    do {                                                                                                               \
+        T first_ = (T)V(u->a), src_ = OPERAND_B(T, imm), result_ = (T)(first_ - src_);                                 \
+        RECIPE(CC_SUB, width, result_, src_);                                                                          \
+        u++;                                                                                                           \
+        switch (u->sub >> 1) {                                                                                         \
+        case 1:                                                                                                        \
+            taken = first_ < src_;                                                                                     \
+            break;                                                                                                     \
+        case 2:                                                                                                        \
+            taken = first_ == src_;                                                                                    \
+            break;                                                                                                     \
+        case 3:                                                                                                        \
+            taken = first_ <= src_;                                                                                    \
+            break;                                                                                                     \
+        case 4:                                                                                                        \
+            taken = (S)result_ < 0;                                                                                    \
+            break;                                                                                                     \
+        case 6:                                                                                                        \
+            taken = (S)first_ < (S)src_;                                                                               \
+            break;                                                                                                     \
+        case 7:                                                                                                        \
+            taken = (S)first_ <= (S)src_;                                                                              \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            taken = cc_condition(cpu, u->sub & ~1u);                                                                   \
+            break;                                                                                                     \
+        }                                                                                                              \
+        taken ^= u->sub & 1;                                                                                           \
+        goto exit_if;                                                                                                  \
     } while (0)
-#define BODY_TEST(T, S, width, imm)                                                                          \
-    do {                                                                                                     \
-        T result_ = (T)((T)V(u->a) & OPERAND_B(T, imm));                                                     \
-        RECIPE(CC_LOGIC, width, result_, 0);                                                                 \
-        u++;                                                                                                 \
-        taken = cc_condition(cpu, u->sub);                                                                   \
-        goto exit_if;                                                                                        \
+#define BODY_TEST(T, S, width, imm)                                                                                    \
+    do {                                                                                                               \
+        T result_ = (T)((T)V(u->a) & OPERAND_B(T, imm));                                                               \
+        RECIPE(CC_LOGIC, width, result_, 0);                                                                           \
+        u++;                                                                                                           \
+        taken = cc_condition(cpu, u->sub);                                                                             \
+        goto exit_if;                                                                                                  \
     } while (0)
 
 void interp_block(struct cpu *cpu, struct block *block)
@@ -483,12 +488,12 @@ enter:
             CASES_WIF(UOP_SHL, BODY_SHL)
             CASES_WIF(UOP_SHR, BODY_SHR)
             CASES_WIF(UOP_SAR, BODY_SAR)
-#define BODY_LOAD_LEAVE(T, WRITE, width, imm, flags)                                                         \
-    BODY_LOAD(T, WRITE, width, imm, flags);                                                                  \
+#define BODY_LOAD_LEAVE(T, WRITE, width, imm, flags)                                                                   \
+    BODY_LOAD(T, WRITE, width, imm, flags);                                                                            \
     NEXT_OR_LEAVE()
             CASES_W(UOP_LOAD, 0, 0, BODY_LOAD_LEAVE)
-#define BODY_STORE_LEAVE(T, WRITE, width, imm, flags)                                                        \
-    BODY_STORE(T, WRITE, width, imm, flags);                                                                 \
+#define BODY_STORE_LEAVE(T, WRITE, width, imm, flags)                                                                  \
+    BODY_STORE(T, WRITE, width, imm, flags);                                                                           \
     NEXT_OR_LEAVE()
             CASES_WI(UOP_STORE, 0, BODY_STORE_LEAVE)
 
@@ -520,35 +525,35 @@ enter:
             EA_STEP();
             BODY_XLAT_LOAD(uint64_t);
             break;
-#define STORE_CASES(base, step, imm)                                                                         \
-    case base + WIDTH_8 + imm * 4:                                                                           \
-        step;                                                                                                \
-        BODY_XLAT_STORE(uint8_t, imm);                                                                       \
-        break;                                                                                               \
-    case base + WIDTH_16 + imm * 4:                                                                          \
-        step;                                                                                                \
-        BODY_XLAT_STORE(uint16_t, imm);                                                                      \
-        break;                                                                                               \
-    case base + WIDTH_32 + imm * 4:                                                                          \
-        step;                                                                                                \
-        BODY_XLAT_STORE(uint32_t, imm);                                                                      \
-        break;                                                                                               \
-    case base + WIDTH_64 + imm * 4:                                                                          \
-        step;                                                                                                \
-        BODY_XLAT_STORE(uint64_t, imm);                                                                      \
+#define STORE_CASES(base, step, imm)                                                                                   \
+    case base + WIDTH_8 + imm * 4:                                                                                     \
+        step;                                                                                                          \
+        BODY_XLAT_STORE(uint8_t, imm);                                                                                 \
+        break;                                                                                                         \
+    case base + WIDTH_16 + imm * 4:                                                                                    \
+        step;                                                                                                          \
+        BODY_XLAT_STORE(uint16_t, imm);                                                                                \
+        break;                                                                                                         \
+    case base + WIDTH_32 + imm * 4:                                                                                    \
+        step;                                                                                                          \
+        BODY_XLAT_STORE(uint32_t, imm);                                                                                \
+        break;                                                                                                         \
+    case base + WIDTH_64 + imm * 4:                                                                                    \
+        step;                                                                                                          \
+        BODY_XLAT_STORE(uint64_t, imm);                                                                                \
         break;
             STORE_CASES(CODE_XLAT_STORE, (void)0, 0)
             STORE_CASES(CODE_XLAT_STORE, (void)0, 1)
             STORE_CASES(CODE_EA_XLAT_STORE, EA_STEP(), 0)
             STORE_CASES(CODE_EA_XLAT_STORE, EA_STEP(), 1)
-#define BRANCH_CASES(base, BODY, imm)                                                                        \
-    case base + WIDTH_8 + imm * 4:                                                                           \
-        BODY(uint8_t, int8_t, WIDTH_8, imm);                                                                 \
-    case base + WIDTH_16 + imm * 4:                                                                          \
-        BODY(uint16_t, int16_t, WIDTH_16, imm);                                                              \
-    case base + WIDTH_32 + imm * 4:                                                                          \
-        BODY(uint32_t, int32_t, WIDTH_32, imm);                                                              \
-    case base + WIDTH_64 + imm * 4:                                                                          \
+#define BRANCH_CASES(base, BODY, imm)                                                                                  \
+    case base + WIDTH_8 + imm * 4:                                                                                     \
+        BODY(uint8_t, int8_t, WIDTH_8, imm);                                                                           \
+    case base + WIDTH_16 + imm * 4:                                                                                    \
+        BODY(uint16_t, int16_t, WIDTH_16, imm);                                                                        \
+    case base + WIDTH_32 + imm * 4:                                                                                    \
+        BODY(uint32_t, int32_t, WIDTH_32, imm);                                                                        \
+    case base + WIDTH_64 + imm * 4:                                                                                    \
         BODY(uint64_t, int64_t, WIDTH_64, imm);
             BRANCH_CASES(CODE_COMPARE_EXIT, BODY_COMPARE, 0)
             BRANCH_CASES(CODE_COMPARE_EXIT, BODY_COMPARE, 1)

@@ -98,7 +98,8 @@ static void double_shift(struct cpu *cpu, const struct uop *u)
     // 16-bit operands may be shifted by more than their width (undefined): the bits come around from the first operand.
     if (left) {
         unsigned total = bits == 16 ? 48 : 2 * bits;
-        unsigned __int128 all = bits == 16 ? (unsigned __int128)a << 32 | b << 16 | a : (unsigned __int128)a << bits | b;
+        unsigned __int128 all =
+            bits == 16 ? (unsigned __int128)a << 32 | b << 16 | a : (unsigned __int128)a << bits | b;
         result = (uint64_t)(all >> (total - bits - count)) & mask;
         carry = (uint64_t)(all >> (total - count)) & 1;
     } else {
@@ -150,8 +151,7 @@ static bool divide(struct cpu *cpu, const struct uop *u)
 {
     unsigned bits = 8u << u->width;
     uint64_t mask = bits_mask(bits), divisor = cpu->var[u->sub] & mask;
-    unsigned __int128 dividend =
-        (unsigned __int128)(cpu->var[u->b] & mask) << bits | (cpu->var[u->a] & mask);
+    unsigned __int128 dividend = (unsigned __int128)(cpu->var[u->b] & mask) << bits | (cpu->var[u->a] & mask);
 
     if (divisor == 0)
         return divide_error(cpu);
@@ -282,8 +282,8 @@ bool alu_execute(struct cpu *cpu, const struct uop *u)
         bit_scan(cpu, u);
         break;
     case UOP_BSWAP:
-        cpu->var[u->dst] = u->width == WIDTH_32 ? __builtin_bswap32((uint32_t)cpu->var[u->a])
-                                                : __builtin_bswap64(cpu->var[u->a]);
+        cpu->var[u->dst] =
+            u->width == WIDTH_32 ? __builtin_bswap32((uint32_t)cpu->var[u->a]) : __builtin_bswap64(cpu->var[u->a]);
         break;
     case UOP_SELECT_Z:
         cpu->var[u->dst] = cpu->var[u->c] & bits_mask(8u << u->width) ? cpu->var[u->a] : cpu->var[u->b];

@@ -64,8 +64,8 @@ void lift_leave(struct lift *l, const struct insn *insn)
         u->a = VAR_RBP;
         u->dst = frame = lift_temp(l);
     }
-    value = lift_load(l, lift_xlat(l, lift_segment(l, SEG_SS, frame, bytes, false), bytes, false, true),
-                      width_of(bytes));
+    value =
+        lift_load(l, lift_xlat(l, lift_segment(l, SEG_SS, frame, bytes, false), bytes, false, true), width_of(bytes));
     u = lift_emit(l, UOP_EA, width);
     u->a = frame;
     u->imm = bytes;
@@ -181,7 +181,8 @@ void lift_loop(struct lift *l, const struct insn *insn)
 /// imm of the helper: op | bytes << 4 | address width << 8 | source segment << 12 | REP << 16 | REPNE << 17.
 void lift_string(struct lift *l, const struct insn *insn)
 {
-    unsigned bytes = insn->operand[0].bytes, segment = insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS;
+    unsigned bytes = insn->operand[0].bytes,
+             segment = insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS;
     uint64_t imm;
     uint8_t next;
     if (lift_is_64(l) && segment < SEG_FS)

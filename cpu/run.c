@@ -85,6 +85,13 @@ void run_single_step_trap(struct cpu *cpu)
     run_deliver_fault(cpu);
 }
 
+static void log_block_entry(const struct cpu *cpu, const struct block *block)
+{
+    if (log_on_at(cpu->log, LOG_EXEC, cpu->var[VAR_RIP]))
+        log_print(cpu->log, LOG_EXEC, "%" PRIu64 " %016" PRIx64 " mode %x, %u instructions\n", cpu->instructions,
+                  cpu->var[VAR_RIP], block->mode, block->insn_count);
+}
+
 enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state)
 {
     enum engine_stop stop;
@@ -110,10 +117,11 @@ enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state)
             block = block_find(cpu, MODE_ONE);
         if (block) {
             mode = cpu->mode;
+            log_block_entry(cpu, block);
             cpu->trap_cancelled = false;
             execute(state, cpu, block);
             if (UNLIKELY(mode & MODE_TF) && !cpu->fault.pending && !cpu->trap_cancelled &&
-                cpu->activity != ACTIVITY_SHUTDOWN)
+                cpu->shadow != SHADOW_MOV_SS && cpu->activity != ACTIVITY_SHUTDOWN)
                 run_single_step_trap(cpu);
         }
         if (UNLIKELY(cpu->fault.pending))

@@ -382,6 +382,9 @@ static bool create_cpu(struct machine *machine, struct error *error)
     machine->map_listener = (struct address_space_listener){.map_changed = map_changed, .opaque = machine};
     address_space_listen(&machine->memory_space, &machine->map_listener);
     machine->cpu->mmu.paranoid = config->paranoid;
+    cpu_update_mode(machine->cpu);
+    if (!config->counting) // counted runs repeat
+        machine->cpu->random_state = host_random64();
     machine->engine_state = config->engine->create(machine->cpu, error);
     if (!machine->engine_state && error && error->text[0])
         return error_prefix(error, "-accel %s", config->engine->name);

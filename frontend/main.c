@@ -60,9 +60,8 @@ static bool find_default_guest(struct options *options, struct error *error)
             return true;
     }
     return guest_files("build/guests", options) || guest_files("guests", options) ||
-           error_set(error,
-                     "the default guest is missing: ./dev guests builds it, or DOPPEL_GUESTS names a folder with "
-                     "cloud/vmlinuz and initramfs.gz (--help lists the options for other guests)");
+           error_set(error, "the default guest is missing: ./dev run builds it, or DOPPEL_GUESTS names a folder with "
+                            "cloud/vmlinuz and initramfs.gz (--help lists the options for other guests)");
 }
 
 static bool set_default_guest(struct options *options, struct error *error)

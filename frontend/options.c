@@ -81,7 +81,7 @@ struct accelerator_properties {
 };
 static const struct property accelerator_rows[] = {
     {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator_properties, paranoid), sizeof(bool), 0, 0, "off",
-     "reserved for checking TLB hits by page walks; no engine does it yet"},
+     "walks again at every TLB hit and reports differences (-d mmu); interpreted, slow"},
 };
 static const struct property_table accelerator_table = {"accel", accelerator_rows, ARRAY_SIZE(accelerator_rows)};
 

@@ -136,7 +136,7 @@ static void translate_uops(struct translation *t)
 /// Whether host code would do anything at all.
 static bool worth(const struct backend *backend, const struct block *block)
 {
-    return !(block->mode & (MODE_TF | MODE_ONE | MODE_ALIGN)) && block->backing != UINT64_MAX &&
+    return !(block->mode & (MODE_TF | MODE_ONE | MODE_ALIGN | MODE_PARANOID)) && block->backing != UINT64_MAX &&
            !(block->crosses && block->backing2 == UINT64_MAX) && block->uop_count > 0 &&
            block->uop_count <= LIFT_MAX_UOPS && backend->supported(&block->uops[0]);
 }
