@@ -6,8 +6,10 @@
 
 // Twenty instructions with four conditional branches among them, about as compiled code has.
 extern u8 pattern[], pattern_end[];
-asm(".text\npattern: mov %ebx,%eax\nadd $0x11,%eax\nmov 8(%rsi),%ecx\nxor %ecx,%eax\ntest %eax,%eax\njz 1f\n1: lea 4(%rax,%rcx,2),%edx\n"
-    "mov %edx,16(%rsi)\nshr $3,%edx\ncmp $5,%edx\njb 2f\n2: sub %edx,%ebx\nmovzbl 24(%rsi),%edi\nand $0xff,%edi\nje 3f\n"
+asm(".text\npattern: mov %ebx,%eax\nadd $0x11,%eax\nmov 8(%rsi),%ecx\nxor %ecx,%eax\ntest %eax,%eax\njz 1f\n1: lea "
+    "4(%rax,%rcx,2),%edx\n"
+    "mov %edx,16(%rsi)\nshr $3,%edx\ncmp $5,%edx\njb 2f\n2: sub %edx,%ebx\nmovzbl 24(%rsi),%edi\nand $0xff,%edi\nje "
+    "3f\n"
     "3: push %rdi\npop %r8\nimul $3,%r8d,%r9d\nor %r9d,%ebx\nja 4f\n4: pattern_end:\n");
 
 int main(void);

@@ -16,8 +16,12 @@ static word read_dr6(void)
 static void write_dr(unsigned number, word value)
 {
     switch (number) {
-    case 6: asm volatile("mov %0,%%dr6" : : "r"(value)); break;
-    case 7: asm volatile("mov %0,%%dr7" : : "r"(value)); break;
+    case 6:
+        asm volatile("mov %0,%%dr6" : : "r"(value));
+        break;
+    case 7:
+        asm volatile("mov %0,%%dr7" : : "r"(value));
+        break;
     }
 }
 
@@ -42,9 +46,9 @@ static bool step(struct frame *frame)
     return true;
 }
 
-#define TRACED(name, code)                                                                                              \
-    SNIPPET(name, "pushf\n" IF64("orq $0x100,(%rsp)", "orl $0x100,(%esp)") "\npopf\n" code "\npushf\n"                  \
-            IF64("andq $~0x100,(%rsp)", "andl $~0x100,(%esp)") "\npopf\nnop")
+#define TRACED(name, code)                                                                                             \
+    SNIPPET(name, "pushf\n" IF64("orq $0x100,(%rsp)", "orl $0x100,(%esp)") "\npopf\n" code "\npushf\n" IF64(           \
+                      "andq $~0x100,(%rsp)", "andl $~0x100,(%esp)") "\npopf\nnop")
 TRACED(plain, "nop\nmov $1,%eax\nadd $2,%eax");
 TRACED(jumps, "xor %eax,%eax\njz 1f\nnop\n1: call 2f\njmp 3f\n2: ret\n3:");
 TRACED(stack_segment, "mov %ss,%eax\nmov %eax,%ss\nnop\nnop");

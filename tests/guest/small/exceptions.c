@@ -10,17 +10,17 @@ SNIPPET(int_3, "nop\nint $3");
 SNIPPET(icebp, "nop\n.byte 0xf1");
 SNIPPET(int_n, "nop\nint $0x21");
 SNIPPET(undefined, "nop\nud2");
-SNIPPET(undefined_lock, "nop\n.byte 0xf0,0x01,0xc0");  // LOCK with a register
-SNIPPET(undefined_lock2, "nop\n.byte 0xf0,0x90");      // LOCK NOP
+SNIPPET(undefined_lock, "nop\n.byte 0xf0,0x01,0xc0");        // LOCK with a register
+SNIPPET(undefined_lock2, "nop\n.byte 0xf0,0x90");            // LOCK NOP
 SNIPPET(undefined_mov_cs, "xor %eax,%eax\n.byte 0x8e,0xc8"); // MOV CS,AX
-SNIPPET(undefined_cr1, "nop\n.byte 0x0f,0x20,0xc8");   // MOV EAX,CR1
+SNIPPET(undefined_cr1, "nop\n.byte 0x0f,0x20,0xc8");         // MOV EAX,CR1
 SNIPPET(too_long, "nop\n.fill 15,1,0x66\nnop");
 SNIPPET(long_enough, "nop\n.fill 14,1,0x66\nnop");
 SNIPPET(no_math, "nop\nfninit");
 SNIPPET(no_math_wait, "nop\nfwait");
 SNIPPET(sse_nm, "nop\nxorps %xmm0,%xmm0");
-SNIPPET(math_fault, "fninit\nmov $0x37b,%eax\npush " IF64("%rax", "%eax") "\nfldcw (" IF64("%rsp", "%esp") ")\npop "
-        IF64("%rax", "%eax") "\nfld1\nfldz\nfdivrp\nnop\nfwait");
+SNIPPET(math_fault, "fninit\nmov $0x37b,%eax\npush " IF64("%rax", "%eax") "\nfldcw (" IF64(
+                        "%rsp", "%esp") ")\npop " IF64("%rax", "%eax") "\nfld1\nfldz\nfdivrp\nnop\nfwait");
 SNIPPET(null_data, "xor %eax,%eax\nmov %eax,%fs\nmov %fs:(" IF64("%rax", "%eax") "),%eax");
 SNIPPET(bad_selector, "mov $0x1f8,%eax\nmov %eax,%fs");
 SNIPPET(beyond_gdt, "mov $0x1234,%eax\nmov %eax,%fs");
@@ -58,7 +58,7 @@ SNIPPET(align_string, "movl $user_scratch+1,%esi\nmovl $user_scratch+64,%edi\nmo
 SNIPPET(align_kernel, "movl $user_scratch,%ecx\nmov 1(" IF64("%rcx", "%ecx") "),%eax");
 SNIPPET(movaps_odd, "movl $user_scratch+4,%ecx\nmovaps (" IF64("%rcx", "%ecx") "),%xmm0");
 SNIPPET(sse_fault, "movl $0x1f80 & ~0x200,%eax\nmovl %eax,user_scratch\nldmxcsr user_scratch\nxorps %xmm0,%xmm0\n"
-        "mov $0x3f800000,%eax\nmovd %eax,%xmm1\ndivss %xmm0,%xmm1");
+                   "mov $0x3f800000,%eax\nmovd %eax,%xmm1\ndivss %xmm0,%xmm1");
 SNIPPET(mxcsr_reserved, "movl $0xffff0000,user_scratch\nldmxcsr user_scratch");
 #ifdef __x86_64__
 SNIPPET(non_canonical, "movabs $0x8000000000000000,%rcx\nmov (%rcx),%eax");
@@ -78,7 +78,8 @@ SNIPPET(cr3_reserved, "mov $1,%eax\nshl $60,%rax\nmov %rax,%cr3");
 SNIPPET(cr0_high, "mov %cr0,%rax\nbts $40,%rax\nmov %rax,%cr0");
 SNIPPET(efer_lme_paging, "mov $0xc0000080,%ecx\nrdmsr\nand $~0x100,%eax\nwrmsr");
 SNIPPET(cr8_reserved, "mov $0x10,%eax\nmov %rax,%cr8");
-SNIPPET(iret_non_canonical, "mov %rsp,%rbx\npush $0x20\npush %rbx\npush $2\npush $0x18\nmovabs $0x800000000000,%rax\npush "
+SNIPPET(iret_non_canonical,
+        "mov %rsp,%rbx\npush $0x20\npush %rbx\npush $2\npush $0x18\nmovabs $0x800000000000,%rax\npush "
         "%rax\niretq");
 SNIPPET(page_read, "mov $0x40000123,%ecx\nmov (%rcx),%eax");
 SNIPPET(page_write, "mov $0x40000123,%ecx\nmov %eax,(%rcx)");
@@ -164,10 +165,10 @@ static void math(void)
 
 static void selectors(void)
 {
-    set_segment(0x58, 0, 0xfffff, 0x13, 0xc);        // not present
-    set_segment(0x60, 0x20000, 0xfff, 0x93, 0x4);    // 4 KiB
-    set_segment(0x68, 0x20000, 0xfff, 0x91, 0x4);    // read only
-    set_segment(0x70, 0x20000, 0xfff, 0x99, 0x4);    // execute only
+    set_segment(0x58, 0, 0xfffff, 0x13, 0xc);     // not present
+    set_segment(0x60, 0x20000, 0xfff, 0x93, 0x4); // 4 KiB
+    set_segment(0x68, 0x20000, 0xfff, 0x91, 0x4); // read only
+    set_segment(0x70, 0x20000, 0xfff, 0x99, 0x4); // execute only
     probe("load through a null selector", null_data);
     probe("an empty descriptor", bad_selector);
     probe("a selector beyond the GDT", beyond_gdt);
@@ -203,7 +204,10 @@ static void user(void)
     static const struct {
         const char *name;
         const u8 *code;
-    } rows[] = {{"#AC of 4 bytes", align4}, {"#AC of 8 bytes in MMX", align8}, {"#AC of a byte", align_byte}, {"#AC of MOVSL", align_string}};
+    } rows[] = {{"#AC of 4 bytes", align4},
+                {"#AC of 8 bytes in MMX", align8},
+                {"#AC of a byte", align_byte},
+                {"#AC of MOVSL", align_string}};
     for (unsigned i = 0; i < COUNT_OF(rows); i++) {
         word ax = attempt_user_at((word)rows[i].code, USER_CODE, (word)sp, USER_DATA, 0x40002);
         report(rows[i].name, rows[i].code, trap.vector < 0 ? ax & 0xff : ax);

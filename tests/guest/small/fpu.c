@@ -78,14 +78,14 @@ static void x87(void)
     asm volatile("fld1\nfldpi\nfldz\nfld1\nfchs");
     show_fxsave("four values");
     show_environment("environment");
-    asm volatile("fstp %%st(0)\nfaddp" : : );
+    asm volatile("fstp %%st(0)\nfaddp" : :);
     show_fxsave("FADDP");
     asm volatile("fninit\nfld1\nfld1\nfld1\nfld1\nfld1\nfld1\nfld1\nfld1\nfld1");
     show_status("stack overflow");
     show_environment("after an overflow");
-    asm volatile("fninit\nfadd %%st(1)" : : );
+    asm volatile("fninit\nfadd %%st(1)" : :);
     show_status("stack underflow");
-    asm volatile("fninit\nfldz\nfld1\nfdivp" : : );
+    asm volatile("fninit\nfldz\nfld1\nfdivp" : :);
     show_fxsave("1/0 or 0/1");
     asm volatile("fninit\nfld1\nfchs\nfsqrt");
     show_fxsave("root of -1");
@@ -98,8 +98,11 @@ static void x87(void)
     static const u16 controls[] = {0x37f, 0x77f, 0xb7f, 0xf7f, 0x27f, 0x7f};
     for (unsigned i = 0; i < COUNT_OF(controls); i++) {
         u32 integer;
-        asm volatile("fninit\nfldcw %1\nfldpi\nfistl %0\nfld1\nfaddp\nfld1\nfadd %%st,%%st(0)\nfadd %%st,%%st(0)\nfld1\n"
-                     "faddp\nfdivrp" : "=m"(integer) : "m"(controls[i]));
+        asm volatile(
+            "fninit\nfldcw %1\nfldpi\nfistl %0\nfld1\nfaddp\nfld1\nfadd %%st,%%st(0)\nfadd %%st,%%st(0)\nfld1\n"
+            "faddp\nfdivrp"
+            : "=m"(integer)
+            : "m"(controls[i]));
         put("rounding ");
         put_number(i);
         put(":");
@@ -142,7 +145,8 @@ static void sse(void)
     static const u32 modes[] = {0x1f80, 0x3f80, 0x5f80, 0x7f80, 0x9fc0};
     for (unsigned i = 0; i < COUNT_OF(modes); i++) {
         asm volatile("ldmxcsr %0\nmovups %1,%%xmm0\nmovups %2,%%xmm1\nmulps %%xmm1,%%xmm0\ndivps %%xmm0,%%xmm1"
-                     : : "m"(modes[i]), "m"(floats), "m"(factors));
+                     :
+                     : "m"(modes[i]), "m"(floats), "m"(factors));
         put("MXCSR ");
         put_number(i);
         show_xmm(", MULPS and DIVPS");
@@ -157,8 +161,10 @@ static void sse(void)
         put_field("value", results[i], 8);
     end_line();
     show_xmm("after conversions");
-    asm volatile("ldmxcsr %0\npcmpeqd %%xmm0,%%xmm0\nmovaps %%xmm0,%%xmm1\npsrldq $5,%%xmm1\npaddq %%xmm1,%%xmm0\npmuludq %%xmm1,%%xmm0"
-                 : : "m"(normal));
+    asm volatile("ldmxcsr %0\npcmpeqd %%xmm0,%%xmm0\nmovaps %%xmm0,%%xmm1\npsrldq $5,%%xmm1\npaddq "
+                 "%%xmm1,%%xmm0\npmuludq %%xmm1,%%xmm0"
+                 :
+                 : "m"(normal));
     show_xmm("integers");
     asm volatile("xorps %xmm1,%xmm1\nsqrtpd %xmm1,%xmm0\nunpcklps %xmm0,%xmm1\ncmpunordps %xmm1,%xmm0");
     show_xmm("compare");

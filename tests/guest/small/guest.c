@@ -105,9 +105,13 @@ static word call_snippet(const void *code)
     asm volatile("call *%1"
                  : "+a"(ax)
                  : "r"(code)
-                 : "rcx", "rdx", "rbx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+                 : "rcx", "rdx", "rbx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
+                   "cc");
 #else
-    asm volatile("push %%ebp\ncall *%1\npop %%ebp" : "+a"(ax), "+c"(code) : : "edx", "ebx", "esi", "edi", "memory", "cc");
+    asm volatile("push %%ebp\ncall *%1\npop %%ebp"
+                 : "+a"(ax), "+c"(code)
+                 :
+                 : "edx", "ebx", "esi", "edi", "memory", "cc");
 #endif
     return ax;
 }
@@ -209,8 +213,8 @@ void set_gate(unsigned vector, const void *entry, unsigned selector, unsigned ty
 /// flags: G, D/B, L, AVL as in the descriptor's second dword, bits 23..20.
 void set_segment(unsigned selector, u32 base, u32 limit, unsigned type, unsigned flags)
 {
-    gdt[selector / 8] = (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)type << 40 | (u64)(limit >> 16 & 15) << 48 |
-                        (u64)flags << 52 | (u64)(base >> 24) << 56;
+    gdt[selector / 8] = (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)type << 40 |
+                        (u64)(limit >> 16 & 15) << 48 | (u64)flags << 52 | (u64)(base >> 24) << 56;
 }
 
 void guest_init(void);

@@ -98,8 +98,8 @@ void set_gate(unsigned vector, const void *entry, unsigned selector, unsigned ty
 void set_segment(unsigned selector, u32 base, u32 limit, unsigned type, unsigned flags);
 
 /// A snippet of assembly that probes call.
-#define SNIPPET(name, code)                                                                                             \
-    extern u8 name[];                                                                                                   \
+#define SNIPPET(name, code)                                                                                            \
+    extern u8 name[];                                                                                                  \
     asm(".text\n.balign 16\n" #name ":\n" code "\nret\n")
 
 static inline void out8(u16 port, u8 value)
@@ -131,16 +131,16 @@ static inline struct cpuid cpuid(u32 leaf, u32 subleaf)
     asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(subleaf));
     return r;
 }
-#define CONTROL_REGISTER(n)                                                                                             \
-    static inline word read_cr##n(void)                                                                                 \
-    {                                                                                                                   \
-        word value;                                                                                                     \
-        asm volatile("mov %%cr" #n ", %0" : "=r"(value) : : "memory");                                                  \
-        return value;                                                                                                   \
-    }                                                                                                                   \
-    static inline void write_cr##n(word value)                                                                          \
-    {                                                                                                                   \
-        asm volatile("mov %0, %%cr" #n : : "r"(value) : "memory");                                                      \
+#define CONTROL_REGISTER(n)                                                                                            \
+    static inline word read_cr##n(void)                                                                                \
+    {                                                                                                                  \
+        word value;                                                                                                    \
+        asm volatile("mov %%cr" #n ", %0" : "=r"(value) : : "memory");                                                 \
+        return value;                                                                                                  \
+    }                                                                                                                  \
+    static inline void write_cr##n(word value)                                                                         \
+    {                                                                                                                  \
+        asm volatile("mov %0, %%cr" #n : : "r"(value) : "memory");                                                     \
     }
 CONTROL_REGISTER(0)
 CONTROL_REGISTER(2)

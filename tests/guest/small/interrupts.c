@@ -49,7 +49,8 @@ static bool interrupt(struct frame *frame)
 
 static void set_pics(u8 mask)
 {
-    static const u8 words[][2] = {{0x20, 0x11}, {0x21, 0x20}, {0x21, 4}, {0x21, 1}, {0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1}};
+    static const u8 words[][2] = {{0x20, 0x11}, {0x21, 0x20}, {0x21, 4}, {0x21, 1},
+                                  {0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1}};
     for (unsigned i = 0; i < COUNT_OF(words); i++)
         out8(words[i][0], words[i][1]);
     out8(0x21, mask);

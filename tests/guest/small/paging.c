@@ -2,9 +2,9 @@
 // reserved bits, INVLPG, accesses across pages. 32 bits: two-level with PSE, then PAE; 64 bits: four levels.
 #include "guest.h"
 
-#define TABLES 0x200000 // directory pointers, directory of the test gigabyte, table, directories of identity and alias
-#define TEST 0x40000000 // the page under test
-#define FRAME 0x300000  // its frame
+#define TABLES 0x200000  // directory pointers, directory of the test gigabyte, table, directories of identity and alias
+#define TEST 0x40000000  // the page under test
+#define FRAME 0x300000   // its frame
 #define ALIAS 0x80000000 // the first megabytes again, for user code: the identity map is the supervisor's
 #define P 1
 #define W 2
@@ -16,7 +16,7 @@
 #define NX (1ull << 63)
 
 static const char *mode;
-static bool wide;             // entries of 8 bytes
+static bool wide;              // entries of 8 bytes
 static u64 *directory, *table; // entries of the test page
 static u8 *const frame = (u8 *)FRAME;
 

@@ -13,7 +13,7 @@
 #define FRESH 0x98       // data, not accessed
 #define EXECUTE 0xa0     // execute only
 #define READ_ONLY 0xa8
-#define GRANULAR 0xb0    // limit 0 in pages
+#define GRANULAR 0xb0 // limit 0 in pages
 #define RING1 0xb8
 #define ABSENT 0xc0
 
@@ -25,7 +25,8 @@ SNIPPET(down16_beyond, "mov $0x70,%eax\nmov %eax,%fs\nmov %fs:0xfffd,%eax");
 SNIPPET(granular_last, "mov $0xb0,%eax\nmov %eax,%fs\nmov %fs:0xffc,%eax\nmov $1,%eax");
 SNIPPET(granular_beyond, "mov $0xb0,%eax\nmov %eax,%fs\nmov %fs:0xffd,%eax");
 SNIPPET(load_execute, "mov $0xa0,%eax\nmov %eax,%ds");
-SNIPPET(load_conforming, "mov $0x78,%eax\nmov %eax,%ds\nmov %ds:start32,%al\nmov $0x10,%eax\nmov %eax,%ds\nmov $1,%eax");
+SNIPPET(load_conforming,
+        "mov $0x78,%eax\nmov %eax,%ds\nmov %ds:start32,%al\nmov $0x10,%eax\nmov %eax,%ds\nmov $1,%eax");
 SNIPPET(stack_read_only, "mov $0xa8,%eax\nmov %eax,%ss");
 SNIPPET(stack_rpl, "mov $0x13,%eax\nmov %eax,%ss");
 SNIPPET(data_rpl, "mov $0x13,%eax\nmov %eax,%fs\nmov %fs,%eax");
@@ -36,14 +37,17 @@ SNIPPET(pop_rpl, "push $0x33\npop %es\nmov %es,%eax");
 SNIPPET(upper_selector, "push $0x120010\npop %es\nmov %es,%eax");
 SNIPPET(lar_code, "mov $8,%ecx\nlar %ecx,%eax");
 SNIPPET(lar_gate, "mov $0x80,%ecx\nlar %ecx,%eax");
-SNIPPET(lar_null, "mov $0x1234,%eax\nxor %ecx,%ecx\nlar %ecx,%eax\nsetz %cl\nmovzx %cl,%ecx\nshl $16,%ecx\nadd %ecx,%eax");
+SNIPPET(lar_null,
+        "mov $0x1234,%eax\nxor %ecx,%ecx\nlar %ecx,%eax\nsetz %cl\nmovzx %cl,%ecx\nshl $16,%ecx\nadd %ecx,%eax");
 SNIPPET(lsl_data, "mov $0xb0,%ecx\nlsl %ecx,%eax");
 SNIPPET(lsl_down, "mov $0x68,%ecx\nlsl %ecx,%eax");
 SNIPPET(lsl_gate, "mov $7,%eax\nmov $0x80,%ecx\nlsl %ecx,%eax");
 SNIPPET(lsl_tss, "mov $0x48,%ecx\nlsl %ecx,%eax");
-SNIPPET(verr_all, "xor %eax,%eax\nmov $0x08,%ebx\n1: verr %bx\nsetz %cl\nadd %eax,%eax\nor %cl,%al\nadd $8,%ebx\ncmp $0xc8,%ebx\n"
+SNIPPET(verr_all,
+        "xor %eax,%eax\nmov $0x08,%ebx\n1: verr %bx\nsetz %cl\nadd %eax,%eax\nor %cl,%al\nadd $8,%ebx\ncmp $0xc8,%ebx\n"
         "jb 1b");
-SNIPPET(verw_all, "xor %eax,%eax\nmov $0x08,%ebx\n1: verw %bx\nsetz %cl\nadd %eax,%eax\nor %cl,%al\nadd $8,%ebx\ncmp $0xc8,%ebx\n"
+SNIPPET(verw_all,
+        "xor %eax,%eax\nmov $0x08,%ebx\n1: verw %bx\nsetz %cl\nadd %eax,%eax\nor %cl,%al\nadd $8,%ebx\ncmp $0xc8,%ebx\n"
         "jb 1b");
 SNIPPET(arpl_up, "mov $0x10,%eax\nmov $3,%ecx\narpl %cx,%ax\nsetz %cl\nshl $16,%ecx\nor %ecx,%eax");
 SNIPPET(arpl_same, "mov $0x13,%eax\nmov $1,%ecx\narpl %cx,%ax\nsetz %cl\nshl $16,%ecx\nor %ecx,%eax");
@@ -86,7 +90,8 @@ u32 gate_parameters, gate_sp, gate_ss, gate_cs;
 static void set_call_gate(unsigned selector, const void *entry, unsigned code, unsigned dpl, unsigned count)
 {
     u32 at = (u32)entry;
-    gdt[selector / 8] = (at & 0xffff) | (u64)code << 16 | (u64)count << 32 | (u64)(0x8c | dpl << 5) << 40 | (u64)(at >> 16) << 48;
+    gdt[selector / 8] =
+        (at & 0xffff) | (u64)code << 16 | (u64)count << 32 | (u64)(0x8c | dpl << 5) << 40 | (u64)(at >> 16) << 48;
 }
 
 static void prepare(void)
@@ -133,26 +138,57 @@ struct row {
 int main(void);
 int main(void)
 {
-    static const struct row kernel[] = {
-        {"expand-down below its limit", down_below}, {"expand-down first byte", down_first},
-        {"expand-down across its limit", down_straddle}, {"16-bit expand-down last", down16_last},
-        {"16-bit expand-down beyond", down16_beyond}, {"limit in pages, last", granular_last},
-        {"limit in pages, beyond", granular_beyond}, {"DS execute-only", load_execute},
-        {"DS conforming", load_conforming}, {"SS read-only", stack_read_only}, {"SS with RPL 3", stack_rpl},
-        {"FS of ring 0 with RPL 3", data_rpl}, {"Accessed after a load", load_accessed}, {"ES absent", load_absent},
-        {"LES null", les_null}, {"POP ES of ring 3", pop_rpl}, {"POP ES of 32 bits", upper_selector}, {"LAR code", lar_code},
-        {"LAR gate", lar_gate}, {"LAR null", lar_null}, {"LSL data", lsl_data}, {"LSL expand-down", lsl_down},
-        {"LSL gate", lsl_gate}, {"LSL TSS", lsl_tss}, {"VERR of all", verr_all}, {"VERW of all", verw_all},
-        {"ARPL raises", arpl_up}, {"ARPL leaves", arpl_same}, {"far JMP", far_jump}, {"far JMP with RPL 3", far_jump_rpl},
-        {"far JMP outwards", far_jump_outer}, {"far JMP to data", far_jump_data}, {"far JMP to null", far_jump_null},
-        {"far JMP to absent", far_jump_absent}, {"far JMP to conforming", far_jump_conforming}, {"far CALL", far_call},
-        {"far RET with pops", far_return_pops}, {"far RET to null", far_return_null}, {"CALL gate in ring 0", gate_same_ring},
-        {"far RET in ring 0", far_return_inner}};
-    static const struct row user[] = {
-        {"user CALL gate", user_gate}, {"user CALL gate of ring 0", user_gate0}, {"user JMP gate", user_gate_jump},
-        {"user CALL conforming gate", user_conforming_gate}, {"user JMP conforming", user_conforming},
-        {"user JMP kernel", user_kernel_code}, {"user FS kernel", user_kernel_data}, {"user FS with RPL 0", user_rpl0},
-        {"user SS kernel", user_stack0}, {"user FS ring 1", user_ring1}, {"user RET inwards", user_return_inner}};
+    static const struct row kernel[] = {{"expand-down below its limit", down_below},
+                                        {"expand-down first byte", down_first},
+                                        {"expand-down across its limit", down_straddle},
+                                        {"16-bit expand-down last", down16_last},
+                                        {"16-bit expand-down beyond", down16_beyond},
+                                        {"limit in pages, last", granular_last},
+                                        {"limit in pages, beyond", granular_beyond},
+                                        {"DS execute-only", load_execute},
+                                        {"DS conforming", load_conforming},
+                                        {"SS read-only", stack_read_only},
+                                        {"SS with RPL 3", stack_rpl},
+                                        {"FS of ring 0 with RPL 3", data_rpl},
+                                        {"Accessed after a load", load_accessed},
+                                        {"ES absent", load_absent},
+                                        {"LES null", les_null},
+                                        {"POP ES of ring 3", pop_rpl},
+                                        {"POP ES of 32 bits", upper_selector},
+                                        {"LAR code", lar_code},
+                                        {"LAR gate", lar_gate},
+                                        {"LAR null", lar_null},
+                                        {"LSL data", lsl_data},
+                                        {"LSL expand-down", lsl_down},
+                                        {"LSL gate", lsl_gate},
+                                        {"LSL TSS", lsl_tss},
+                                        {"VERR of all", verr_all},
+                                        {"VERW of all", verw_all},
+                                        {"ARPL raises", arpl_up},
+                                        {"ARPL leaves", arpl_same},
+                                        {"far JMP", far_jump},
+                                        {"far JMP with RPL 3", far_jump_rpl},
+                                        {"far JMP outwards", far_jump_outer},
+                                        {"far JMP to data", far_jump_data},
+                                        {"far JMP to null", far_jump_null},
+                                        {"far JMP to absent", far_jump_absent},
+                                        {"far JMP to conforming", far_jump_conforming},
+                                        {"far CALL", far_call},
+                                        {"far RET with pops", far_return_pops},
+                                        {"far RET to null", far_return_null},
+                                        {"CALL gate in ring 0", gate_same_ring},
+                                        {"far RET in ring 0", far_return_inner}};
+    static const struct row user[] = {{"user CALL gate", user_gate},
+                                      {"user CALL gate of ring 0", user_gate0},
+                                      {"user JMP gate", user_gate_jump},
+                                      {"user CALL conforming gate", user_conforming_gate},
+                                      {"user JMP conforming", user_conforming},
+                                      {"user JMP kernel", user_kernel_code},
+                                      {"user FS kernel", user_kernel_data},
+                                      {"user FS with RPL 0", user_rpl0},
+                                      {"user SS kernel", user_stack0},
+                                      {"user FS ring 1", user_ring1},
+                                      {"user RET inwards", user_return_inner}};
     prepare();
     asm volatile("mov %0,%%fs" : : "r"(0x10));
     for (unsigned i = 0; i < COUNT_OF(kernel); i++)

@@ -10,18 +10,26 @@ static __attribute__((aligned(4096))) u8 area[4 * 4096]; // zeroed data, executa
 SNIPPET(next_instruction, "movb $2,next_target+1\nnext_target: movl $1,%eax\nmovb $1,next_target+1");
 SNIPPET(next_but_one, "movb $3,later_target+1\nnop\nnop\nlater_target: movl $1,%eax\nmovb $1,later_target+1");
 SNIPPET(own_loop, "xor %eax,%eax\nmov $10,%ecx\n1: own_target: add $1,%eax\nincb own_target+2\ndec %ecx\njnz 1b\n"
-        "movb $1,own_target+2");
+                  "movb $1,own_target+2");
 SNIPPET(before_self, "xor %eax,%eax\nxor %edx,%edx\n1: before_target: add $1,%eax\ninc %edx\ncmp $2,%edx\njae 2f\n"
-        "movb $0x40,before_target+2\njmp 1b\n2: movb $1,before_target+2");
-SNIPPET(opcode_change, "mov $5,%eax\nmov $5,%ecx\nmovb $0x29,opcode_target\nopcode_target: add %ecx,%eax\nmovb $1,opcode_target");
-SNIPPET(length_change, "xor %eax,%eax\nmovw $0xc0ff,length_target\nlength_target: nop\nnop\nmovw $0x9090,length_target");
+                     "movb $0x40,before_target+2\njmp 1b\n2: movb $1,before_target+2");
+SNIPPET(opcode_change,
+        "mov $5,%eax\nmov $5,%ecx\nmovb $0x29,opcode_target\nopcode_target: add %ecx,%eax\nmovb $1,opcode_target");
+SNIPPET(length_change,
+        "xor %eax,%eax\nmovw $0xc0ff,length_target\nlength_target: nop\nnop\nmovw $0x9090,length_target");
 SNIPPET(jump_change, "xor %eax,%eax\nmovb $2,jump_target+1\njump_target: jmp 1f\n1: inc %eax\ninc %eax\ninc %eax\n"
-        "movb $0,jump_target+1");
-SNIPPET(string_store, "mov $4,%ecx\nmov $string_target," R("di") "\nmov $0x40,%al\nrep stosb\nstring_target: nop\nnop\nnop\nnop\n"
-        "mov $0x11,%eax\n" IF64("nop", "movl $0x90909090,string_target"));
-SNIPPET(push_over, "mov " R("sp") "," R("dx") "\nmov $push_target+8," R("sp") "\nmov $0x9090909040404040," IF64("%rax", "%eax")
-        "\nxor %ecx,%ecx\npush " R("ax") "\nmov " R("dx") "," R("sp") "\nmov $0x22,%eax\npush_target: .fill 8,1,0x90");
-SNIPPET(locked, "mov $9,%ecx\nmov $1,%eax\nlock cmpxchg %cl,locked_target+1\nlocked_target: mov $1,%eax\nmovb $1,locked_target+1");
+                     "movb $0,jump_target+1");
+SNIPPET(string_store,
+        "mov $4,%ecx\nmov $string_target," R("di") "\nmov $0x40,%al\nrep stosb\nstring_target: nop\nnop\nnop\nnop\n"
+                                                   "mov $0x11,%eax\n" IF64("nop", "movl $0x90909090,string_target"));
+SNIPPET(push_over,
+        "mov " R("sp") "," R("dx") "\nmov $push_target+8," R("sp") "\nmov $0x9090909040404040," IF64(
+            "%rax",
+            "%eax") "\nxor %ecx,%ecx\npush " R("ax") "\nmov " R("dx") "," R("sp") "\nmov $0x22,%eax\npush_target: "
+                                                                                  ".fill 8,1,0x90");
+SNIPPET(
+    locked,
+    "mov $9,%ecx\nmov $1,%eax\nlock cmpxchg %cl,locked_target+1\nlocked_target: mov $1,%eax\nmovb $1,locked_target+1");
 
 static u32 call_area(unsigned offset)
 {

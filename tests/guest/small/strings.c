@@ -19,11 +19,17 @@ static bool look(struct frame *frame)
     return false;
 }
 
-#define STRING(name, code)                                                                                              \
-    SNIPPET(name, "mov string_in," R("si") "\nmov string_in+" IF64("8", "4") "," R("di") "\nmov string_in+" IF64("16", "8") "," R("cx")       \
-            "\nmov string_in+" IF64("24", "12") "," R("ax") "\n" code "\nmov " R("si") ",string_out\nmov " R("di") ",string_out+" IF64("8", "4") \
-            "\nmov " R("cx") ",string_out+" IF64("16", "8") "\nmov " R("ax") ",string_out+" IF64("24", "12")                           \
-            "\npushf\npop " R("ax") "\nmov " R("ax") ",string_out+" IF64("32", "16") "\ncld")
+#define STRING(name, code)                                                                                                                             \
+    SNIPPET(                                                                                                                                           \
+        name,                                                                                                                                          \
+        "mov string_in," R("si") "\nmov string_in+" IF64("8", "4") "," R("di") "\nmov string_in+" IF64("16", "8") "," R("cx") "\nmov string_in+" IF64( \
+            "24",                                                                                                                                      \
+            "12") "," R("ax") "\n" code                                                                                                                \
+                              "\nmov " R("si") ",string_out\nmov " R("di") ",string_out+" IF64("8", "4") "\nmov " R("cx") ",string_out+" IF64(         \
+                                  "16",                                                                                                                \
+                                  "8") "\nmov " R("ax") ",string_out+" IF64("24",                                                                      \
+                                                                            "12") "\npushf\npop " R("ax") "\nmov " R("ax") ",string_out+" IF64("32",   \
+                                                                                                                                               "16") "\ncld")
 STRING(movsb, "rep movsb");
 STRING(movsw, "rep movsw");
 STRING(movsl, "rep movsl");
@@ -125,7 +131,8 @@ static void plain(void)
     string("one STOSW", one_stosw, 0, SMALL, 5, 0xbeef, SMALL);
     string("MOVSB with 32-bit addresses", movsb_a, SMALL, SMALL + 0x1000, 0x10, 0, SMALL + 0x1000);
 #ifdef __x86_64__
-    string("32-bit count in 64 bits", movsb_a, 0x1200000000 + SMALL, 0x3400000000 + SMALL + 0x1000, 0x5600000010, 0, SMALL + 0x1000);
+    string("32-bit count in 64 bits", movsb_a, 0x1200000000 + SMALL, 0x3400000000 + SMALL + 0x1000, 0x5600000010, 0,
+           SMALL + 0x1000);
     string("32-bit count of none", stosb_16, 0, 0x3400000000 + SMALL, 0x5600000000, 0, 0);
 #else
     string("16-bit addresses wrap", stosb_16, 0, 0x1230ffe, 0x4560002, 0x3c, 0);

@@ -16,12 +16,16 @@ struct tss other, faulting;
 u32 in_task[8];
 
 // The other task: notes what it found, comes back by IRET (when nested), JMP or CALL ends.
-asm(".text\nother_task: mov %eax,in_task\npushf\npop in_task+4\nstr %eax\nmov %eax,in_task+8\nmov %cr0,%eax\nmov %eax,in_task+12\n"
-    "mov gdt+0x4c,%eax\nmov %eax,in_task+16\nmov gdt+0x5c,%eax\nmov %eax,in_task+20\nmov other,%eax\nmov %eax,in_task+24\nclts\n"
-    "add $1,in_task+28\nmov $0x1234,%ebx\niret\njmp other_task\n"
-    "jump_task: mov %eax,in_task\npushf\npop in_task+4\nstr %eax\nmov %eax,in_task+8\nmov gdt+0x4c,%eax\nmov %eax,in_task+16\n"
+asm(".text\nother_task: mov %eax,in_task\npushf\npop in_task+4\nstr %eax\nmov %eax,in_task+8\nmov %cr0,%eax\nmov "
+    "%eax,in_task+12\n"
+    "mov gdt+0x4c,%eax\nmov %eax,in_task+16\nmov gdt+0x5c,%eax\nmov %eax,in_task+20\nmov other,%eax\nmov "
+    "%eax,in_task+24\nclts\n"
+    "addl $1,in_task+28\nmov $0x1234,%ebx\niret\njmp other_task\n"
+    "jump_task: mov %eax,in_task\npushf\npop in_task+4\nstr %eax\nmov %eax,in_task+8\nmov gdt+0x4c,%eax\nmov "
+    "%eax,in_task+16\n"
     "mov gdt+0x5c,%eax\nmov %eax,in_task+20\nclts\nljmp $0x48,$0\njmp jump_task\n"
-    "double_task: mov (%esp),%eax\nmov %eax,in_task\nstr %eax\nmov %eax,in_task+8\nmov faulting,%eax\nmov %eax,in_task+12\n"
+    "double_task: mov (%esp),%eax\nmov %eax,in_task\nstr %eax\nmov %eax,in_task+8\nmov faulting,%eax\nmov "
+    "%eax,in_task+12\n"
     "mov tss+0x20,%eax\nsub $double_fault,%eax\nmov %eax,in_task+16\nmov tss+0x38,%eax\nmov %eax,in_task+20\n"
     "movl $double_back,tss+0x20\nmov double_stack,%eax\nmov %eax,tss+0x38\nclts\nadd $4,%esp\niret\njmp double_task\n");
 extern u8 other_task[], jump_task[], double_task[];
@@ -33,7 +37,8 @@ SNIPPET(by_jump, "mov $0x77,%eax\nljmp $0x58,$0x1234\nmov $3,%eax");
 SNIPPET(by_interrupt, "mov $0x88,%eax\nint $0x50");
 SNIPPET(call_busy, "nop\nlcall $0x48,$0");
 SNIPPET(jump_busy, "nop\nljmp $0x48,$0");
-SNIPPET(double_fault, "mov %esp,double_stack\nmov $0x50000,%esp\nmov $0x80,%eax\nmov %eax,%ss\nmov $0x10,%esp\npush %eax\n"
+SNIPPET(double_fault,
+        "mov %esp,double_stack\nmov $0x50000,%esp\nmov $0x80,%eax\nmov %eax,%ss\nmov $0x10,%esp\npush %eax\n"
         "double_back: mov $0x10,%eax\nmov %eax,%ss\nmov $7,%eax");
 SNIPPET(user_call, "nop\nlcall $0x58,$0");
 SNIPPET(user_gate, "mov $0x99,%eax\nlcall $0x7b,$0");
@@ -63,8 +68,19 @@ static void show(const char *name)
 
 static void prepare(struct tss *t, const void *entry)
 {
-    *t = (struct tss){.ip = (u32)entry, .flags = 2, .ax = 0xaaaa, .bx = 0xbbbb, .sp = (u32)other_stack_top, .es = 0x10,
-                      .cs = 8, .ss = 0x10, .ds = 0x10, .fs = 0x10, .gs = 0x10, .io_map = sizeof *t, .sp0 = (u32)trap_stack_top,
+    *t = (struct tss){.ip = (u32)entry,
+                      .flags = 2,
+                      .ax = 0xaaaa,
+                      .bx = 0xbbbb,
+                      .sp = (u32)other_stack_top,
+                      .es = 0x10,
+                      .cs = 8,
+                      .ss = 0x10,
+                      .ds = 0x10,
+                      .fs = 0x10,
+                      .gs = 0x10,
+                      .io_map = sizeof *t,
+                      .sp0 = (u32)trap_stack_top,
                       .ss0 = 0x10};
 }
 

@@ -53,10 +53,10 @@ static void run(const char *name, const u8 *code, unsigned length, u32 iopl, u32
 u32 vm86_frame;
 asm(".text\nenter_vm86: mov vm86_frame,%eax\nmov $9,%ecx\n1: pushl -4(%eax,%ecx,4)\nloop 1b\nmov $0x1111,%eax\niret\n");
 
-#define RUN(name, iopl, flags, ...)                                                                                     \
-    do {                                                                                                                \
-        static const u8 code[] = {__VA_ARGS__};                                                                         \
-        run(name, code, sizeof code, iopl, flags);                                                                      \
+#define RUN(name, iopl, flags, ...)                                                                                    \
+    do {                                                                                                               \
+        static const u8 code[] = {__VA_ARGS__};                                                                        \
+        run(name, code, sizeof code, iopl, flags);                                                                     \
     } while (0)
 
 int main(void);
