@@ -90,7 +90,22 @@ static inline uint64_t cc_all(const struct cpu *cpu)
 
 static inline bool cc_carry(const struct cpu *cpu)
 {
-    return cc_all(cpu) & FLAG_CF;
+    uint64_t cc = cpu->var[VAR_CC_OP];
+    unsigned shift = 64 - (8u << (cc & 3));
+    switch (cc >> 2) {
+    case CC_LITERAL:
+    case CC_INC:
+    case CC_DEC:
+        return cpu->var[VAR_CC_EXTRA] & FLAG_CF;
+    case CC_ADD:
+        return cpu->var[VAR_CC_RESULT] << shift < cpu->var[VAR_CC_SRC] << shift;
+    case CC_SUB:
+        return (cpu->var[VAR_CC_RESULT] + cpu->var[VAR_CC_SRC]) << shift < cpu->var[VAR_CC_SRC] << shift;
+    case CC_LOGIC:
+        return false;
+    default:
+        return cc_all(cpu) & FLAG_CF;
+    }
 }
 
 /// Condition 0..15 (SDM vol. 1 appendix B) of given flags.

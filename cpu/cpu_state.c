@@ -55,18 +55,23 @@ static const struct state_table fault_table = STATE_TABLE("cpu_fault", 1, cpu_fa
 static bool cpu_after_load(void *object, struct error *error)
 {
     struct cpu *cpu = object;
+    uint64_t pdpte[4];
     if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_SHUTDOWN || cpu->shadow > SHADOW_MOV_SS ||
         cpu->var[VAR_ZERO] != 0 || cpu->var[VAR_CC_OP] != CC_LITERAL << 2 ||
         (cpu->var[VAR_CC_EXTRA] & ~FLAGS_ARITHMETIC))
         return error_set(error, "the CPU section holds values that no CPU can have");
     mmu_set_space(&cpu->mmu, cpu->in_smm ? cpu->smm_memory : cpu->memory);
+    memcpy(pdpte, cpu->mmu.pdpte, sizeof pdpte);
     cpu_update_paging(cpu, true);
+    memcpy(cpu->mmu.pdpte, pdpte, sizeof pdpte); // not from memory, which may differ by now
     mmu_flush_all(&cpu->mmu);
     cpu_update_mode(cpu);
     cpu->leave = false;
     atomic_store(&cpu->exit_request, 1);
     return true;
 }
+
+#define MMU_PDPTE offsetof(struct mmu, pdpte)
 
 static const struct state_field cpu_fields[] = {
     {.name = "var", .type = STATE_UNSIGNED, .offset = 0, .size = 8, .count = VAR_NONE},
@@ -148,7 +153,14 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, stat_interrupts),
     STATE_SKIP(cpu, stat_blocks),
     STATE_SKIP(cpu, stat_calls),
-    STATE_SKIP(cpu, mmu),
+    // Of the MMU only the PDPTEs are state: with PAE they are registers, loaded by MOV CR3.
+    {.name = "mmu", .type = STATE_TRANSIENT, .offset = offsetof(struct cpu, mmu), .size = MMU_PDPTE, .count = 1},
+    {.name = "pdpte", .type = STATE_UNSIGNED, .offset = offsetof(struct cpu, mmu) + MMU_PDPTE, .size = 8, .count = 4},
+    {.name = "tlb",
+     .type = STATE_TRANSIENT,
+     .offset = offsetof(struct cpu, mmu) + MMU_PDPTE + 32,
+     .size = sizeof(struct mmu) - MMU_PDPTE - 32,
+     .count = 1},
 };
 const struct state_table cpu_state_table = STATE_TABLE("cpu", 1, cpu, cpu_fields, cpu_after_load);
 

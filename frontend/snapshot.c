@@ -111,7 +111,6 @@ static bool load_sections(struct machine *machine, const uint8_t *data, size_t l
         return error_set(error, "%zu bytes follow the last device's state", reader.length - reader.position);
     machine_state_put(machine, &state);
     cpu_update_mode(machine->cpu);
-    cpu_update_paging(machine->cpu, true);
     mmu_flush_all(&machine->cpu->mmu);
     return true;
 }

@@ -77,7 +77,7 @@ static void stack_shadow(void **state)
     fixture_start(&f, "max");
     enter_protected(&f, 0);
     helper_load_segment(f.cpu, SEL_DATA0, 0, SEG_SS | 0x100); // MOV, POP
-    assert_int_equal(f.cpu->shadow, 1);
+    assert_int_equal(f.cpu->shadow, SHADOW_MOV_SS);
     f.cpu->shadow = 0;
     helper_load_segment(f.cpu, SEL_DATA0, 0, SEG_SS); // LSS
     assert_int_equal(f.cpu->shadow, 0);
