@@ -10,19 +10,14 @@
 
 #include "base/host.h"
 #include "cpu/block.h"
-#if __has_include("translate/translate.h")
 #include "translate/translate.h"
-#define HAVE_JIT 1
-#endif
 
 #define ROM_AND_VIDEO_SPACE (UINT64_C(32) << 20) // beside RAM in the memory file: firmware, option ROMs, video RAM
 #define BLOCK_CACHE_BYTES ((size_t)64 << 20)
 
 const struct engine *const machine_engines[] = {
     &engine_interp,
-#ifdef HAVE_JIT
     &engine_jit,
-#endif
 };
 const unsigned machine_engine_count = ARRAY_SIZE(machine_engines);
 

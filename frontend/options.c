@@ -10,6 +10,7 @@
 #include "base/property.h"
 #include "devices/device.h"
 #include "frontend/machine.h"
+#include "translate/translate.h"
 
 struct option_context {
     struct options *options;
@@ -518,7 +519,7 @@ static void set_defaults(struct options *options)
     struct error ignored = {0};
     *options = (struct options){.ram_size = OPTIONS_DEFAULT_RAM, .direct = true};
     log_init(&options->log);
-    strcpy(options->accelerator, "interp");
+    strcpy(options->accelerator, translate_available() ? "jit" : "interp");
     strcpy(options->machine_type, "pc");
     strcpy(options->name, "doppel");
     model_parse("max", &options->model, &ignored);

@@ -315,6 +315,11 @@ static void write_entry(struct jit *jit)
     jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
 }
 
+bool translate_available(void)
+{
+    return backend_host() != NULL;
+}
+
 static void *create(struct cpu *cpu, struct error *error)
 {
     const struct backend *backend = backend_host();

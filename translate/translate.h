@@ -8,6 +8,8 @@
 
 /// Its create fails with "no backend for this host" where there is none.
 extern const struct engine engine_jit;
+/// Whether this host has a backend.
+bool translate_available(void);
 
 struct translate_statistics {
     uint64_t host_instructions;        // guest instructions retired in host code
