@@ -19,6 +19,8 @@ void host_memory_unmap(void *address, uint64_t size);
 void host_memory_file_discard(int file, uint64_t offset, uint64_t size);
 /// Anonymous zero memory; aborts the process never: NULL on failure.
 void *host_memory_reserve(size_t size, struct error *error);
+/// Asks for large host pages in reserved memory that will be filled from its start on: fewer faults. Advice only.
+void host_memory_prefer_large_pages(void *address, size_t size);
 void host_memory_release(void *address, size_t size);
 
 /// Code memory mapped twice: written through `write`, run through `exec` (W^X). single: one RWX mapping.

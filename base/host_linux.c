@@ -106,6 +106,11 @@ void *host_memory_reserve(size_t size, struct error *error)
     return area;
 }
 
+void host_memory_prefer_large_pages(void *address, size_t size)
+{
+    madvise(address, size, MADV_HUGEPAGE);
+}
+
 void host_memory_release(void *address, size_t size)
 {
     if (address)

@@ -59,6 +59,7 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
         block_cache_destroy(cache);
         return NULL;
     }
+    host_memory_prefer_large_pages(cache->arena, cache->arena_size);
     memory->listener = (struct memory_listener){.code_written = code_written, .opaque = cache};
     return cache;
 }
