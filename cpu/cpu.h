@@ -211,6 +211,14 @@ struct x87 {
 #define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
 #define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 
+/// Width of the instruction pointer in a mode.
+static inline uint8_t mode_code_width(uint32_t mode)
+{
+    if ((mode & MODE_CODE_MASK) == MODE_CODE64)
+        return WIDTH_64;
+    return (mode & MODE_CODE_MASK) == MODE_CODE32 ? WIDTH_32 : WIDTH_16;
+}
+
 /// Bits of cpu->pending; any set bit must come with exit_request.
 #define PENDING_INTR 0x01u // level: the INTR pin
 #define PENDING_NMI 0x02u  // edge, latched

@@ -176,18 +176,6 @@ static uint64_t cut(uint64_t value, unsigned width)
     return width == WIDTH_64 ? value : value & bits_mask(8u << width);
 }
 
-static unsigned mode_width(const struct cpu *cpu)
-{
-    switch (cpu->mode & MODE_CODE_MASK) {
-    case MODE_CODE64:
-        return WIDTH_64;
-    case MODE_CODE32:
-        return WIDTH_32;
-    default:
-        return WIDTH_16;
-    }
-}
-
 /// Copies what is left of the running instruction, with an exit behind it, so that the block is left at the boundary.
 static struct uop *detour(struct cpu *cpu, const struct block *block, const struct uop *next, struct uop *copy)
 {
@@ -198,7 +186,7 @@ static struct uop *detour(struct cpu *cpu, const struct block *block, const stru
         copy[count++] = *next++;
     if (count == 0 || copy[count - 1].op < UOP_RAISE) {
         copy[count] = (struct uop){.op = UOP_EXIT, .insn = (uint8_t)insn, .imm = block->insn_offset[insn + 1]};
-        copy[count].width = (uint8_t)mode_width(cpu);
+        copy[count].width = (uint8_t)mode_code_width(cpu->mode);
         count++;
     }
     interp_prepare(copy, count);
@@ -697,7 +685,7 @@ enter:
     }
 
 fault:
-    V(VAR_RIP) = cut(V(VAR_RIP) + block->insn_offset[u->insn], mode_width(cpu));
+    V(VAR_RIP) = cut(V(VAR_RIP) + block->insn_offset[u->insn], mode_code_width(cpu->mode));
     cpu->instructions += u->insn;
     cpu->running = NULL;
     cpu->leave = false;

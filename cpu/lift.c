@@ -55,18 +55,6 @@ static uint8_t add(struct lift *l, uint8_t width, uint8_t a, uint8_t b, uint8_t 
     return u->dst = lift_temp(l);
 }
 
-static uint8_t code_width(const struct lift *l)
-{
-    switch (l->mode & MODE_CODE_MASK) {
-    case MODE_CODE64:
-        return WIDTH_64;
-    case MODE_CODE32:
-        return WIDTH_32;
-    default:
-        return WIDTH_16;
-    }
-}
-
 static uint8_t stack_width(const struct lift *l)
 {
     if (lift_is_64(l))
@@ -231,17 +219,17 @@ void lift_raise_error(struct lift *l, uint8_t vector, uint32_t error_code)
 
 uint8_t lift_this_rip(struct lift *l)
 {
-    return add(l, code_width(l), VAR_RIP, VAR_ZERO, 0, l->offset);
+    return add(l, mode_code_width(l->mode), VAR_RIP, VAR_ZERO, 0, l->offset);
 }
 
 uint8_t lift_next_rip(struct lift *l)
 {
-    return add(l, code_width(l), VAR_RIP, VAR_ZERO, 0, l->next_offset);
+    return add(l, mode_code_width(l->mode), VAR_RIP, VAR_ZERO, 0, l->next_offset);
 }
 
 void lift_exit_next(struct lift *l)
 {
-    lift_emit(l, UOP_EXIT, code_width(l))->imm = l->next_offset;
+    lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = l->next_offset;
     l->ended = true;
 }
 

@@ -92,7 +92,6 @@ enum uop_op {
 #define UOP_WRITE 0x02u      // XLAT, SEG: for writing (read-modify-write too)
 #define UOP_STACK 0x04u      // XLAT: non-canonical is #SS
 #define UOP_ERROR_CODE 0x08u // RAISE
-#define UOP_LOCKED 0x10u     // LOAD, STORE of a LOCKed read-modify-write
 #define UOP_NEGATE 0x20u
 #define UOP_MODE 0x40u    // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
 #define UOP_ALIGNED 0x80u // XLAT: linear must be a multiple of `param` (16), else #GP(0)
@@ -106,7 +105,6 @@ struct uop {
     uint8_t insn; // number of the instruction in the block: finds its rip
     uint8_t sub;
     uint8_t aux;
-    uint8_t needed; // flags that somebody reads (FLAG_CF..FLAG_SF bits, OF as bit 1)
     uint32_t param;
 };
 

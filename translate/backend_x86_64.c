@@ -380,18 +380,6 @@ static void emit_uop_vector_move(struct translation *t, const struct uop *u)
 }
 
 // ---- leaving ------------------------------------------------------------------------------------------------------
-static unsigned mode_width(const struct block *block)
-{
-    switch (block->mode & MODE_CODE_MASK) {
-    case MODE_CODE64:
-        return WIDTH_64;
-    case MODE_CODE32:
-        return WIDTH_32;
-    default:
-        return WIDTH_16;
-    }
-}
-
 static void emit_leave(struct translation *t, uint32_t value)
 {
     emit_move_imm(&t->emit, HOST_RAX, value);
@@ -518,7 +506,7 @@ static void emit_side_exit(struct translation *t, const struct side_exit *exit)
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
         exit_target(t, t->block->insn_offset[exit->uop + 1u], HOST_DONE);
-        leave_to(t, mode_width(t->block), exit->uop + 1u);
+        leave_to(t, mode_code_width(t->block->mode), exit->uop + 1u);
         break;
     }
 }

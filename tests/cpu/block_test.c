@@ -140,10 +140,10 @@ static void crossing_instruction_sees_both_pages(void **state)
 static void limits_are_exact(void **state)
 {
     static const uint8_t code[] = {
-        0xb9, 100, 0, 0, 0, // mov ecx, 100
-        0x01, 0xc8,         // add eax, ecx
-        0xff, 0xc9,         // dec ecx
-        0x75, 0xfa,         // jnz
+        0xb9, 100,  0, 0, 0, // mov ecx, 100
+        0x01, 0xc8,          // add eax, ecx
+        0xff, 0xc9,          // dec ecx
+        0x75, 0xfa,          // jnz
         0xf4,
     };
     struct bench b;
