@@ -1,10 +1,10 @@
-# The 32-bit real guests (label guests), for tests/guest/CMakeLists.txt to include. make_guests32.sh fetches them.
+# The 32-bit real guests (label guests32: `./dev test --all` only, they need a second package list), for tests/guest/CMakeLists.txt to include. make_guests32.sh fetches them.
 function(real_guest32 name)
   if(TARGET doppel)
     list(POP_FRONT ARGN check)
     add_test(NAME guests/${name}
              COMMAND ${DOPPEL_PYTHON} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/real_guest32.py ${check} $<TARGET_FILE:doppel> ${ARGN})
-    set_tests_properties(guests/${name} PROPERTIES LABELS guests TIMEOUT 900 SKIP_RETURN_CODE 77)
+    set_tests_properties(guests/${name} PROPERTIES LABELS guests32 TIMEOUT 900 SKIP_RETURN_CODE 77)
   endif()
 endfunction()
 
