@@ -132,6 +132,12 @@ row_execute simd_insertps, simd_pinsrb, simd_pinsrd, simd_pinsrq, simd_pextrb, s
 // ------------------------------------------------
 row_execute simd_pcmpestri, simd_pcmpestrm, simd_pcmpistri, simd_pcmpistrm;
 
+// ---- sse_crypto.c, sse_sha.c ---------------------------------------------------------------------------------------
+row_execute simd_aesenc, simd_aesenclast, simd_aesdec, simd_aesdeclast, simd_aesimc, simd_aeskeygenassist;
+row_execute simd_pclmulqdq;
+row_execute simd_sha1nexte, simd_sha1msg1, simd_sha1msg2, simd_sha1rnds4;
+row_execute simd_sha256msg1, simd_sha256msg2, simd_sha256rnds2;
+
 // ---- x87.c ----------------------------------------------------------------------------------------------------------
 // Operand of an x87 row's function: offset of the instruction in the block, its 11-bit opcode, the row's argument.
 #define X87_OFFSET(operand) ((operand)&0xffff)

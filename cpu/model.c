@@ -132,6 +132,8 @@ static const uint8_t features_max[] = {
     FEATURE_SPEC_CTRL,    FEATURE_ARCH_CAPABILITIES,
     FEATURE_SSE3,         FEATURE_SSSE3,
     FEATURE_SSE41,        FEATURE_SSE42,
+    FEATURE_PCLMULQDQ,    FEATURE_AES,
+    FEATURE_SHA,
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)

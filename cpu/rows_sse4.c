@@ -109,6 +109,26 @@ const struct row rows_sse4[] = {
     {"66 0F 3A 61 /r ib", "pcmpestri", "Vdq,Wdq,Ib", lift_string_index, 1, ROW_SSE, 0, FLAGS_ARITHMETIC, 0, FEATURE_SSE42, simd_pcmpestri},
     {"66 0F 3A 62 /r ib", "pcmpistrm", "Vdq,Wdq,Ib", lift_string_mask, 0, ROW_SSE, 0, FLAGS_ARITHMETIC, 0, FEATURE_SSE42, simd_pcmpistrm},
     {"66 0F 3A 63 /r ib", "pcmpistri", "Vdq,Wdq,Ib", lift_string_index, 0, ROW_SSE, 0, FLAGS_ARITHMETIC, 0, FEATURE_SSE42, simd_pcmpistri},
+
+    // PCLMULQDQ
+    {"66 0F 3A 44 /r ib", "pclmulqdq", "Vdq,Wdq,Ib", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_PCLMULQDQ, simd_pclmulqdq},
+
+    // AES
+    {"66 0F 38 DB /r", "aesimc", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_AES, simd_aesimc},
+    {"66 0F 38 DC /r", "aesenc", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_AES, simd_aesenc},
+    {"66 0F 38 DD /r", "aesenclast", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_AES, simd_aesenclast},
+    {"66 0F 38 DE /r", "aesdec", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_AES, simd_aesdec},
+    {"66 0F 38 DF /r", "aesdeclast", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_AES, simd_aesdeclast},
+    {"66 0F 3A DF /r ib", "aeskeygenassist", "Vdq,Wdq,Ib", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_AES, simd_aeskeygenassist},
+
+    // SHA
+    {"NP 0F 38 C8 /r", "sha1nexte", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha1nexte},
+    {"NP 0F 38 C9 /r", "sha1msg1", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha1msg1},
+    {"NP 0F 38 CA /r", "sha1msg2", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha1msg2},
+    {"NP 0F 38 CC /r", "sha256msg1", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha256msg1},
+    {"NP 0F 38 CD /r", "sha256msg2", "Vdq,Wdq", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha256msg2},
+    {"NP 0F 38 CB /r", "sha256rnds2", "Vdq,Wdq,XMM0", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha256rnds2},
+    {"NP 0F 3A CC /r ib", "sha1rnds4", "Vdq,Wdq,Ib", lift_simd, 0, ROW_SSE | ROW_ALIGNED, 0, 0, 0, FEATURE_SHA, simd_sha1rnds4},
 };
 // clang-format on
 

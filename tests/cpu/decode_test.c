@@ -128,11 +128,8 @@ static bool extension_may_be_missing(const ZydisDecodedInstruction *zydis)
     case ZYDIS_ISA_EXT_SERIALIZE:
     case ZYDIS_ISA_EXT_SGX:
     case ZYDIS_ISA_EXT_SGX_ENCLV:
-    case ZYDIS_ISA_EXT_SHA:
     case ZYDIS_ISA_EXT_SMX:
     case ZYDIS_ISA_EXT_SSE4A:
-    case ZYDIS_ISA_EXT_AES:
-    case ZYDIS_ISA_EXT_PCLMULQDQ:
     case ZYDIS_ISA_EXT_SVM:
     case ZYDIS_ISA_EXT_SNP:
     case ZYDIS_ISA_EXT_TDX:
