@@ -186,7 +186,7 @@ static bool unknown_model(const char *name, struct error *error)
     char list[128] = "";
     for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
         append(list, sizeof list, models[i].name);
-    return error_set(error, "-cpu: unknown model '%.40s'; there are %s", name, list);
+    return error_set(error, "unknown model '%.40s'; there are %s", name, list);
 }
 
 /// Features that `max` could have: only those can be switched on.
@@ -221,7 +221,7 @@ static bool switch_feature(struct cpu_model *model, const char *name, bool on, s
         if (!features[i].name || !same_name(features[i].name, name))
             continue;
         if (on && !is_implemented(i))
-            return error_set(error, "-cpu: feature '%s' is not implemented by doppel yet", name);
+            return error_set(error, "feature '%s' is not implemented by doppel yet", name);
         set_feature(model, i, on);
         return true;
     }
@@ -229,7 +229,7 @@ static bool switch_feature(struct cpu_model *model, const char *name, bool on, s
         if (features[i].name && is_implemented(i))
             append(list, sizeof list, features[i].name);
     }
-    return error_set(error, "-cpu: unknown feature '%.40s'; there are %s", name, list);
+    return error_set(error, "unknown feature '%.40s'; there are %s", name, list);
 }
 
 static bool parse_item(struct cpu_model *model, char *item, struct error *error)
@@ -246,18 +246,18 @@ static bool parse_item(struct cpu_model *model, char *item, struct error *error)
         char *end;
         unsigned long long hz = strtoull(value, &end, 10);
         if (*end || hz < 1000000 || hz > 4200000000ull)
-            return error_set(error, "-cpu: tsc-frequency must be 1000000 to 4200000000 (Hz), not '%.40s'", value);
+            return error_set(error, "tsc-frequency must be 1000000 to 4200000000 (Hz), not '%.40s'", value);
         model->tsc_hz = hz;
         return true;
     }
-    return error_set(error, "-cpu: '%.40s' must be on or off, not '%.40s'", item, value);
+    return error_set(error, "'%.40s' must be on or off, not '%.40s'", item, value);
 }
 
 bool model_parse(const char *text, struct cpu_model *model, struct error *error)
 {
     char copy[1024], *item, *rest = copy;
     if (strlen(text) >= sizeof copy)
-        return error_set(error, "-cpu: the text is longer than %zu characters", sizeof copy - 1);
+        return error_set(error, "the text is longer than %zu characters", sizeof copy - 1);
     memcpy(copy, text, strlen(text) + 1);
     item = strsep(&rest, ",");
     for (unsigned i = 0;; i++) {

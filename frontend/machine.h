@@ -19,7 +19,7 @@
 #include "mmu/memory.h"
 
 #define MACHINE_SERIAL_PORTS 4
-#define MACHINE_MAX_RAM (UINT64_C(1) << 40)
+#define MACHINE_MAX_RAM (UINT64_C(512) << 30) // with the hole below 4 GiB it must fit into 40 physical bits
 #define MACHINE_INPUT_SIZE 4096
 
 /// Exit codes of the program (docs/doppel.1.scd lists them). isa-debug-exit gives (value << 1 | 1) & 255.

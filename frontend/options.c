@@ -53,7 +53,7 @@ static bool parse_ram(struct option_context *context, const char *argument, stru
     if (!property_parse_size(text, UINT64_C(1) << 20, &bytes, error))
         return false;
     if (bytes < UINT64_C(1) << 20 || bytes > MACHINE_MAX_RAM || bytes & 0xfffff)
-        return error_set(error, "%.64s is not a possible amount of RAM: whole MiB from 1M to 1T", text);
+        return error_set(error, "%.64s is not a possible amount of RAM: whole MiB from 1M to 512G", text);
     context->options->ram_size = bytes;
     return true;
 }

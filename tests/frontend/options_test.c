@@ -55,10 +55,11 @@ static void memory_sizes(void **state)
     assert_int_equal(good("-m 2G")->ram_size, UINT64_C(2) << 30);
     assert_int_equal(good("-m size=6144M")->ram_size, UINT64_C(6) << 30);
     assert_int_equal(good("-nographic")->ram_size, UINT64_C(512) << 20);
-    assert_int_equal(good("--m 1T")->ram_size, UINT64_C(1) << 40);
+    assert_int_equal(good("--m 512G")->ram_size, UINT64_C(512) << 30);
     bad("-m 0", "-m");
     bad("-m 1025K", "whole MiB");
-    bad("-m 100T", "1T");
+    bad("-m 1T", "512G");
+    bad("-m 100T", "512G");
     bad("-m 99999999999999999999", "-m");
     bad("-m -5", "-m");
     bad("-m lots", "-m");
