@@ -18,7 +18,7 @@ static const struct {
     [LOG_MEM] = {"mem", "accesses to addresses and ports where nothing answers"},
     [LOG_IN_ASM] = {"in_asm", "guest code when it is translated"},
     [LOG_UOPS] = {"op", "the uops of translated code"},
-    [LOG_OUT_ASM] = {"out_asm", "the host code generated"},
+    [LOG_OUT_ASM] = {"out_asm", "the host code generated, as bytes"},
     [LOG_EXEC] = {"exec", "every block as it is entered"},
     [LOG_DEVICE] = {"guest_errors", "accesses to device registers that a data sheet forbids"},
     [LOG_UNIMP] = {"unimp", "what a guest used and doppel lacks"},

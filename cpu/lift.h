@@ -130,7 +130,6 @@ lift_function lift_bcd;    // daa das aaa aas aam aad: argument is the opcode by
 lift_function lift_string; // enum string_op: movs cmps stos lods scas (REP aware)
 lift_function lift_salc, lift_movbe, lift_fence, lift_ud;
 lift_function lift_adx; // 0 adcx, 1 adox
-lift_function lift_bmi; // later
 lift_function lift_crc32, lift_movnti;
 
 enum string_op { STRING_MOVS, STRING_CMPS, STRING_STOS, STRING_LODS, STRING_SCAS, STRING_INS, STRING_OUTS };

@@ -8,7 +8,6 @@ void lift_alu(struct lift *l, const struct insn *insn)
     const struct operand *to = &insn->operand[0];
     int64_t imm;
 
-    // A register's own idiom for zero: the old value does not matter.
     source = lift_source(l, insn, 1, &imm);
     if (lift_plain_register(to)) {
         lift_op(l, (enum uop_op)insn->row->argument, width, to->reg, to->reg, source, true);

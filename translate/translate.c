@@ -2,6 +2,8 @@
 // the interpreter what host code leaves.
 #include "translate/translate.h"
 
+#include <inttypes.h>
+
 #include <string.h>
 
 #include "base/host.h"
@@ -141,6 +143,19 @@ static bool worth(const struct backend *backend, const struct block *block)
            block->uop_count <= LIFT_MAX_UOPS && backend->supported(&block->uops[0]);
 }
 
+/// Writes a block's host code as bytes, for a disassembler.
+static void log_code(const struct cpu *cpu, const struct block *block, const uint8_t *code, size_t size)
+{
+    uint64_t rip = cpu->var[VAR_RIP];
+    if (!log_on_at(cpu->log, LOG_OUT_ASM, rip))
+        return;
+    log_print(cpu->log, LOG_OUT_ASM, "block %016" PRIx64 ", %u instructions, %zu bytes of host code at %p", rip,
+              block->insn_count, size, block->host_code);
+    for (size_t i = 0; i < size; i++)
+        log_print(cpu->log, LOG_OUT_ASM, "%s%02x", i % 32 ? " " : "\n  ", code[i]);
+    log_print(cpu->log, LOG_OUT_ASM, "\n");
+}
+
 static void translate_block(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
@@ -163,6 +178,7 @@ static void translate_block(struct jit *jit, struct block *block)
         return;
     host_code_memory_flush(&jit->code, jit->code_used, emit_size(&t->emit));
     block->host_code = jit->code.exec + jit->code_used;
+    log_code(jit->cpu, block, start, emit_size(&t->emit));
     jit->code_used = (size_t)align_up(jit->code_used + emit_size(&t->emit), CODE_ALIGNMENT);
     jit->statistics.translated_blocks++;
     jit->statistics.translated_instructions += block->insn_count;
