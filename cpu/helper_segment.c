@@ -455,7 +455,7 @@ uint64_t helper_query_descriptor(struct cpu *cpu, uint64_t a, uint64_t b, uint64
         return 0;
     if (!conforming && (cpu->cpl > descriptor_dpl(&d) || (selector & 3u) > descriptor_dpl(&d)))
         return 0;
-    return BIT(32) | (imm == SYSTEM_LSL ? d.limit : d.high & 0x00f0ff00);
+    return BIT(32) | (imm == SYSTEM_LSL ? d.limit : d.high & 0x00ffff00);
 }
 
 uint64_t helper_adjust_rpl(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)

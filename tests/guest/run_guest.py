@@ -2,17 +2,21 @@
 """Runs one small guest and compares what it says with its expected output.
 
 run_guest.py qemu   IMAGE EXPECTED             under QEMU TCG; EXPECTED.qemu lists where QEMU is wrong, and why
+run_guest.py bochs  IMAGE EXPECTED             under Bochs, likewise with EXPECTED.bochs
 run_guest.py doppel IMAGE EXPECTED DOPPEL      every engine, in host time and in counting mode
 run_guest.py states IMAGE EXPECTED DOPPEL      counting mode: equal hashes in two runs and in all engines; a snapshot
                                                from the middle goes on to the same hashes in every engine
-Exit code 77: QEMU is not installed.
+Exit code 77: QEMU or Bochs is not installed.
 """
 import difflib
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 GUEST_EXIT = 33  # isa-debug-exit with 0x10
 SECONDS = 60
@@ -59,8 +63,8 @@ def compare(title, expected, output, code, errors, exit_code=GUEST_EXIT):
         print(f"ok      {title}", flush=True)
 
 
-def expected_of_qemu(expected, path):
-    """QEMU's lines take the place of the expected ones with the same name; each must be of use and stand below a "# reason"."""
+def expected_of_other(expected, path):
+    """The other emulator's lines take the place of the expected ones with the same name; each must be of use and stand below a "# reason"."""
     if not os.path.exists(path):
         return expected
     lines, reason = list(expected), False
@@ -93,7 +97,60 @@ def check_qemu(image, expected, path, folder):
         print("qemu-system-x86_64 is not installed")
         sys.exit(77)
     command = [qemu, "-accel", "tcg", "-cpu", "max,vendor=GenuineIntel", "-bios", image, "-net", "none"] + COMMON
-    compare("QEMU TCG", expected_of_qemu(expected, path + ".qemu"), *run(command, folder))
+    compare("QEMU TCG", expected_of_other(expected, path + ".qemu"), *run(command, folder))
+
+
+BOCHS = """config_interface: textconfig
+display_library: term
+megs: 64
+cpu: model={model}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+romimage: file={image}, address=0xffff0000
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+log: {folder}/log
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+com1: enabled=1, mode=file, dev={folder}/serial
+clock: sync=none
+speaker: enabled=0
+plugin_ctrl: speaker=0, gameport=0, parallel=0
+sound: waveoutdrv=dummy
+"""
+
+
+def run_bochs(image, folder, model):
+    """Bochs wants a terminal, and its debugger a command to start. The guest ends it through port 0x8900."""
+    with open(os.path.join(folder, "rc"), "w") as file:
+        file.write(BOCHS.format(image=image, folder=folder, model=model))
+    with open(os.path.join(folder, "commands"), "w") as file:
+        file.write("c\n")
+    ours, its = pty.openpty()
+    child = subprocess.Popen(["bochs-bin", "-q", "-f", "rc", "-rc", "commands"], cwd=folder, stdin=its, stdout=its, stderr=its,
+                             env=dict(os.environ, TERM="vt100"))
+    os.close(its)
+    end = time.monotonic() + SECONDS
+    while child.poll() is None and time.monotonic() < end:
+        if select.select([ours], [], [], 0.05)[0]:
+            try:
+                os.read(ours, 65536)
+            except OSError:
+                pass
+    child.kill()
+    child.wait()
+    os.close(ours)
+    texts = []
+    for name in ("serial", "log"):
+        path = os.path.join(folder, name)
+        with open(path if os.path.exists(path) else os.devnull, "rb") as file:
+            texts.append(file.read(1 << 20).decode(errors="replace"))
+    return texts[0].splitlines(), GUEST_EXIT if "Shutdown port: shutdown requested" in texts[1] else None, texts[1]
+
+
+def check_bochs(image, expected, path, folder):
+    if not shutil.which("bochs-bin"):
+        print("bochs-bin is not installed")
+        sys.exit(77)
+    compare("Bochs", expected_of_other(expected, path + ".bochs"), *run_bochs(image, folder, "corei7_skylake_x"))
 
 
 def check_doppel(image, expected, doppel, folder):
@@ -151,6 +208,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if check == "qemu":
             check_qemu(image, expected, path, folder)
+        elif check == "bochs":
+            check_bochs(image, expected, path, folder)
         elif check == "doppel":
             check_doppel(image, expected, sys.argv[4], folder)
         else:

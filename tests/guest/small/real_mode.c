@@ -50,7 +50,7 @@ int main(void)
     set_segment(0x68, 0, 0xfffff, 0x93, 0x8);
     real_mode_run();
     volatile u16 *results = (u16 *)0x40000;
-    u32 count = *(volatile u16 *)0x60004 / 2u;
+    u32 count = *(volatile u16 *)0x61004 / 2u;
     for (u32 i = 0; i < COUNT_OF(names) && i < count; i++) {
         put(names[i]);
         put(":");

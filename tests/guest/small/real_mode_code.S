@@ -48,7 +48,7 @@ real:
     movw $0x8000, %sp
     movw $0x4000, %ax
     movw %ax, %es
-    movw $0x6000, %ax
+    movw $0x6100, %ax
     movw %ax, %gs
     xorw %di, %di
     movw %di, %ds

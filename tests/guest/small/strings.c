@@ -49,7 +49,7 @@ STRING(one_stosw, "stosw");
 STRING(movsb_a, IF64("addr32", "") " rep movsb");
 STRING(stosb_16, IF64("addr32", "addr16") " rep stosb");
 STRING(outsb, "mov $0xe9,%edx\nrep outsb");
-STRING(insb, "mov $0x3fd,%edx\ninsb");
+STRING(insb, "mov $0x3fb,%edx\ninsb");
 
 static u32 sum(u32 from, u32 length)
 {
