@@ -10,10 +10,11 @@
 
 #include "base/host.h"
 #include "cpu/block.h"
+#include "frontend/perf_map.h"
 #include "translate/translate.h"
 
 #define ROM_AND_VIDEO_SPACE (UINT64_C(32) << 20) // beside RAM in the memory file: firmware, option ROMs, video RAM
-#define BLOCK_CACHE_BYTES ((size_t)64 << 20)
+#define BLOCK_CACHE_MIB 64u                      // unless the size of the code memory is given: then as much
 
 const struct engine *const machine_engines[] = {
     &engine_interp,
@@ -340,10 +341,31 @@ static bool create_board(struct machine *machine, struct error *error)
     return machine->has_smm_view;
 }
 
+/// What the user asked of an engine that translates.
+static bool configure_translator(struct machine *machine, struct error *error)
+{
+    const struct machine_translator *wanted = &machine->config.translator;
+    if (machine->config.engine != &engine_jit)
+        return true;
+    if (wanted->code_mib && !translate_set_code_size(machine->engine_state, (size_t)wanted->code_mib << 20, error))
+        return false;
+    if (wanted->threshold_plus)
+        translate_set_threshold(machine->engine_state, wanted->threshold_plus - 1);
+    if (!wanted->perf_map)
+        return true;
+    machine->perf_map = perf_map_open(machine->cpu, error);
+    if (!machine->perf_map)
+        return false;
+    struct translate_hooks hooks = {.made = perf_map_add, .opaque = machine->perf_map};
+    translate_set_hooks(machine->engine_state, &hooks);
+    return true;
+}
+
 static bool create_cpu(struct machine *machine, struct error *error)
 {
     struct machine_config *config = &machine->config;
-    machine->blocks = block_cache_create(&machine->memory, &config->model, BLOCK_CACHE_BYTES, config->log, error);
+    size_t block_bytes = (size_t)(config->translator.code_mib ? config->translator.code_mib : BLOCK_CACHE_MIB) << 20;
+    machine->blocks = block_cache_create(&machine->memory, &config->model, block_bytes, config->log, error);
     if (!machine->blocks)
         return false;
     struct cpu_config cpu = {
@@ -383,7 +405,7 @@ static bool create_cpu(struct machine *machine, struct error *error)
     machine->engine_state = config->engine->create(machine->cpu, error);
     if (!machine->engine_state && error && error->text[0])
         return error_prefix(error, "-accel %s", config->engine->name);
-    return true;
+    return configure_translator(machine, error) || error_prefix(error, "-accel %s", config->engine->name);
 }
 
 static void input_due(void *opaque);
@@ -447,6 +469,7 @@ void machine_destroy(struct machine *machine)
     }
     if (machine->cpu && machine->engine_state)
         machine->config.engine->destroy(machine->engine_state);
+    perf_map_close(machine->perf_map);
     cpu_destroy(machine->cpu);
     machine->cpu = NULL;
     pc_destroy(machine->pc);

@@ -34,11 +34,16 @@ struct machine_config {
     uint64_t ram_size;
     struct cpu_model model;
     const struct engine *engine;
-    bool paranoid;           // the soft TLB walks again at every hit
-    bool counting;           // -icount: one thread, time from the instruction count
-    unsigned count_shift;    // counting: 2^shift ns an instruction
-    int64_t rtc_base;        // seconds since 1970
-    const uint8_t *firmware; // NULL: direct boot
+    bool paranoid; // the soft TLB walks again at every hit
+    struct machine_translator {
+        unsigned code_mib;       // code memory, and as much for blocks; 0: the default
+        unsigned threshold_plus; // 1 + executions of a block before it is translated; 0: the default
+        bool perf_map;           // /tmp/perf-PID.map for profilers
+    } translator;                // engines that translate
+    bool counting;               // -icount: one thread, time from the instruction count
+    unsigned count_shift;        // counting: 2^shift ns an instruction
+    int64_t rtc_base;            // seconds since 1970
+    const uint8_t *firmware;     // NULL: direct boot
     size_t firmware_size;
     bool serial_present[MACHINE_SERIAL_PORTS];
     struct character_sink serial[MACHINE_SERIAL_PORTS];
@@ -61,6 +66,8 @@ struct machine_input {
     struct event event; // the door: bytes enter only from the event queue
 };
 
+struct perf_map;
+
 struct machine {
     struct machine_config config;
     struct log quiet; // used when the config names no log
@@ -75,6 +82,7 @@ struct machine {
     struct cpu *cpu;
     struct block_cache *blocks;
     void *engine_state;
+    struct perf_map *perf_map;
 
     // Loads the guest after a reset when there is no firmware to do it; may be NULL.
     bool (*boot)(void *opaque, struct machine *machine, struct error *error);

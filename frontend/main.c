@@ -134,6 +134,15 @@ static bool prepare(struct program *program, struct error *error)
     return open_log(program, error) && terminal_open(&program->terminal, options, error);
 }
 
+static struct machine_translator options_translator(const struct accelerator *accelerator)
+{
+    return (struct machine_translator){
+        .code_mib = accelerator->code_mib,
+        .threshold_plus = accelerator->threshold + 1, // UINT32_MAX, not given, becomes 0
+        .perf_map = accelerator->perf_map,
+    };
+}
+
 static struct machine_config make_config(struct program *program)
 {
     const struct options *options = &program->options;
@@ -141,8 +150,9 @@ static struct machine_config make_config(struct program *program)
         .name = options->name,
         .ram_size = options->ram_size,
         .model = options->model,
-        .engine = machine_find_engine(options->accelerator),
-        .paranoid = options->paranoid,
+        .engine = machine_find_engine(options->accelerator.name),
+        .paranoid = options->accelerator.paranoid,
+        .translator = options_translator(&options->accelerator),
         .counting = options->counting,
         .count_shift = options->count_shift,
         .rtc_base = options->has_rtc_base ? options->rtc_base

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "base/state.h"
+#include "cpu/block.h"
 #include "frontend/machine.h"
 #include "frontend/snapshot.h"
+#include "translate/translate.h"
 
 #define MAX_ARGUMENTS 3
 #define EXAMINE_LIMIT 65536 // units that one x command shows at most
@@ -99,6 +101,35 @@ static bool info_statistics(struct machine *machine, const struct command_values
     return true;
 }
 
+/// What the translator did and has; block counts for every engine.
+static bool info_jit(struct machine *machine, const struct command_values *values, FILE *out, struct error *error)
+{
+    struct block_statistics blocks;
+    struct translate_statistics code;
+    block_cache_statistics(machine->blocks, &blocks);
+    fprintf(out,
+            "blocks lifted          %12" PRIu64 " of %" PRIu64 " instructions\n"
+            "blocks invalidated     %12" PRIu64 "\n"
+            "block memory           %12zu bytes in use, emptied %" PRIu64 " times\n",
+            blocks.lifted_blocks, blocks.lifted_insns, blocks.invalidated, blocks.bytes_used, blocks.flushes);
+    if (machine->config.engine != &engine_jit) {
+        fprintf(out, "the engine %s translates nothing\n", machine->config.engine->name);
+        return true;
+    }
+    translate_statistics(machine->engine_state, &code);
+    uint64_t executed = code.host_instructions + code.interpreted_instructions;
+    fprintf(out,
+            "blocks translated      %12" PRIu64 " of %" PRIu64 " instructions\n"
+            "executed in host code  %12" PRIu64 " instructions, %.3f %%\n"
+            "executed interpreted   %12" PRIu64 " instructions\n"
+            "left in mid-block      %12" PRIu64 " times for the interpreter\n"
+            "code memory            %12" PRIu64 " bytes in use, full %" PRIu64 " times\n",
+            code.translated_blocks, code.translated_instructions, code.host_instructions,
+            executed ? 100.0 * (double)code.host_instructions / (double)executed : 0.0, code.interpreted_instructions,
+            code.resumed, code.code_bytes, code.code_flushes);
+    return true;
+}
+
 static bool info_hash(struct machine *machine, const struct command_values *values, FILE *out, struct error *error)
 {
     fprintf(out, "%016" PRIx64 "\n", snapshot_hash(machine));
@@ -111,7 +142,8 @@ static const struct command_row info_rows[] = {
     {"devices", "qtree", false, {{0}}, "all devices", info_devices},
     {"device", NULL, false, {{ARGUMENT_WORD, "ID"}}, "state of one device", info_device},
     {"status", NULL, false, {{0}}, "whether the machine runs, and its time", info_status},
-    {"statistics", "jit", false, {{0}}, "counters of the execution engine", info_statistics},
+    {"statistics", NULL, false, {{0}}, "counters of the CPU", info_statistics},
+    {"jit", NULL, false, {{0}}, "blocks and their translation: counts, share, memory", info_jit},
     {"hash", NULL, false, {{0}}, "hash of the machine's state", info_hash},
 };
 

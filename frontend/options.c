@@ -77,38 +77,54 @@ static bool parse_cpu(struct option_context *context, const char *argument, stru
     return model_parse(argument, &context->options->model, error);
 }
 
-struct accelerator_properties {
-    bool paranoid;
-};
 static const struct property accelerator_rows[] = {
-    {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator_properties, paranoid), sizeof(bool), 0, 0, "off",
+    {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator, paranoid), sizeof(bool), 0, 0, "off",
      "walks again at every TLB hit and reports differences (-d mmu); interpreted, slow"},
+    {"tb-size", PROPERTY_UINT32, offsetof(struct accelerator, code_mib), 4, TRANSLATE_CODE_MINIMUM >> 20,
+     TRANSLATE_CODE_MAXIMUM >> 20, "64", "jit: MiB for host code, and as much for what it is made of"},
+    {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "1",
+     "jit: a block is interpreted so often before it is translated"},
+    {"perf", PROPERTY_BOOL, offsetof(struct accelerator, perf_map), sizeof(bool), 0, 0, "off",
+     "jit: writes /tmp/perf-PID.map, with which perf names translated code"},
 };
-static const struct property_table accelerator_table = {"accel", accelerator_rows, ARRAY_SIZE(accelerator_rows)};
+static const struct property_table accelerator_table = {"ENGINE,property=value,...", accelerator_rows,
+                                                        ARRAY_SIZE(accelerator_rows)};
+
+bool options_parse_accelerator(const char *text, struct accelerator *accelerator, struct error *error)
+{
+    const struct accelerator unset = {.code_mib = UINT32_MAX, .threshold = UINT32_MAX};
+    const char *comma = strchrnul(text, ',');
+    size_t length = (size_t)(comma - text);
+    *accelerator = unset;
+    if (*comma && !property_parse(&accelerator_table, accelerator, comma + 1, error))
+        return false;
+    if (length < sizeof accelerator->name) {
+        memcpy(accelerator->name, text, length);
+        accelerator->name[length] = 0;
+    }
+    if (!machine_find_engine(accelerator->name))
+        return error_set(error, "there is no engine '%.*s' (-accel help lists them)", length > 32 ? 32 : (int)length,
+                         text);
+    bool translates = machine_find_engine(accelerator->name) == &engine_jit;
+    if (!translates &&
+        (accelerator->code_mib != unset.code_mib || accelerator->threshold != unset.threshold || accelerator->perf_map))
+        return error_set(error, "%s translates nothing: tb-size, threshold and perf go with jit", accelerator->name);
+    if (accelerator->code_mib == unset.code_mib)
+        accelerator->code_mib = 0;
+    return true;
+}
 
 static bool parse_accelerator(struct option_context *context, const char *argument, struct error *error)
 {
     struct options *options = context->options;
-    struct accelerator_properties properties = {0};
-    const char *comma = strchrnul(argument, ',');
-    size_t length = (size_t)(comma - argument);
-    if (!strcmp(argument, "help")) {
-        for (unsigned i = 0; i < machine_engine_count; i++)
-            fprintf(context->out, "%-8s %s\n", machine_engines[i]->name, machine_engines[i]->description);
-        options->help_printed = true;
-        return true;
-    }
-    if (*comma && !property_parse(&accelerator_table, &properties, comma + 1, error))
-        return false;
-    if (length < sizeof options->accelerator) {
-        memcpy(options->accelerator, argument, length);
-        options->accelerator[length] = 0;
-        options->paranoid = properties.paranoid;
-        if (machine_find_engine(options->accelerator))
-            return true;
-    }
-    return error_set(error, "there is no engine '%.*s' (-accel help lists them)", length > 32 ? 32 : (int)length,
-                     argument);
+    if (strcmp(argument, "help"))
+        return options_parse_accelerator(argument, &options->accelerator, error);
+    for (unsigned i = 0; i < machine_engine_count; i++)
+        fprintf(context->out, "%-8s %s\n", machine_engines[i]->name, machine_engines[i]->description);
+    fputs("  ", context->out); // scripts take the lines that begin with a name
+    property_help(context->out, &accelerator_table);
+    options->help_printed = true;
+    return true;
 }
 
 struct machine_properties {
@@ -433,7 +449,7 @@ static const struct option_row option_rows[] = {
     {"m", NULL, "SIZE", "RAM in MiB, or with suffix K, M, G, T (default 512)", parse_ram},
     {"smp", NULL, "N", "number of virtual CPUs (1 so far)", parse_smp},
     {"cpu", NULL, "MODEL[,+f,-f]", "CPU model and features (help lists them; default max)", parse_cpu},
-    {"accel", NULL, "ENGINE[,paranoid=on]", "how guest code is executed (help lists them)", parse_accelerator},
+    {"accel", NULL, "ENGINE[,prop=value]", "how guest code is executed (help lists them)", parse_accelerator},
     {"machine", "M", "pc[,direct=on|off]", "kind of machine, and how -kernel starts (help)", parse_machine},
     {"name", NULL, "TEXT", "a name for this machine, shown by the monitor", parse_name},
     {"kernel", NULL, "FILE", "boot this Linux kernel (bzImage)", parse_kernel},
@@ -519,7 +535,7 @@ static void set_defaults(struct options *options)
     struct error ignored = {0};
     *options = (struct options){.ram_size = OPTIONS_DEFAULT_RAM, .direct = true};
     log_init(&options->log);
-    strcpy(options->accelerator, translate_available() ? "jit" : "interp");
+    options_parse_accelerator(translate_available() ? "jit" : "interp", &options->accelerator, &ignored);
     strcpy(options->machine_type, "pc");
     strcpy(options->name, "doppel");
     model_parse("max", &options->model, &ignored);

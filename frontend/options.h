@@ -28,6 +28,15 @@ struct character_option {
     char path[4096];
 };
 
+/// -accel.
+struct accelerator {
+    char name[16]; // of an engine that exists
+    bool paranoid;
+    bool perf_map;
+    uint32_t code_mib;  // 0: the default
+    uint32_t threshold; // UINT32_MAX: the default
+};
+
 struct options {
     // What to do instead of running a machine; text has been printed already when help_printed.
     bool help_printed;
@@ -36,8 +45,7 @@ struct options {
     char name[128];
     uint64_t ram_size;
     struct cpu_model model;
-    char accelerator[16];
-    bool paranoid;
+    struct accelerator accelerator;
     char machine_type[64];
     bool direct; // -kernel without the firmware
 
@@ -69,5 +77,7 @@ struct options {
 /// Parses argv. Help asked for goes to `out`. False: `error` is one line.
 bool options_parse(struct options *options, int argc, char **argv, FILE *out, struct error *error);
 void options_help(FILE *to);
+/// The argument of -accel: ENGINE[,property=value...].
+bool options_parse_accelerator(const char *text, struct accelerator *accelerator, struct error *error);
 
 #endif

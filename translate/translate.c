@@ -11,7 +11,6 @@
 #include "cpu/run.h"
 #include "translate/backend.h"
 
-#define CODE_BYTES (64u << 20)
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 #define CODE_ALIGNMENT 16
 
@@ -27,6 +26,7 @@ struct jit {
     const uint8_t *epilogue;     // as written, not as run
     const struct block *running; // the interpreter runs a copy of it
     uint32_t threshold;
+    struct translate_hooks hooks;
     struct translate_statistics statistics;
     struct translation translation; // scratch
 };
@@ -170,6 +170,8 @@ static void translate_block(struct jit *jit, struct block *block)
     t->exit_count = 0;
     emit_start(&t->emit, start, BLOCK_CODE_BYTES);
     passes_run(&t->pass, block, jit->backend->supported);
+    if (UNLIKELY(jit->hooks.before != NULL))
+        jit->hooks.before(jit->hooks.opaque, block, &t->pass);
     registers_start(&t->registers, jit->backend->file, t->pass.guest_used);
     translate_uops(t);
     for (unsigned i = 0; i < t->exit_count; i++)
@@ -179,6 +181,8 @@ static void translate_block(struct jit *jit, struct block *block)
     host_code_memory_flush(&jit->code, jit->code_used, emit_size(&t->emit));
     block->host_code = jit->code.exec + jit->code_used;
     log_code(jit->cpu, block, start, emit_size(&t->emit));
+    if (UNLIKELY(jit->hooks.made != NULL))
+        jit->hooks.made(jit->hooks.opaque, block, start, emit_size(&t->emit));
     jit->code_used = (size_t)align_up(jit->code_used + emit_size(&t->emit), CODE_ALIGNMENT);
     jit->statistics.translated_blocks++;
     jit->statistics.translated_instructions += block->insn_count;
@@ -350,7 +354,7 @@ static void *create(struct cpu *cpu, struct error *error)
     jit->cpu = cpu;
     jit->backend = backend;
     jit->threshold = 1;
-    if (!host_code_memory_create(&jit->code, CODE_BYTES, false, error)) {
+    if (!host_code_memory_create(&jit->code, TRANSLATE_CODE_DEFAULT, false, error)) {
         host_memory_release(jit, sizeof *jit);
         return NULL;
     }
@@ -383,6 +387,29 @@ void translate_set_code_limit(void *state, size_t bytes)
     struct jit *jit = state;
     size_t least = jit->code_start + BLOCK_CODE_BYTES;
     jit->code_limit = bytes < least ? least : bytes > jit->code.size ? jit->code.size : bytes;
+}
+
+bool translate_set_code_size(void *state, size_t bytes, struct error *error)
+{
+    struct jit *jit = state;
+    struct host_code_memory code;
+    if (bytes < TRANSLATE_CODE_MINIMUM || bytes > TRANSLATE_CODE_MAXIMUM)
+        return error_set(error, "a code memory of %zu bytes is not possible: %zu to %zu MiB", bytes,
+                         TRANSLATE_CODE_MINIMUM >> 20, TRANSLATE_CODE_MAXIMUM >> 20);
+    if (!host_code_memory_create(&code, bytes, false, error))
+        return false;
+    block_cache_flush(jit->cpu->blocks);
+    host_code_memory_free(&jit->code);
+    jit->code = code;
+    write_entry(jit);
+    jit->code_limit = jit->code.size;
+    return true;
+}
+
+void translate_set_hooks(void *state, const struct translate_hooks *hooks)
+{
+    struct jit *jit = state;
+    jit->hooks = hooks ? *hooks : (struct translate_hooks){0};
 }
 
 const struct engine engine_jit = {

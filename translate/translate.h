@@ -27,4 +27,25 @@ void translate_set_threshold(void *state, uint32_t executions);
 /// Uses at most this much of the code memory, but room for one block; for tests of a full one.
 void translate_set_code_limit(void *state, size_t bytes);
 
+/// Limits of the code memory that a user can ask for (-accel jit,tb-size=).
+#define TRANSLATE_CODE_MINIMUM ((size_t)1 << 20)
+#define TRANSLATE_CODE_DEFAULT ((size_t)64 << 20)
+#define TRANSLATE_CODE_MAXIMUM ((size_t)1024 << 20)
+/// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. Only while
+/// nothing runs. False: `error`, and the engine is as it was.
+bool translate_set_code_size(void *state, size_t bytes, struct error *error);
+
+/// Who looks at translations: profiles, listings, tests. Functions may be NULL.
+struct pass_block;
+struct translate_hooks {
+    /// After the passes, before host code is made of `pass->uops`. For tests: what it changes there is wrong on
+    /// purpose.
+    void (*before)(void *opaque, const struct block *block, struct pass_block *pass);
+    /// The block has host code: `size` bytes that can be read at `code` and run at block->host_code.
+    void (*made)(void *opaque, const struct block *block, const uint8_t *code, size_t size);
+    void *opaque;
+};
+/// NULL: none. The struct is copied.
+void translate_set_hooks(void *state, const struct translate_hooks *hooks);
+
 #endif

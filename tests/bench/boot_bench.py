@@ -24,7 +24,7 @@ COLD_INSTRUCTIONS = 1200000
 
 def engines():
     text = subprocess.run([DOPPEL, "-accel", "help"], capture_output=True, text=True, timeout=60, check=True).stdout
-    return [line.split()[0] for line in text.splitlines() if line.strip()]
+    return [line.split()[0] for line in text.splitlines() if line[:1].strip()]
 
 
 def resident(pid):

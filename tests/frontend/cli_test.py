@@ -72,6 +72,8 @@ def test_usage(folder):
     bad(["-smp", "2"], "one virtual CPU")
     bad(["-cpu", "nonsense"], "nonsense")
     bad(["-accel", "nonsense"], "nonsense")
+    bad(["-accel", "jit,tb-size=0"], "tb-size", "1")
+    bad(["-accel", "interp,tb-size=4"], "tb-size", "interp")
     bad(["-d", "nonsense"], "nonsense")
     bad(["-device", "nonsense"], "nonsense")
     bad(["-hash-every", "5"], "-icount")
@@ -80,7 +82,7 @@ def test_usage(folder):
     good(["--help"], "usage:", "-kernel", "exit codes", "-icount")
     good(["--version"], "doppel version")
     good(["-cpu", "help"], "max")
-    good(["-accel", "help"], "interp")
+    good(["-accel", "help"], "interp", "tb-size", "perf")
     good(["-device", "help"], "isa-debug-exit")
     good(["-device", "isa-debug-exit,help"], "iobase")
     good(["-d", "help"], "int")
@@ -184,6 +186,26 @@ def test_counting(folder):
     check(hashes("-hash-every", "50000", "-loadvm", snapshot) == first[2:], "a loaded run goes on the same")
 
 
+def test_perf_map(folder):
+    """A link that waits where the map goes is not followed; the map has the blocks' addresses."""
+    if b"jit" not in run(["-accel", "help"]).stdout:
+        return
+    rom, victim = os.path.join(folder, "rom"), os.path.join(folder, "victim")
+    open(rom, "wb").write(firmware(b"\x31\xc0\x8e\xd8" + b"\xff\x06\x00\x20" + b"\xff\x07\x83\xc3\x40\xeb\xf5"))
+    open(victim, "w").write("untouched")
+    command = 'echo $$; ln -s "$0" /tmp/perf-$$.map; exec "$@"'
+    result = subprocess.run(["sh", "-c", command, victim, DOPPEL, "-bios", rom, "-display", "none", "-m", "16", "-nodefaults",
+                             "-icount", "0", "-limit", "300000", "-accel", "jit,perf=on"], capture_output=True, timeout=60)
+    path = "/tmp/perf-%d.map" % int(result.stdout)
+    check(result.returncode == 0, "perf=on: %d %r" % (result.returncode, result.stderr))
+    check(open(victim).read() == "untouched", "perf=on follows no link")
+    state = os.lstat(path)
+    text = open(path).read()
+    os.unlink(path)
+    check(state.st_mode == 0o100600, "the map is a file of ours alone: %o" % state.st_mode)
+    check(re.fullmatch(r"(?:[0-9a-f]+ [0-9a-f]+ guest_kernel_[0-9a-f]{16}\n)+", text) is not None, "perf map: %r" % text[:200])
+
+
 def test_option_rom():
     if not all(any(os.access(os.path.join(path, tool), os.X_OK) for path in os.environ["PATH"].split(":"))
                for tool in ("as", "objcopy")) or os.uname().machine != "x86_64":
@@ -199,6 +221,7 @@ with tempfile.TemporaryDirectory() as temporary:
     test_files(temporary)
     test_guests(temporary)
     test_counting(temporary)
+    test_perf_map(temporary)
     test_option_rom()
 print("%d failures" % failures)
 sys.exit(1 if failures else 0)

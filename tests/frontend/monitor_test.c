@@ -67,6 +67,8 @@ static void shows_state(void **state)
     shows("info device pic", "chips[0].mask");
     shows("info status", "running");
     shows("info statistics", "blocks");
+    shows("info jit", "blocks lifted");
+    shows("info jit", "interp translates nothing");
     shows("info hash", "\n");
     free(run(""));
 }

@@ -53,7 +53,7 @@ def run(command, seconds=SECONDS):
 
 def engines_of(doppel):
     output, _, _ = run([doppel, "-accel", "help"], 60)
-    return [line.split()[0] for line in output.splitlines() if line.strip()]
+    return [line.split()[0] for line in output.splitlines() if line[:1].strip()]
 
 
 def allowed_lines():

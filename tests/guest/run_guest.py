@@ -88,7 +88,7 @@ def expected_of_other(expected, path):
 
 def engines_of(doppel):
     text = subprocess.run([doppel, "-accel", "help"], capture_output=True, text=True, timeout=SECONDS, check=True)
-    return [line.split()[0] for line in text.stdout.splitlines() if line.strip()]
+    return [line.split()[0] for line in text.stdout.splitlines() if line[:1].strip()]
 
 
 def check_qemu(image, expected, path, folder):
@@ -158,6 +158,9 @@ def check_doppel(image, expected, doppel, folder):
         command = [doppel, "-accel", engine, "-bios", image] + COMMON
         compare(engine, expected, *run(command, folder))
         compare(engine + " counting", expected, *run(command + ["-icount", "0"], folder))
+    # Everything is translated at once, into as little memory as can be asked for.
+    if "jit" in engines_of(doppel):
+        compare("jit small", expected, *run([doppel, "-accel", "jit,tb-size=1,threshold=0", "-bios", image] + COMMON, folder))
     compare("interp paranoid", expected, *run([doppel, "-accel", "interp,paranoid=on", "-bios", image] + COMMON, folder))
 
 
