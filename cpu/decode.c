@@ -34,9 +34,10 @@ static const uint8_t prefix_class[256] = {
 
 /// Bytes of each enum operand_size, by operand size 2, 4, 8.
 static const uint8_t size_bytes[SIZE_COUNT][3] = {
-    [SIZE_1] = {1, 1, 1},     [SIZE_2] = {2, 2, 2},     [SIZE_4] = {4, 4, 4},    [SIZE_8] = {8, 8, 8},
-    [SIZE_10] = {10, 10, 10}, [SIZE_16] = {16, 16, 16}, [SIZE_V] = {2, 4, 8},    [SIZE_Z] = {2, 4, 4},
-    [SIZE_Y] = {4, 4, 8},     [SIZE_FAR] = {4, 6, 10},  [SIZE_PAIR] = {4, 8, 8}, [SIZE_DESCRIPTOR] = {6, 6, 6},
+    [SIZE_1] = {1, 1, 1},          [SIZE_2] = {2, 2, 2},     [SIZE_4] = {4, 4, 4},     [SIZE_8] = {8, 8, 8},
+    [SIZE_10] = {10, 10, 10},      [SIZE_16] = {16, 16, 16}, [SIZE_32] = {32, 32, 32}, [SIZE_V] = {2, 4, 8},
+    [SIZE_Z] = {2, 4, 4},          [SIZE_Y] = {4, 4, 8},     [SIZE_FAR] = {4, 6, 10},  [SIZE_PAIR] = {4, 8, 8},
+    [SIZE_DESCRIPTOR] = {6, 6, 6},
 };
 
 /// The bytes, and how far the decoder is.
@@ -134,6 +135,14 @@ static bool decode_memory(struct reader *reader, struct insn *insn, bool code64)
     return true;
 }
 
+/// What follows ModRM for a memory operand, if it has one. False: bytes are missing.
+static bool decode_address(struct reader *reader, struct insn *insn)
+{
+    if (insn->modrm >= 0xc0)
+        return true;
+    return insn->address_bytes == 2 ? decode_memory16(reader, insn) : decode_memory(reader, insn, insn->code64);
+}
+
 /// Bytes that an immediate takes.
 static unsigned immediate_bytes(uint8_t form, const struct insn *insn)
 {
@@ -206,7 +215,7 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
     unsigned size_column = insn->operand_bytes >> 2;
     unsigned rm = insn->modrm & 7, reg = insn->modrm >> 3 & 7;
     unsigned rex_b = (insn->rex & 1u) << 3, rex_r = (insn->rex & 4u) << 1;
-    operand->bytes = size_bytes[place->size][size_column];
+    operand->bytes = place->size == SIZE_X ? insn->vector_bytes : size_bytes[place->size][size_column];
     operand->high = false;
     operand->reg = 0;
     switch ((enum place)place->place) {
@@ -252,6 +261,13 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
     case PLACE_REG_XMM:
         operand->kind = OPERAND_XMM;
         operand->reg = (uint8_t)(reg | rex_r);
+        return true;
+    case PLACE_VEX_GPR:
+        set_gpr(operand, insn->vex_register, insn->rex);
+        return true;
+    case PLACE_VEX_XMM:
+        operand->kind = OPERAND_XMM;
+        operand->reg = insn->vex_register;
         return true;
     case PLACE_RM_MMX:
         operand->kind = OPERAND_MMX;
@@ -333,10 +349,85 @@ static int decode_prefixes(struct reader *reader, struct insn *insn, bool code64
     return -1;
 }
 
+/// SDM vol. 2 sec. 2.3.5, 2.7: C4, C5 and 62 are LES, LDS and BOUND outside 64-bit code when what follows is a ModRM
+/// byte with a memory operand; with a register it is a prefix, but not in real and virtual-8086 mode.
+static bool is_vex(const struct reader *reader, unsigned byte, uint32_t mode)
+{
+    if ((byte != 0xc4 && byte != 0xc5 && byte != 0x62) || (mode & (MODE_PROTECTED | MODE_VM86)) != MODE_PROTECTED)
+        return false;
+    return (mode & MODE_CODE_MASK) == MODE_CODE64 || (reader_has(reader, 1) && *reader->at >= 0xc0);
+}
+
+/// Reads what follows `byte`, and the opcode. *map is MAP_COUNT where no row can be. -1: bytes are missing.
+static int decode_vex(struct reader *reader, struct insn *insn, unsigned byte, unsigned *map)
+{
+    unsigned bytes = byte == 0x62 ? 3 : byte == 0xc4 ? 2 : 1;
+    if (!reader_has(reader, bytes + 1))
+        return -1;
+    unsigned first = reader->at[0], last = reader->at[bytes - 1], number = byte == 0xc5 ? 1 : first & 0x1f;
+    bool void_prefix = insn->rex || insn->lock || insn->rep || insn->repne || insn->operand_prefix;
+    insn->vex = true;
+    insn->lock = insn->rep = insn->repne = insn->operand_prefix = false;
+    insn->rex = (uint8_t)(0x40 | (~first >> 5 & 4)); // the inverse of R (X, B)
+    if (byte != 0xc5)
+        insn->rex |= (~first >> 5 & 3) | (last >> 4 & 8);
+    insn->vex_prefix = last & 3;
+    insn->vex_register = ~last >> 3 & 15;
+    insn->vector_bytes = last & 4 ? 32 : 16;
+    if (!insn->code64) { // there are eight registers; R and X made it no LES or LDS
+        insn->rex &= 0x48;
+        insn->vex_register &= 7;
+    }
+    *map = number >= 1 && number <= 3 && byte != 0x62 && !void_prefix ? MAP_VEX_0F + number - 1 : MAP_COUNT;
+    if (byte == 0x62)
+        number = first & 7;
+    reader->at += bytes;
+    insn->vex_map = (uint8_t)number;
+    return *reader->at++;
+}
+
+/// The map alone tells how long a VEX-encoded instruction is, in 0F as that of the legacy opcode.
+static bool vex_has_modrm(const struct row_index *index, const struct insn *insn, unsigned opcode)
+{
+    return insn->vex_map != 1 || index->slot[MAP_0F][opcode].modrm;
+}
+
+static bool vex_has_immediate(const struct insn *insn, unsigned opcode)
+{
+    static const uint8_t with[] = {0x70, 0x71, 0x72, 0x73, 0xa4, 0xac, 0xba, 0xc2, 0xc4, 0xc5, 0xc6};
+    for (unsigned i = 0; insn->vex_map == 1 && i < ARRAY_SIZE(with); i++)
+        if (opcode == with[i])
+            return true;
+    return insn->vex_map == 3;
+}
+
+/// No row fits. Processors fetch all of an instruction before they refuse it, so that a page fault comes first.
+/// `modrm`: that byte was read.
+static enum decode_status refuse(const struct row_index *index, struct reader *reader, struct insn *insn,
+                                 unsigned opcode, bool modrm)
+{
+    if (insn->vex && !modrm && vex_has_modrm(index, insn, opcode)) {
+        if (!reader_has(reader, 1))
+            return stop_short(reader, insn);
+        insn->modrm = *reader->at++;
+        modrm = true;
+    }
+    if (modrm && !decode_address(reader, insn))
+        return stop_short(reader, insn);
+    if (insn->vex && vex_has_immediate(insn, opcode)) {
+        if (!reader_has(reader, 1))
+            return stop_short(reader, insn);
+        reader->at++;
+    }
+    return stop(reader, insn, DECODE_ILLEGAL);
+}
+
 static unsigned row_key(const struct insn *insn, bool code64, bool modrm)
 {
-    unsigned prefix = insn->repne ? KEY_F2 : insn->rep ? KEY_F3 : insn->operand_prefix ? KEY_66 : KEY_NO_PREFIX;
+    unsigned prefix = insn->repne ? KEY_F2 : insn->rep ? KEY_F3 : insn->operand_prefix ? KEY_66 : insn->vex_prefix;
     unsigned key = prefix << KEY_PREFIX_SHIFT;
+    if (insn->vector_bytes > 16)
+        key |= KEY_VEX_L;
     if (insn->rex & 8)
         key |= KEY_REX_W;
     if (insn->rex & 1)
@@ -367,6 +458,8 @@ static const struct row_form *find_form(const struct row_index *index, const str
 static uint8_t operand_bytes(const struct row_form *form, const struct insn *insn, unsigned code_size)
 {
     bool prefix = insn->operand_prefix && !form->prefix_66;
+    if (insn->vex)
+        return code_size == MODE_CODE64 && (insn->rex & 8) ? 8 : 4;
     if (code_size != MODE_CODE64)
         return (code_size == MODE_CODE16) == prefix ? 4 : 2;
     uint32_t attributes = form->row->attributes;
@@ -395,6 +488,7 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
     }
     memset(insn, 0, sizeof *insn);
     insn->segment_override = insn->base = insn->index = -1;
+    insn->vector_bytes = 16;
 
     unsigned code_size = mode & MODE_CODE_MASK;
     bool code64 = insn->code64 = code_size == MODE_CODE64, address_prefix = false;
@@ -407,11 +501,13 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
             map = byte == 0x38 ? MAP_0F38 : MAP_0F3A;
             byte = reader_has(&reader, 1) ? *reader.at++ : -1;
         }
-    }
-    // VEX (C4, C5) and EVEX (62) come in here, when rows for them exist: in 64-bit code, or with a following byte of
-    // C0 and above. Until then no row fits there.
+    } else if (UNLIKELY(byte >= 0x62) && is_vex(&reader, (unsigned)byte, mode))
+        byte = decode_vex(&reader, insn, (unsigned)byte, &map);
     if (byte < 0)
         return stop_short(&reader, insn);
+    insn->address_bytes = code64 ? (address_prefix ? 4 : 8) : (code_size == MODE_CODE16) == address_prefix ? 4 : 2;
+    if (map == MAP_COUNT)
+        return refuse(index, &reader, insn, (unsigned)byte, false);
 
     const struct opcode_slot *slot = &index->slot[map][byte];
     if (slot->modrm) {
@@ -420,15 +516,13 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
         insn->modrm = *reader.at++;
     }
     const struct row_form *form = find_form(index, slot, row_key(insn, code64, slot->modrm), model);
-    if (UNLIKELY(!form))
-        return stop(&reader, insn, DECODE_ILLEGAL);
+    if (UNLIKELY(!form) || UNLIKELY(insn->vex_register && !form->vex_register))
+        return refuse(index, &reader, insn, (unsigned)byte, slot->modrm);
 
     insn->operand_bytes = operand_bytes(form, insn, code_size);
-    insn->address_bytes = code64 ? (address_prefix ? 4 : 8) : (code_size == MODE_CODE16) == address_prefix ? 4 : 2;
     bool reg = slot->modrm && (insn->modrm >= 0xc0 || (form->row->attributes & ROW_MODRM_IGNORED_MOD));
     insn->segment = SEG_DS;
-    if (slot->modrm && !reg &&
-        !(insn->address_bytes == 2 ? decode_memory16(&reader, insn) : decode_memory(&reader, insn, code64)))
+    if (slot->modrm && !reg && !decode_address(&reader, insn))
         return stop_short(&reader, insn);
     if (form->immediate[0] && (!decode_immediate(&reader, form->immediate[0], insn, &insn->immediate) ||
                                !decode_immediate(&reader, form->immediate[1], insn, &insn->immediate2)))

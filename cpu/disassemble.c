@@ -75,6 +75,8 @@ static const char *size_name(unsigned bytes)
         return "xword ptr ";
     case 16:
         return "xmmword ptr ";
+    case 32:
+        return "ymmword ptr ";
     }
     return "";
 }
@@ -187,7 +189,7 @@ static void write_operand(struct writer *writer, const struct insn *insn, unsign
         write_text(writer, "dr%u", operand->reg);
         break;
     case OPERAND_XMM:
-        write_text(writer, "xmm%u", operand->reg);
+        write_text(writer, "%cmm%u", operand->bytes == 32 ? 'y' : 'x', operand->reg);
         break;
     case OPERAND_MMX:
         write_text(writer, "mm%u", operand->reg);

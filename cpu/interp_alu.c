@@ -216,7 +216,7 @@ static void bit_scan(struct cpu *cpu, const struct uop *u)
         else
             result = u->op == UOP_TZCNT ? (unsigned)__builtin_ctzll(b) : (unsigned)__builtin_clzll(b) - (64 - bits);
         flags = (b ? 0 : FLAG_CF) | (result ? 0 : FLAG_ZF);
-        set_flags(cpu, u, FLAG_CF | FLAG_ZF, flags);
+        set_flags(cpu, u, FLAGS_ARITHMETIC, flags); // the other four are undefined
         break;
     default: // UOP_POPCNT
         result = (unsigned)__builtin_popcountll(b);
@@ -228,6 +228,52 @@ static void bit_scan(struct cpu *cpu, const struct uop *u)
         if (u->width != WIDTH_32 || u->dst != u->a)
             write_width(cpu, u->dst, u->width == WIDTH_32 ? WIDTH_64 : u->width, result);
         return;
+    }
+    write_width(cpu, u->dst, u->width, result);
+}
+
+/// BLSI, BLSR, BLSMSK.
+static void lowest_bit(struct cpu *cpu, const struct uop *u)
+{
+    uint64_t a = cpu->var[u->a] & bits_mask(8u << u->width), result;
+    bool carry = a == 0;
+    if (u->op == UOP_BLSI) {
+        result = a & -a;
+        carry = !carry;
+    } else
+        result = u->op == UOP_BLSR ? a & (a - 1) : a ^ (a - 1);
+    write_width(cpu, u->dst, u->width, result);
+    set_flags(cpu, u, FLAGS_ARITHMETIC,
+              (cc_result_flags(result, u->width) & (FLAG_ZF | FLAG_SF)) | (carry ? FLAG_CF : 0));
+}
+
+/// BZHI, BEXTR.
+static void bit_field(struct cpu *cpu, const struct uop *u)
+{
+    unsigned bits = 8u << u->width, low = (uint8_t)cpu->var[u->b], length = (uint8_t)(cpu->var[u->b] >> 8);
+    uint64_t result = cpu->var[u->a] & bits_mask(bits), mask = FLAG_ZF | FLAG_SF, carry = 0;
+    if (u->op == UOP_BZHI) {
+        carry = low >= bits ? FLAG_CF : 0;
+        result &= low < bits ? bits_mask(low) : bits_mask(bits);
+    } else {
+        result = low < bits ? result >> low : 0;
+        result &= length < bits ? bits_mask(length) : bits_mask(bits);
+        mask = FLAG_ZF; // SF is undefined
+    }
+    write_width(cpu, u->dst, u->width, result);
+    set_flags(cpu, u, FLAGS_ARITHMETIC, (cc_result_flags(result, u->width) & mask) | carry);
+}
+
+/// PDEP, PEXT.
+static void scatter_gather(struct cpu *cpu, const struct uop *u)
+{
+    uint64_t a = cpu->var[u->a], mask = cpu->var[u->b] & bits_mask(8u << u->width), result = 0;
+    for (unsigned i = 0; mask; i++, mask &= mask - 1) {
+        uint64_t bit = mask & -mask;
+        if (u->op == UOP_PDEP)
+            result |= a >> i & 1 ? bit : 0;
+        else
+            result |= a & bit ? UINT64_C(1) << i : 0;
     }
     write_width(cpu, u->dst, u->width, result);
 }
@@ -280,6 +326,19 @@ bool alu_execute(struct cpu *cpu, const struct uop *u)
     case UOP_LZCNT:
     case UOP_POPCNT:
         bit_scan(cpu, u);
+        break;
+    case UOP_BLSI:
+    case UOP_BLSR:
+    case UOP_BLSMSK:
+        lowest_bit(cpu, u);
+        break;
+    case UOP_BZHI:
+    case UOP_BEXTR:
+        bit_field(cpu, u);
+        break;
+    case UOP_PDEP:
+    case UOP_PEXT:
+        scatter_gather(cpu, u);
         break;
     case UOP_BSWAP:
         cpu->var[u->dst] =

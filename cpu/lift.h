@@ -132,6 +132,12 @@ lift_function lift_salc, lift_movbe, lift_fence, lift_ud;
 lift_function lift_adx; // 0 adcx, 1 adox
 lift_function lift_crc32, lift_movnti;
 
+// ---- BMI1 and BMI2 (lift_bmi.c) ---------------------------------------------------------------------------------
+lift_function lift_andn, lift_mulx;
+lift_function lift_lowest_bit; // UOP_BLSI BLSR BLSMSK
+lift_function lift_bit_field;  // UOP_BEXTR BZHI PDEP PEXT: op0 = op1 op op2
+lift_function lift_shiftx;     // UOP_ROR SHL SAR SHR without flags
+
 enum string_op { STRING_MOVS, STRING_CMPS, STRING_STOS, STRING_LODS, STRING_SCAS, STRING_INS, STRING_OUTS };
 
 #endif

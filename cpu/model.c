@@ -133,7 +133,9 @@ static const uint8_t features_max[] = {
     FEATURE_SSE3,         FEATURE_SSSE3,
     FEATURE_SSE41,        FEATURE_SSE42,
     FEATURE_PCLMULQDQ,    FEATURE_AES,
-    FEATURE_SHA,
+    FEATURE_SHA,          FEATURE_BMI1,
+    FEATURE_BMI2,         FEATURE_ADX,
+    FEATURE_ABM,
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)

@@ -42,6 +42,8 @@ typedef uint64_t row_execute(struct cpu *cpu, union vreg *dst, const union vreg 
 
 /// An encoding, in the SDM's notation, words in this order:
 ///   prefixes   NP (no 66, F2, F3), NFx (no F2, F3), 66, F2, F3, REX.W, REX.W=0, REX.B=0 (90 NOP against XCHG r8)
+///              or VEX.L0.66.0F38.W0 and so on: 128 L0 LZ, 256 L1, or LIG; 66 F3 F2 or none of them; 0F 0F38 0F3A;
+///              W0 W1 WIG. Such a row wants protected mode and no other of these prefixes.
 ///   opcode     XX, 0F XX, 0F 38 XX, 0F 3A XX; the last may be XX+r (eight opcodes, register in the low bits)
 ///   ModRM      /r, /0../7, a whole byte (0F 01 F8), or XX+i (D8 C0+i: eight bytes)
 ///   immediates ib iw id io (1 2 4 8 bytes), iz (2 or 4, by operand size), iv (2, 4 or 8), cb cw cd (relative, that
@@ -56,13 +58,15 @@ typedef uint64_t row_execute(struct cpu *cpu, union vreg *dst, const union vreg 
 /// Operands: SDM appendix A letters, comma-separated. First the place:
 ///   E (ModRM: GPR or memory)  G (ModRM.reg: GPR)  R (ModRM.rm: GPR)  M (memory)  Z (GPR in the opcode's low bits)
 ///   P Q N (MMX: reg, rm or memory, rm)  V W U (XMM likewise)  S C D (segment, control, debug register in reg)
+///   B H (VEX.vvvv: GPR, XMM or YMM)
 ///   I (immediate)  J (relative)  A (far pointer)  O (moffs)  X Y (string source DS:rSI, destination ES:rDI)
-/// then the size: b 1, w 2, d 4, q 8, dq 16, ss 4, sd 8, ps pd x 16, t 10, v (operand size: 2, 4, 8), z (2 or 4), y (4,
-/// or 8 with REX.W), p (far pointer in memory), s (6 or 10: GDTR, IDTR), a (BOUND's pair); M alone has none. S, C, D
-/// need no size. Two forms: "Rv/Mw", "Ry/Mb", "Udq/Mq" (register form / memory form). M, R, N, U alone imply
-/// ROW_MEMORY_ONLY and ROW_REGISTER_ONLY. Immediates: Ib Iw Id Iv are zero-extended to 64 bits, Ibs (sign-extended
-/// byte) and Iz sign-extended. Fixed: AL CL DX rAX rCX (operand size) eAX (2 or 4) ..., ES CS SS DS FS GS, XMM0, ST0,
-/// STi (low bits of ModRM), "1". The decoder refuses S with reg 6, 7 and CS as destination, CR1, 5..7, 9.., DR8...
+/// then the size: b 1, w 2, d 4, q 8, dq 16, qq 32, ss 4, sd 8, ps pd x (16; 32 with VEX.L), t 10, v (operand size: 2,
+/// 4, 8), z (2 or 4), y (4, or 8 with REX.W), p (far pointer in memory), s (6 or 10: GDTR, IDTR), a (BOUND's pair); M
+/// alone has none. S, C, D need no size. Two forms: "Rv/Mw", "Ry/Mb", "Udq/Mq" (register form / memory form). M, R, N,
+/// U alone imply ROW_MEMORY_ONLY and ROW_REGISTER_ONLY. Immediates: Ib Iw Id Iv are zero-extended to 64 bits, Ibs
+/// (sign-extended byte) and Iz sign-extended. Fixed: AL CL DX rAX rCX (operand size) eAX (2 or 4) ..., ES CS SS DS FS
+/// GS, XMM0, ST0, STi (low bits of ModRM), "1". The decoder refuses S with reg 6, 7 and CS as destination,
+/// CR1, 5..7, 9.., DR8...
 struct row {
     const char *encoding;
     /// Lower case, as capstone's Intel syntax prints it. "cbw|cwde|cdqe" chooses by operand size 2|4|8;
@@ -85,8 +89,9 @@ struct row_table {
 };
 extern const struct row_table row_tables[]; // rows.c
 extern const unsigned row_table_count;
-extern const struct row rows_integer[], rows_system[], rows_x87[], rows_sse[], rows_sse4[];
-extern const unsigned rows_integer_count, rows_system_count, rows_x87_count, rows_sse_count, rows_sse4_count;
+extern const struct row rows_integer[], rows_system[], rows_x87[], rows_sse[], rows_sse4[], rows_bmi[];
+extern const unsigned rows_integer_count, rows_system_count, rows_x87_count, rows_sse_count, rows_sse4_count,
+    rows_bmi_count;
 
 unsigned row_count(void);
 const struct row *row_get(unsigned number);
@@ -101,7 +106,7 @@ enum operand_kind {
     OPERAND_SEGMENT,   // reg 0..5
     OPERAND_CONTROL,
     OPERAND_DEBUG,
-    OPERAND_XMM,    // reg 0..15
+    OPERAND_XMM,    // reg 0..15; of 32 bytes: YMM
     OPERAND_MMX,    // reg 0..7
     OPERAND_ST,     // reg 0..7
     OPERAND_FAR,    // imm = offset, selector in insn->far_selector
@@ -126,7 +131,12 @@ struct insn {
     uint8_t length;
     uint8_t operand_bytes; // 2, 4, 8: effective operand size
     uint8_t address_bytes; // 2, 4, 8
-    uint8_t rex;           // whole byte or 0
+    uint8_t rex;           // whole byte or 0; of a VEX prefix what it says of W, R, X, B
+    bool vex;              // then rep, repne and operand_prefix are clear, and these mean something:
+    uint8_t vex_prefix;    // enum key_prefix: 66, F3 or F2 as pp
+    uint8_t vex_map;       // mmmmm
+    uint8_t vex_register;  // vvvv
+    uint8_t vector_bytes;  // vector length, 16 or 32; 16 without VEX
     bool lock, rep, repne, operand_prefix;
     bool code64; // decoded as 64-bit code
     uint8_t modrm;

@@ -65,6 +65,40 @@ static bool parse_prefix(struct row_form *form, const char *word)
     return false;
 }
 
+/// "VEX.L0.66.0F38.W0": the fields in any order, of which only the map must be there. No pp means that none of 66, F3
+/// and F2 is encoded.
+static bool parse_vex(struct row_form *form, const char *word)
+{
+    static const struct {
+        const char *field;
+        unsigned mask, value, prefix, map;
+    } fields[] = {
+        {"128", KEY_VEX_L, 0},     {"256", KEY_VEX_L, KEY_VEX_L}, {"LZ", KEY_VEX_L, 0},
+        {"L0", KEY_VEX_L, 0},      {"L1", KEY_VEX_L, KEY_VEX_L},  {"LIG"},
+        {"W0", KEY_REX_W, 0},      {"W1", KEY_REX_W, KEY_REX_W},  {"WIG"},
+        {"66", .prefix = KEY_66},  {"F3", .prefix = KEY_F3},      {"F2", .prefix = KEY_F2},
+        {"0F", .map = MAP_VEX_0F}, {"0F38", .map = MAP_VEX_0F38}, {"0F3A", .map = MAP_VEX_0F3A},
+    };
+    char field[8];
+    unsigned prefix = KEY_NO_PREFIX;
+    if (form->mask || !next_word(&word, '.', field, sizeof field) || strcmp(field, "VEX") != 0)
+        return false;
+    while (next_word(&word, '.', field, sizeof field)) {
+        unsigned i = 0;
+        while (i < ARRAY_SIZE(fields) && strcmp(field, fields[i].field) != 0)
+            i++;
+        if (i == ARRAY_SIZE(fields))
+            return false;
+        if ((fields[i].prefix && prefix) || (fields[i].map && form->map))
+            return false;
+        form_require(form, fields[i].mask, fields[i].value);
+        prefix |= fields[i].prefix;
+        form->map = (uint8_t)(form->map | fields[i].map);
+    }
+    form_require(form, KEY_PREFIX, prefix << KEY_PREFIX_SHIFT);
+    return map_is_vex(form->map);
+}
+
 static bool parse_modrm(struct row_form *form, const char *word)
 {
     int byte = hex_byte(word);
@@ -104,11 +138,13 @@ static uint8_t parse_immediate(const char *word)
 static bool parse_encoding(const struct row *row, struct row_form *form, struct error *error)
 {
     const char *text = row->encoding;
-    char word[16] = "";
+    char word[24] = "";
     bool have = next_word(&text, ' ', word, sizeof word);
     while (have && parse_prefix(form, word))
         have = next_word(&text, ' ', word, sizeof word);
-    if (have && !strcmp(word, "0F")) {
+    if (have && parse_vex(form, word)) {
+        have = next_word(&text, ' ', word, sizeof word);
+    } else if (have && !strcmp(word, "0F")) {
         form->map = MAP_0F;
         have = next_word(&text, ' ', word, sizeof word);
         if (have && (!strcmp(word, "38") || !strcmp(word, "3A"))) {
@@ -139,9 +175,10 @@ static int parse_size(const char *text)
         const char *text;
         uint8_t size;
     } sizes[] = {
-        {"", SIZE_NONE}, {"b", SIZE_1},   {"w", SIZE_2},   {"d", SIZE_4},   {"q", SIZE_8},    {"t", SIZE_10},
-        {"dq", SIZE_16}, {"ps", SIZE_16}, {"pd", SIZE_16}, {"x", SIZE_16},  {"ss", SIZE_4},   {"sd", SIZE_8},
-        {"v", SIZE_V},   {"z", SIZE_Z},   {"y", SIZE_Y},   {"p", SIZE_FAR}, {"a", SIZE_PAIR}, {"s", SIZE_DESCRIPTOR},
+        {"", SIZE_NONE}, {"b", SIZE_1},    {"w", SIZE_2},          {"d", SIZE_4},   {"q", SIZE_8},
+        {"t", SIZE_10},  {"dq", SIZE_16},  {"ps", SIZE_X},         {"pd", SIZE_X},  {"x", SIZE_X},
+        {"ss", SIZE_4},  {"sd", SIZE_8},   {"v", SIZE_V},          {"z", SIZE_Z},   {"y", SIZE_Y},
+        {"p", SIZE_FAR}, {"a", SIZE_PAIR}, {"s", SIZE_DESCRIPTOR}, {"qq", SIZE_32},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
         if (!strcmp(text, sizes[i].text))
@@ -198,6 +235,8 @@ static const struct {
     {'V', PLACE_REG_XMM, PLACE_REG_XMM, SIZE_16},
     {'W', PLACE_MEMORY, PLACE_RM_XMM, SIZE_16},
     {'U', PLACE_NONE, PLACE_RM_XMM, SIZE_16},
+    {'B', PLACE_VEX_GPR, PLACE_VEX_GPR, SIZE_NONE},
+    {'H', PLACE_VEX_XMM, PLACE_VEX_XMM, SIZE_16},
     {'P', PLACE_REG_MMX, PLACE_REG_MMX, SIZE_8},
     {'Q', PLACE_MEMORY, PLACE_RM_MMX, SIZE_8},
     {'N', PLACE_NONE, PLACE_RM_MMX, SIZE_8},
@@ -265,6 +304,11 @@ static bool parse_operand(struct row_form *form, char *word, unsigned *bound)
     if (second && (places[0].place != PLACE_MEMORY || !places[1].place))
         return false;
     uint8_t place = places[0].place;
+    if (place == PLACE_VEX_GPR || place == PLACE_VEX_XMM) {
+        bool first = !form->vex_register;
+        form->vex_register = true;
+        return first && map_is_vex(form->map);
+    }
     if (place == PLACE_IMMEDIATE || place == PLACE_RELATIVE || place == PLACE_FAR || place == PLACE_OFFSET)
         return bind_immediate(form, places, sign, bound);
     bool wants_modrm = place != PLACE_OPCODE_GPR && place != PLACE_STRING_SOURCE && place != PLACE_STRING_DESTINATION;

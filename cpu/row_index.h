@@ -14,9 +14,17 @@
 #define KEY_REX_W 0x0800u
 #define KEY_REX_B 0x1000u
 #define KEY_CODE64 0x2000u
+#define KEY_VEX_L 0x4000u
 
+/// In the order of VEX.pp.
 enum key_prefix { KEY_NO_PREFIX, KEY_66, KEY_F3, KEY_F2 };
-enum opcode_map { MAP_ONE_BYTE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_COUNT };
+/// VEX-encoded instructions have maps of their own, in the order of VEX.mmmmm.
+enum opcode_map { MAP_ONE_BYTE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_VEX_0F, MAP_VEX_0F38, MAP_VEX_0F3A, MAP_COUNT };
+
+static inline bool map_is_vex(unsigned map)
+{
+    return map >= MAP_VEX_0F && map < MAP_COUNT;
+}
 
 /// Where an operand is found. E, W, Q and the two-form operands are one of these for each form.
 enum place {
@@ -32,6 +40,8 @@ enum place {
     PLACE_MEMORY,
     PLACE_RM_XMM,
     PLACE_REG_XMM,
+    PLACE_VEX_GPR, // VEX.vvvv
+    PLACE_VEX_XMM,
     PLACE_RM_MMX,
     PLACE_REG_MMX,
     PLACE_RM_ST,
@@ -54,6 +64,8 @@ enum operand_size {
     SIZE_8,
     SIZE_10,
     SIZE_16,
+    SIZE_32,
+    SIZE_X,          // vector length: 16, or 32 with VEX.L
     SIZE_V,          // 2, 4, 8
     SIZE_Z,          // 2, 4
     SIZE_Y,          // 4, 8
@@ -91,7 +103,8 @@ struct row_form {
     uint8_t map, opcode;
     bool opcode_register; // "+r": stands at eight opcodes
     bool modrm;
-    bool prefix_66; // mandatory: then 66 is no operand size
+    bool prefix_66;    // mandatory: then 66 is no operand size
+    bool vex_register; // an operand is in VEX.vvvv, which must be 1111 otherwise
     uint8_t immediate[2];
     uint8_t operand_count;
     struct operand_place operand[INSN_MAX_OPERANDS][2]; // [1]: when ModRM says register

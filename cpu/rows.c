@@ -8,6 +8,7 @@ const struct row_table row_tables[] = {
     {"x87", rows_x87, &rows_x87_count},
     {"sse", rows_sse, &rows_sse_count},
     {"sse4", rows_sse4, &rows_sse4_count},
+    {"bmi", rows_bmi, &rows_bmi_count},
 };
 const unsigned row_table_count = ARRAY_SIZE(row_tables);
 

@@ -131,6 +131,7 @@ static const struct {
     {"A1 mo", "movabs", "likewise"},
     {"C2 iw", "ret", "66 with REX.W: the immediate stays a word"},
     {"E3 cb", "jrcxz", "67 with REX"},
+    {"VEX.LZ.F2.0F3A.WIG F0 /r ib", "rorx", "the count is unsigned"},
 };
 
 static void test_exceptions_name_rows(void **state)
@@ -337,6 +338,8 @@ static void test_texts(void **state)
     expect(0, "\x8b\x42\xfe", "mov ax, word ptr [bp + si - 2]");
     expect(0, "\xe9\xfd\xef", "jmp 0");
     expect(2, "\xf0\x48\x0f\xb1\x0a", "lock cmpxchg qword ptr [rdx], rcx");
+    expect(2, "\xc4\x43\xfb\xf0\xc8\xff", "rorx r9, r8, 0xff");
+    expect(1, "\xc4\xe2\xf8\xf2\x03", "andn eax, eax, dword ptr [ebx]");
 }
 
 static void test_small_buffers(void **state)

@@ -434,6 +434,7 @@ static bool host_has(unsigned feature)
         {FEATURE_MOVBE, 1, 2, 22},
         {FEATURE_POPCNT, 1, 2, 23},
         {FEATURE_BMI1, 7, 1, 3},
+        {FEATURE_BMI2, 7, 1, 8},
         {FEATURE_ADX, 7, 1, 19},
         {FEATURE_LAHF_LM, 0x80000001, 2, 0},
         {FEATURE_ABM, 0x80000001, 2, 5},
@@ -841,8 +842,8 @@ static void test_host(void **state)
         store_both(&tester, DATA_LINEAR + i, pick_value(&tester.seed));
     native_catch();
     unsigned tested = 0, by_vector = 0, lacking = 0, untested = 0;
-    for (unsigned n = 0; n < rows_integer_count; n++) {
-        const struct row *row = &rows_integer[n];
+    for (unsigned n = 0; n < rows_integer_count + rows_bmi_count; n++) {
+        const struct row *row = n < rows_integer_count ? &rows_integer[n] : &rows_bmi[n - rows_integer_count];
         if (row_has_vector(row)) {
             by_vector++;
         } else if (!host_has(row->feature)) {

@@ -111,10 +111,56 @@ static void test_malformed(void **state)
     expect_malformed("01 C0", "Mv", 0, "contradict");
     expect_malformed("01", "", ROW_MEMORY_ONLY, "contradict");
     expect_malformed("01", "", ROW_NO_64 | ROW_ONLY_64, "both");
+    expect_malformed("VEX.L0 58 /r", "Gy", 0, "no opcode");
+    expect_malformed("VEX.L2.0F 58 /r", "Gy", 0, "no opcode");
+    expect_malformed("66 VEX.L0.0F 58 /r", "Gy", 0, "no opcode");
+    expect_malformed("VEX.66.F3.0F 58 /r", "Gy,By", 0, "no opcode");
+    expect_malformed("0F 58 /r", "Gy,By", 0, "\"By\"");
+    expect_malformed("VEX.L0.0F 58 /r", "By,By", 0, "\"By\"");
     struct row row = {.encoding = "01", .operands = ""};
     struct row_form form;
     struct error error = {{0}};
     assert_false(row_form_parse(&row, &form, &error));
+}
+
+/// VEX rows with vector operands of both lengths: the third operand's place, sizes by L.
+static void test_vex_vectors(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {.encoding = "VEX.0F.WIG 58 /r", .mnemonic = "vaddps", .operands = "Vps,Hps,Wps"},
+        {.encoding = "VEX.L1.66.0F3A.W0 18 /r ib", .mnemonic = "vinsertf128", .operands = "Vqq,Hqq,Wdq,Ib"},
+        {.encoding = "VEX.LIG.F3.0F.WIG 58 /r", .mnemonic = "vaddss", .operands = "Vdq,Hdq,Wss"},
+    };
+    struct row_form *forms = calloc(ARRAY_SIZE(rows), sizeof *forms);
+    struct error error = {{0}};
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        assert_true(row_form_parse(&rows[i], &forms[i], &error));
+    struct row_index *index = row_index_from_forms(forms, ARRAY_SIZE(rows), &error);
+    assert_non_null(index);
+    static const struct {
+        const char *bytes, *text;
+    } cases[] = {
+        {"\xc5\xf0\x58\xc2", "vaddps xmm0, xmm1, xmm2"},
+        {"\xc5\xf4\x58\xc2", "vaddps ymm0, ymm1, ymm2"},
+        {"\xc5\x34\x58\x00", "vaddps ymm8, ymm9, ymmword ptr [rax]"},
+        {"\xc5\xf0\x58\x00", "vaddps xmm0, xmm1, xmmword ptr [rax]"},
+        {"\xc4\x43\x35\x18\xc2\x01", "vinsertf128 ymm8, ymm9, xmm10, 1"},
+        {"\xc4\xe3\x71\x18\xc2\x01", "(bad)"}, // L0
+        {"\xc4\xe3\xf5\x18\xc2\x01", "(bad)"}, // W1
+        {"\xc5\xf6\x58\x00", "vaddss xmm0, xmm1, dword ptr [rax]"},
+    };
+    struct cpu_model model = support_full_model();
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        uint8_t bytes[16] = {0};
+        struct insn insn;
+        char text[128];
+        memcpy(bytes, cases[i].bytes, 6);
+        decode(index, &model, MODE_CODE64 | MODE_PROTECTED | MODE_LONG, bytes, 15, &insn);
+        disassemble(&insn, 0, text, sizeof text);
+        assert_string_equal(text, cases[i].text);
+    }
+    row_index_free(index);
 }
 
 /// The index of two rows: NULL, or an error that names both.
@@ -169,8 +215,9 @@ static void test_overlaps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),   cmocka_unit_test(test_columns),  cmocka_unit_test(test_index),
-        cmocka_unit_test(test_malformed), cmocka_unit_test(test_overlaps),
+        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_columns),  cmocka_unit_test(test_index),
+        cmocka_unit_test(test_malformed),   cmocka_unit_test(test_overlaps), cmocka_unit_test(test_vex_vectors),
+        cmocka_unit_test(test_vex_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

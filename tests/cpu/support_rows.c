@@ -27,6 +27,26 @@ static uint8_t fit_modrm(const struct row_form *form, uint8_t modrm)
     return (uint8_t)((modrm & ~fixed) | (form->value & fixed));
 }
 
+/// A VEX prefix for the row; two bytes where they do and the filler says so. Returns where the opcode goes.
+static unsigned put_vex(const struct row_form *form, const struct support_encoding *how, uint8_t *bytes)
+{
+    unsigned map = form->map - MAP_VEX_0F + 1u, rex = how->rex & 15u;
+    unsigned vvvv = form->vex_register ? (unsigned)(how->filler >> 40) & (how->rex ? 15 : 7) : 0;
+    unsigned l = form->mask & KEY_VEX_L ? form->value & KEY_VEX_L : (unsigned)(how->filler >> 44) & 1;
+    if (form->mask & KEY_REX_W)
+        rex = (rex & 7) | (form->value & KEY_REX_W ? 8 : 0);
+    unsigned last = (~vvvv & 15) << 3 | (l ? 4 : 0) | (form->value >> KEY_PREFIX_SHIFT & 3);
+    if (map == 1 && !(rex & 11) && (how->filler >> 45 & 1)) {
+        bytes[0] = 0xc5;
+        bytes[1] = (uint8_t)((~rex & 4) << 5 | last);
+        return 2;
+    }
+    bytes[0] = 0xc4;
+    bytes[1] = (uint8_t)((~rex & 7) << 5 | map);
+    bytes[2] = (uint8_t)((rex & 8) << 4 | last);
+    return 3;
+}
+
 unsigned support_encode(const struct row_form *form, const struct support_encoding *how, uint8_t bytes[32])
 {
     static const uint8_t mandatory[4] = {0, 0x66, 0xf3, 0xf2};
@@ -36,6 +56,15 @@ unsigned support_encode(const struct row_form *form, const struct support_encodi
     unsigned at = 0;
     for (unsigned i = 0; i < how->prefix_count; i++)
         bytes[at++] = how->prefixes[i];
+    if (map_is_vex(form->map)) {
+        at += put_vex(form, how, bytes + at);
+        bytes[at++] = form->opcode;
+        if (form->modrm) {
+            bytes[at] = fit_modrm(form, how->modrm);
+            bytes[at + 1] = how->sib;
+        }
+        return at;
+    }
     unsigned prefix = form->value >> KEY_PREFIX_SHIFT & 3;
     if ((form->mask & KEY_PREFIX) == KEY_PREFIX && prefix)
         bytes[at++] = mandatory[prefix];

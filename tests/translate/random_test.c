@@ -43,7 +43,26 @@ static bool wanted(const struct insn *insn)
     const struct row *row = insn->row;
     if (row >= rows_integer && row < rows_integer + rows_integer_count)
         return true;
+    if (row >= rows_bmi && row < rows_bmi + rows_bmi_count)
+        return true;
     return row >= rows_sse && row < rows_sse + rows_sse_count && !row->execute;
+}
+
+/// A VEX-encoded instruction on general registers; memory operands by a register.
+static bool bmi_instruction(const struct guest *g, uint32_t mode, uint64_t *random, uint8_t *bytes, struct insn *insn)
+{
+    static const uint8_t opcodes[] = {0xf2, 0xf3, 0xf5, 0xf6, 0xf7, 0xf0};
+    uint64_t r = guest_random(random);
+    uint8_t opcode = opcodes[(r >> 48) % ARRAY_SIZE(opcodes)];
+    memset(bytes, 0, INSN_MAX_LENGTH + 1);
+    bytes[0] = 0xc4;
+    bytes[1] = (uint8_t)((r & 0xe0) | (mode & MODE_CODE64 ? 0 : 0xe0) | (opcode == 0xf0 ? 3 : 2));
+    bytes[2] = (uint8_t)((r >> 8 & 0x83) | (opcode == 0xf0 ? 0x78 : r >> 8 & 0x78));
+    bytes[3] = opcode;
+    bytes[4] = (uint8_t)(r >> 16 | (r >> 24 & 3 ? 0xc0 : 0));
+    bytes[5] = (uint8_t)(r >> 32);
+    return decode(block_cache_rows(g->blocks), &g->model, mode, bytes, INSN_MAX_LENGTH, insn) == DECODE_OK &&
+           insn->row >= rows_bmi && insn->row < rows_bmi + rows_bmi_count;
 }
 
 /// One random instruction that the decoder takes; its length.
@@ -53,6 +72,8 @@ static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_
     for (;;) {
         unsigned n = 0;
         uint64_t r = guest_random(random);
+        if ((r & 0xf000000000000000) == 0 && bmi_instruction(g, mode, random, bytes, &insn))
+            return insn.length;
         memset(bytes, 0, INSN_MAX_LENGTH + 1);
         if ((r & 7) == 0)
             bytes[n++] = 0x66;
