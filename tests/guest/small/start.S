@@ -299,7 +299,7 @@ gdtr:
 
     .bss
     .balign 4096
-    .globl user_stack_top, trap_stack_top, other_stack_top
+    .globl stack_top, user_stack_top, trap_stack_top, other_stack_top
     .skip 8192
 stack_top:
     .skip 8192
