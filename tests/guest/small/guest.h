@@ -93,6 +93,8 @@ void probe(const char *name, const void *code);
 void probe_user(const char *name, const void *code);
 /// For what QEMU TCG does not survive: there the line says so, and its list of exceptions has the reason.
 void probe_not_tcg(const char *name, const void *code);
+/// Under QEMU TCG: says "name: left out" and returns true.
+bool leaves_out(const char *name);
 
 void set_gate(unsigned vector, const void *entry, unsigned selector, unsigned type_and_dpl);
 void set_segment(unsigned selector, u32 base, u32 limit, unsigned type, unsigned flags);
