@@ -35,6 +35,9 @@ void host_code_memory_free(struct host_code_memory *code);
 /// After writing [offset, +size): makes it visible to instruction fetch (a no-op on x86).
 void host_code_memory_flush(const struct host_code_memory *code, size_t offset, size_t size);
 
+/// x86-64: the base of this thread's GS segment, which C code does not use here. Elsewhere nothing.
+void host_set_gs_base(void *base);
+
 uint64_t host_monotonic_ns(void);
 /// Seconds since 1970 (UTC).
 int64_t host_wall_seconds(void);

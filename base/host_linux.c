@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -169,6 +171,21 @@ void host_code_memory_flush(const struct host_code_memory *code, size_t offset, 
         __builtin___clear_cache(exec, exec + size);
     }
 }
+
+#ifdef __x86_64__
+void host_set_gs_base(void *base)
+{
+    if (getauxval(AT_HWCAP2) & 2) // the kernel lets programs use WRGSBASE
+        __asm__ volatile("wrgsbase %0" : : "r"(base));
+    else
+        syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, base);
+}
+#else
+void host_set_gs_base(void *base)
+{
+    (void)base;
+}
+#endif
 
 uint64_t host_monotonic_ns(void)
 {

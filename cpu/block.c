@@ -523,8 +523,10 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
     struct block *block;
 
     if (entry->linear == linear && entry->mode == mode && entry->epoch == cpu->jump_epoch && entry->block->valid &&
-        (mode & MODE_FLAT))
+        (mode & MODE_FLAT)) {
+        entry->chain = entry->block->host_chain ? entry->block->host_chain : cpu->no_chain;
         return entry->block;
+    }
     if (!mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, linear, &backing, &fault)) {
         cpu_raise_mmu(cpu, &fault, false);
         return NULL;
@@ -533,6 +535,10 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
     if (!block)
         block = make(cache, cpu, linear, backing, mode);
     if (block && block != &cache->uncached && !block->crosses)
-        *entry = (struct cpu_jump_entry){.linear = linear, .block = block, .mode = mode, .epoch = cpu->jump_epoch};
+        *entry = (struct cpu_jump_entry){.linear = linear,
+                                         .block = block,
+                                         .mode = mode,
+                                         .epoch = cpu->jump_epoch,
+                                         .chain = block->host_chain ? block->host_chain : cpu->no_chain};
     return block;
 }

@@ -14,8 +14,13 @@
 #include "cpu/uop.h"
 
 #define BLOCK_MAX_INSNS 32
-#define JUMP_CACHE_BITS 13
-#define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
+
+/// A patched jump of host code from one block to another.
+struct host_edge {
+    uint8_t *place;      // the jump's relative target; NULL: no such exit
+    const uint8_t *back; // where it leads while it is not patched
+    struct host_edge *next;
+};
 
 struct block {
     struct block *next;     // in the page's granule list
@@ -30,18 +35,14 @@ struct block {
     bool crosses;
     bool has_call; // may change mode, pins or activity: leaves through the dispatcher
     uint16_t uop_count;
-    struct block *link[2]; // in-page successors of a direct exit: taken/only, not taken
-    const void *host_code; // a backend's entry, NULL: not translated
+    struct block *link[2];  // in-page successors of a direct exit: taken/only, not taken
+    const void *host_code;  // a backend's entry, NULL: not translated
+    const void *host_chain; // ... for other host code: polls first
+    const void *start_stub; // ... and where that goes to leave
+    struct host_edge edge[2], *incoming;
     uint32_t executions;
     const uint16_t *insn_offset; // insn_count + 1 byte offsets
     struct uop *uops;
-};
-
-struct cpu_jump_entry {
-    uint64_t linear;
-    struct block *block;
-    uint32_t mode;
-    uint32_t epoch;
 };
 
 #define BLOCK_CACHE_MAX_CPUS 1

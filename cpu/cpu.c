@@ -19,11 +19,8 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     struct cpu *cpu = host_memory_reserve(sizeof *cpu, error);
     if (!cpu)
         return NULL;
-    cpu->jump_cache = host_memory_reserve(JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache, error);
-    if (!cpu->jump_cache) {
-        host_memory_release(cpu, sizeof *cpu);
-        return NULL;
-    }
+    cpu->self = cpu;
+    cpu->counting = true;
     cpu->model = config->model;
     cpu->memory = config->memory;
     cpu->smm_memory = config->smm_memory ? config->smm_memory : config->memory;
@@ -51,7 +48,6 @@ void cpu_destroy(struct cpu *cpu)
     if (cpu->blocks)
         block_cache_detach(cpu->blocks, cpu);
     mmu_destroy(&cpu->mmu);
-    host_memory_release(cpu->jump_cache, JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache);
     host_memory_release(cpu, sizeof *cpu);
 }
 

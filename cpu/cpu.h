@@ -262,6 +262,18 @@ struct cpu_model;   // model.h: which CPUID features there are
 struct block_cache; // block.h
 struct block;
 
+#define JUMP_CACHE_BITS 13
+#define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
+
+/// The block at a linear address in a mode. Host code reads it too.
+struct cpu_jump_entry {
+    uint64_t linear;
+    struct block *block;
+    _Alignas(8) uint32_t mode;
+    uint32_t epoch;
+    const void *chain; // where host code goes on; cpu->no_chain: in C
+};
+
 struct cpu {
     uint64_t var[VAR_COUNT];
 
@@ -272,16 +284,17 @@ struct cpu {
     // Counting. instructions = retired before the running block; insn_in_block is set before any slow path.
     _Alignas(64) uint64_t instructions;
     uint64_t instruction_limit; // run() returns STOP_DEADLINE exactly here
+    bool counting;              // false: `instructions` need not be exact, and there is no limit
     uint32_t insn_in_block;
-    uint32_t mode;            // MODE_*
-    enum mmu_mode data_mode;  // for explicit data accesses in the present mode
-    enum mmu_mode fetch_mode; // MMU_USER at CPL 3, else MMU_KERNEL
+    _Alignas(8) uint32_t mode; // MODE_*; this and the next are compared as one
+    uint32_t jump_epoch;       // entries of the jump cache with another epoch are stale
+    enum mmu_mode data_mode;   // for explicit data accesses in the present mode
+    enum mmu_mode fetch_mode;  // MMU_USER at CPL 3, else MMU_KERNEL
 
     struct cpu_fault fault;
     bool leave;          // leave the block after this instruction: its code changed, or a request must act now
     bool trap_cancelled; // INT n and SYSCALL: no single-step trap after this instruction
     uint8_t next_handle;
-    uint32_t jump_epoch;         // entries of the jump cache with another epoch are stale
     struct mmu_handle handle[8]; // slow accesses of the running instruction: handle values 1..8
 
     // Architectural state beyond var[].
@@ -317,12 +330,16 @@ struct cpu {
     struct address_space *smm_memory; // as seen in SMM
     struct address_space *ports;
     const struct log *log;
-    struct block_cache *blocks; // one a machine
-    struct cpu_jump_entry *jump_cache;
-    const struct block *running; // the block that runs, NULL between blocks
-    unsigned index;              // number of this vCPU
+    struct block_cache *blocks;  // one a machine
+    const struct block *running; // the block that runs, or ran last in host code; NULL between blocks
+    // For host code.
+    struct cpu *self;     // finds the struct from a segment's base
+    uint64_t code_page;   // linear address of the page of the flat block that runs
+    const void *no_chain; // where the jump cache leads when a block has no host code
+    unsigned index;       // number of this vCPU
     uint64_t stat_faults, stat_interrupts, stat_blocks, stat_calls;
     struct mmu mmu;
+    struct cpu_jump_entry jump_cache[JUMP_CACHE_ENTRIES];
 };
 
 // ---- cpu.c ------------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ uint64_t helper_string(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     // The chunk depends on guest state only: engines must agree on where an interrupt can come.
     while ((count = cpu->var[VAR_RCX] & width_mask(s.address)) != 0) {
         if (chunk == 0 || cpu->leave) {
-            cpu->instructions--; // counts once, when it ends
+            cpu->instructions -= cpu->counting; // counts once, when it ends
             return a;
         }
         done = string_bulk(cpu, &s, count < chunk ? count : chunk);

@@ -168,7 +168,7 @@ uint64_t helper_string_io(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         return string_io_once(cpu, &s) ? b : 0;
     for (unsigned i = 0; (count = address_register(cpu, VAR_RCX, s.address)) != 0; i++) {
         if (i == (cpu->mode & MODE_TF ? 1 : STRING_IO_CHUNK) || (i && cpu->leave)) {
-            cpu->instructions--; // counts once, when it ends
+            cpu->instructions -= cpu->counting; // counts once, when it ends
             return a;
         }
         if (!string_io_once(cpu, &s))

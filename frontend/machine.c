@@ -396,6 +396,7 @@ static bool create_cpu(struct machine *machine, struct error *error)
     if (!machine->cpu)
         return false;
     machine->cpu->instruction_limit = UINT64_MAX;
+    machine->cpu->counting = config->counting || config->limit;
     machine->map_listener = (struct address_space_listener){.map_changed = map_changed, .opaque = machine};
     address_space_listen(&machine->memory_space, &machine->map_listener);
     machine->cpu->mmu.paranoid = config->paranoid;

@@ -11,29 +11,61 @@
 
 #define TRANSLATION_MAX_EXITS 512
 
-/// What host code returns: 0, or a kind with a number above it.
+/// Why host code came back to C; in the low bits of host_result.value, a number above it.
 #define HOST_DONE 0u
 #define HOST_RESUME 1u // the interpreter goes on at uop number
 #define HOST_FAULT 2u  // cpu->fault is pending in instruction number
-#define HOST_LINK 3u   // left through direct exit number (0, 1), or indirectly (2)
+#define HOST_LINK 3u   // left through direct exit number 0 or 1, which is not patched yet
+#define HOST_LOOKUP 4u // the jump cache had no host code for RIP; no block is told
+#define HOST_KIND 7u
+#define HOST_NUMBER_SHIFT 3
+
+struct host_result {
+    uint64_t value;
+    struct block *block; // that left
+};
 
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {
-    enum { SIDE_MISS, SIDE_RESUME, SIDE_FAULT, SIDE_LEAVE } kind;
+    enum {
+        SIDE_MISS,
+        SIDE_RESUME,
+        SIDE_FAULT,
+        SIDE_LEAVE, // cpu->leave is set after instruction `uop`
+        SIDE_START, // before the block's first instruction
+        SIDE_DIRECT // direct exit `which` while it is not patched, or for good
+    } kind;
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on
     struct registers registers;
-    uint16_t uop;    // number of the uop
-    uint8_t linear;  // SIDE_MISS: variable with the address
-    uint8_t result;  // ... host register for the handle
-    uint32_t access; // ... size, write, mode
+    uint16_t uop;         // number of the uop
+    uint8_t linear;       // SIDE_MISS: variable with the address
+    uint8_t result;       // ... host register for the handle
+    uint32_t access;      // ... size, write, mode
+    uint8_t which;        // SIDE_DIRECT: number of the exit
+    uint8_t width;        // ... that the target is cut to
+    int64_t displacement; // ... of the target from the block's start
+};
+
+/// Parts of the code memory that all blocks use; as written, not as run.
+struct backend_entries {
+    const uint8_t *leave;    // to C
+    const uint8_t *store;    // subroutine: guest registers to memory
+    const uint8_t *load;     // ... and back
+    const uint8_t *miss;     // ... the walk after a TLB miss
+    const uint8_t *no_chain; // where the jump cache leads for blocks without host code
 };
 
 struct translation {
     const struct backend *backend;
     const struct cpu *cpu;
-    const struct block *block;
-    const uint8_t *epilogue;
+    struct block *block;
+    const struct backend_entries *entries;
+    const uint8_t *chain; // the block's entry for other host code
+    const uint8_t *body;  // ... from C
+    const uint8_t *start_stub;
+    bool counting; // instructions are counted exactly
+    bool chained;  // may go on with other blocks without C
     struct emit emit;
     struct registers registers;
     struct pass_block pass;
@@ -69,10 +101,13 @@ struct backend {
     const struct backend_rule *rules; // by uop
     /// False: the interpreter does this uop.
     bool (*supported)(const struct uop *u);
-    /// Writes the way in and out of host code; *epilogue is where blocks leave to. Runs once for a code memory.
-    void (*enter)(struct emit *e, const uint8_t **epilogue);
+    /// Writes the way in (at the start) and what blocks share. Runs once for a code memory.
+    void (*enter)(struct emit *e, struct backend_entries *entries);
+    /// A block's entry: polls, counts.
+    void (*block_start)(struct translation *t);
     void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);
-    void (*load_var)(struct emit *e, uint8_t to, unsigned var);
+    /// A variable that is in memory; VAR_RIP is where the block starts.
+    void (*load_var)(struct translation *t, uint8_t to, unsigned var);
     void (*save_carry)(struct translation *t);
     void (*condition)(struct translation *t, unsigned condition);
     /// Leaves for the interpreter at the uop at work.
@@ -80,6 +115,8 @@ struct backend {
     /// Between two instructions, after one with a CALL: leaves when cpu->leave is set.
     void (*check_leave)(struct translation *t, unsigned insn);
     void (*side_exit)(struct translation *t, const struct side_exit *exit);
+    /// The block is dead: its chain entry leads to C from now on.
+    void (*kill)(uint8_t *chain, const uint8_t *stub);
     uint8_t scratch[2]; // never hold a variable
 };
 

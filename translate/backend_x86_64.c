@@ -11,14 +11,11 @@
 #include "cpu/interp_alu.h"
 #include "translate/backend_x86_64.h"
 
-#define FRAME_BYTES 24 // keeps rsp a multiple of 16 in blocks; the carry's slot is at rsp
-
 const struct register_file x86_file = {
     .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9, HOST_R10,
             HOST_R11, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
     .pinned = 0x1fef, // all but rsp, r13..r15
-    .caller_saved = 1u << HOST_RAX | 1u << HOST_RCX | 1u << HOST_RDX | 1u << HOST_RSI | 1u << HOST_RDI | 1u << HOST_R8 |
-                    1u << HOST_R9 | 1u << HOST_R10 | 1u << HOST_R11,
+    .temporary = 1u << T0,
     .load = x86_load_home,
     .store = x86_store_home,
 };
@@ -29,56 +26,34 @@ static bool fits(int64_t value)
 }
 
 // ---- calls --------------------------------------------------------------------------------------------------------
-static struct side_exit *add_exit(struct translation *t, int kind, emit_place from)
-{
-    struct side_exit *exit = &t->exits[t->exit_count < TRANSLATION_MAX_EXITS ? t->exit_count++ : 0];
-    exit->kind = kind;
-    exit->from = from;
-    exit->registers = t->registers;
-    exit->uop = (uint16_t)t->index;
-    return exit;
-}
-
-/// Everything to memory before C code that may look at, or change, any variable.
-static void spill_all(struct translation *t)
-{
-    registers_store(&t->registers, &x86_file, &t->emit);
-    emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
-}
-
-static void forget_all(struct translation *t)
-{
-    registers_forget(&t->registers, x86_file.pinned);
-    t->recipe = -1;
-}
-
 /// One uop by the interpreter's own function.
 static void emit_by_alu(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    spill_all(t);
+    x86_prepare_call(t);
     emit_move_imm(e, HOST_RSI, (uint64_t)(uintptr_t)&t->block->uops[t->index]);
     x86_call(t, (const void *)alu_execute);
-    forget_all(t);
     if (u->op == UOP_DIV || u->op == UOP_IDIV) {
-        emit_test(e, WIDTH_8, HOST_RAX, HOST_RAX);
-        add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
+        emit_test(e, WIDTH_8, S0, S0);
+        x86_add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
     }
 }
 
 static void check_fault(struct translation *t)
 {
     emit_alu_memory_imm(&t->emit, EMIT_CMP, WIDTH_8, FIELD(fault.pending), 0);
-    add_exit(t, SIDE_FAULT, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
+    x86_add_exit(t, SIDE_FAULT, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
 }
 
 static void emit_uop_call(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     const struct uop_helper_entry *helper = &uop_helpers[u->param];
-    spill_all(t);
+    x86_prepare_call(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_calls), 1);
+    emit_move_imm(e, S0, (uint64_t)(uintptr_t)t->block);
+    emit_store(e, WIDTH_64, FIELD(running), S0);
     x86_load_home(e, HOST_RSI, u->a);
     if (u->b == VAR_IMM)
         emit_move_imm(e, HOST_RDX, (uint64_t)u->imm);
@@ -86,9 +61,8 @@ static void emit_uop_call(struct translation *t, const struct uop *u)
         x86_load_home(e, HOST_RDX, u->b);
     emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
     x86_call(t, (const void *)helper->function);
-    forget_all(t);
     check_fault(t);
-    x86_write_var(t, u->dst, WIDTH_64, HOST_RAX);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 static size_t vreg_offset(const struct translation *t, unsigned number)
@@ -99,18 +73,17 @@ static size_t vreg_offset(const struct translation *t, unsigned number)
 static void emit_uop_row(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    spill_all(t);
+    x86_prepare_call(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
-    emit_lea(e, WIDTH_64, HOST_RSI, x86_memory_at(vreg_offset(t, u->a)));
-    emit_lea(e, WIDTH_64, HOST_RDX, x86_memory_at(vreg_offset(t, u->b)));
+    x86_field_address(t, HOST_RSI, vreg_offset(t, u->a));
+    x86_field_address(t, HOST_RDX, vreg_offset(t, u->b));
     if (u->c == VAR_IMM)
         emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
     else
         x86_load_home(e, HOST_RCX, u->c);
     x86_call(t, (const void *)row_get(u->param)->execute);
-    forget_all(t);
     check_fault(t);
-    x86_write_var(t, u->dst, WIDTH_64, HOST_RAX);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
@@ -138,7 +111,8 @@ static void emit_uop_move(struct translation *t, const struct uop *u)
         x86_write_var(t, u->dst, u->width, t->b);
         return;
     }
-    reg = u->width >= WIDTH_32 && u->dst != VAR_NONE ? registers_define(&t->registers, u->dst) : S0;
+    reg =
+        u->width >= WIDTH_32 && u->dst != VAR_NONE ? registers_define(&t->registers, &x86_file, &t->emit, u->dst) : S0;
     if (reg == NO_REGISTER)
         reg = S0;
     emit_move_imm(&t->emit, reg, u->width == WIDTH_32 ? (uint32_t)u->imm : (uint64_t)u->imm);
@@ -165,7 +139,7 @@ static void emit_uop_get_high(struct translation *t, const struct uop *u)
 static void emit_uop_set_high(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    uint8_t reg = registers_read(&t->registers, &x86_file, e, u->dst);
+    uint8_t reg = registers_read(&t->registers, u->dst);
     emit_extend(e, false, WIDTH_8, S1, t->a);
     if (reg == NO_REGISTER)
         x86_load_home(e, S0, u->dst);
@@ -204,37 +178,30 @@ static void emit_uop_select(struct translation *t, const struct uop *u)
     x86_write_var(t, u->dst, u->width, S0);
 }
 
-/// to = from + value, keeping flags. `to` is not S1.
-static void add_constant(struct translation *t, uint8_t to, uint8_t from, int64_t value)
-{
-    struct emit_memory m = x86_at_register(from);
-    if (fits(value))
-        m.displacement = (int32_t)value;
-    else {
-        emit_move_imm(&t->emit, S1, (uint64_t)value);
-        m.index = S1;
-    }
-    emit_lea(&t->emit, WIDTH_64, to, m);
-}
-
 static void emit_uop_ea(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     uint8_t to = u->width >= WIDTH_32 ? x86_result_register(t, u) : S0;
     struct emit_memory m = x86_at_register(t->a);
+    int64_t constant = u->imm;
 
-    if (t->b == NO_REGISTER) // the lifter scales variables only
-        emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm), t->b = S1;
+    if (u->a == VAR_RIP && x86_rip_is_page_relative(t)) {
+        emit_load(e, WIDTH_64, S0, FIELD(code_page));
+        constant += (int64_t)(t->block->backing & ~PAGE_MASK);
+    } else if (u->a == VAR_RIP)
+        x86_load_rip(t, S0, 0);
     if (u->b != VAR_ZERO) {
+        if (t->b == NO_REGISTER) // the lifter scales variables only
+            emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm), t->b = S1;
         m.index = t->b;
         m.scale = u->sub;
     }
-    if (fits(u->imm)) {
-        m.displacement = (int32_t)u->imm;
+    if (fits(constant)) {
+        m.displacement = (int32_t)constant;
         emit_lea(e, x86_at_least_32(u->width), to, m);
     } else {
         emit_lea(e, WIDTH_64, to, m);
-        emit_move_imm(e, S1, (uint64_t)u->imm);
+        emit_move_imm(e, S1, (uint64_t)constant);
         m = (struct emit_memory){.base = to, .index = S1};
         emit_lea(e, x86_at_least_32(u->width), to, m);
     }
@@ -252,17 +219,6 @@ static void emit_uop_fence(struct translation *t, const struct uop *u)
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------
-static uint64_t miss(struct cpu *cpu, uint64_t linear, uint32_t access)
-{
-    struct mmu_handle handle;
-    struct mmu_fault fault;
-    enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
-    if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
-        handle.crosses || handle.code)
-        return 0;
-    return (uint64_t)(uintptr_t)handle.piece[0].host;
-}
-
 static enum mmu_mode access_mode(const struct translation *t, const struct uop *u)
 {
     if (u->aux & UOP_MODE)
@@ -278,15 +234,15 @@ static void emit_uop_check_target(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     if ((t->block->mode & MODE_CODE_MASK) != MODE_CODE64) {
         emit_by_alu(t, u);
-        emit_test(e, WIDTH_8, HOST_RAX, HOST_RAX);
-        add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
+        emit_test(e, WIDTH_8, S0, S0);
+        x86_add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
         return;
     }
     emit_move(e, WIDTH_64, S1, t->a);
     emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 16);
     emit_shift_imm(e, EMIT_SAR, WIDTH_64, S1, 16);
     emit_alu(e, EMIT_CMP, WIDTH_64, S1, t->a);
-    add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
+    x86_add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
 }
 
 static void emit_uop_xlat(struct translation *t, const struct uop *u)
@@ -298,12 +254,21 @@ static void emit_uop_xlat(struct translation *t, const struct uop *u)
                    (mode * MMU_ACCESS_KINDS + (write ? MMU_WRITE : MMU_READ)) * TLB_ENTRIES * sizeof(struct tlb_entry);
     struct emit_memory entry = x86_memory_at(table);
     struct side_exit *exit;
+    bool in_place; // the handle takes the address's register
     uint8_t to;
 
     if (u->aux & UOP_ALIGNED) {
         emit_test_imm(e, WIDTH_32, t->a, (int32_t)u->param - 1);
-        add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
+        x86_add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
     }
+    if (u->a == VAR_RIP) // its slot is not kept, and needed below
+        x86_store_home(e, VAR_RIP, t->a);
+    to = S0;
+    if (u->dst != VAR_NONE && !(x86_dies(t, u->a) && t->a != S0 && registers_inherit(&t->registers, u->a, u->dst)))
+        registers_define(&t->registers, &x86_file, e, u->dst);
+    if (u->dst != VAR_NONE && t->registers.of[u->dst] != NO_REGISTER)
+        to = t->registers.of[u->dst];
+    in_place = to == t->a && to != S0;
     if (u->param > 1)
         emit_lea(e, WIDTH_64, S1,
                  (struct emit_memory){.base = t->a, .index = HOST_NO_INDEX, .displacement = (int32_t)u->param - 1});
@@ -316,40 +281,48 @@ static void emit_uop_xlat(struct translation *t, const struct uop *u)
     entry.index = S0;
     entry.displacement += (int32_t)offsetof(struct tlb_entry, tag);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
-    exit = add_exit(t, SIDE_MISS, emit_jump_if(e, EMIT_NOT_EQUAL));
+    exit = x86_add_exit(t, SIDE_MISS, emit_jump_if(e, EMIT_NOT_EQUAL));
+    if (in_place) { // as it was at the branch
+        exit->registers.of[u->a] = to;
+        exit->registers.of[u->dst] = NO_REGISTER;
+        exit->registers.var[to] = u->a;
+        exit->registers.dirty |= 1u << to;
+    }
     entry.displacement += (int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag));
-    to = registers_define(&t->registers, u->dst);
-    if (to == NO_REGISTER)
-        to = S0;
-    emit_load(e, WIDTH_64, to, entry);
-    if (t->a == S0)
-        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, x86_home(u->a));
-    else
-        emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
+    if (in_place)
+        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, entry);
+    else {
+        emit_load(e, WIDTH_64, to, entry);
+        if (t->a == S0)
+            emit_alu_load(e, EMIT_ADD, WIDTH_64, to, x86_home(u->a));
+        else
+            emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
+    }
     exit->linear = u->a;
     exit->result = to;
     exit->access = u->param | (write ? 0x100u : 0) | (uint32_t)mode << 16;
     exit->back = e->at;
-    if (t->registers.of[u->dst] == to)
-        registers_written(&t->registers, u->dst);
-    else
+    if (to == S0)
         x86_write_var(t, u->dst, WIDTH_64, to);
+    else
+        registers_written(&t->registers, u->dst);
 }
 
 static void emit_uop_load(struct translation *t, const struct uop *u)
 {
-    uint8_t to = S0;
-    if (u->dst != VAR_NONE)
-        to = registers_define(&t->registers, u->dst);
-    if (to == NO_REGISTER)
-        to = S0;
-    emit_load(&t->emit, u->width, to, x86_at_register(t->a));
-    if (u->dst == VAR_NONE)
-        return;
-    if (to == S0)
-        x86_write_var(t, u->dst, WIDTH_64, S0);
-    else
+    uint8_t to = NO_REGISTER;
+    if (u->dst != VAR_NONE) {
+        if (x86_dies(t, u->a))
+            registers_inherit(&t->registers, u->a, u->dst);
+        to = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
+    }
+    if (to != NO_REGISTER) {
+        emit_load(&t->emit, u->width, to, x86_at_register(t->a));
         registers_written(&t->registers, u->dst);
+        return;
+    }
+    emit_load(&t->emit, u->width, S0, x86_at_register(t->a));
+    x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 static void emit_uop_store(struct translation *t, const struct uop *u)
@@ -379,153 +352,6 @@ static void emit_uop_vector_move(struct translation *t, const struct uop *u)
     emit_vector_store(&t->emit, bytes, x86_memory_at(vreg_offset(t, u->dst)), 0);
 }
 
-// ---- leaving ------------------------------------------------------------------------------------------------------
-static void emit_leave(struct translation *t, uint32_t value)
-{
-    emit_move_imm(&t->emit, HOST_RAX, value);
-    emit_jump_to(&t->emit, t->epilogue);
-}
-
-/// Stores registers and counts; `insns` instructions were completed. S0 holds the new RIP, not yet cut, S1 what to
-/// return.
-static void leave_to(struct translation *t, unsigned width, unsigned insns)
-{
-    struct emit *e = &t->emit;
-    if (width != WIDTH_64)
-        emit_extend(e, false, width, S0, S0);
-    emit_store(e, WIDTH_64, x86_home(VAR_RIP), S0);
-    registers_store(&t->registers, &x86_file, e);
-    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
-    emit_move(e, WIDTH_32, HOST_RAX, S1);
-    emit_jump_to(e, t->epilogue);
-}
-
-/// RIP of an exit to S0, its value to S1.
-static void exit_target(struct translation *t, int64_t displacement, uint32_t value)
-{
-    x86_load_home(&t->emit, S0, VAR_RIP);
-    add_constant(t, S0, S0, displacement);
-    emit_move_imm(&t->emit, S1, value);
-}
-
-static void emit_uop_exit(struct translation *t, const struct uop *u)
-{
-    exit_target(t, u->imm, HOST_LINK);
-    leave_to(t, u->width, u->insn + 1u);
-}
-
-/// One way out for both targets; the host's flags hold the condition.
-static void exit_on(struct translation *t, const struct uop *u, unsigned condition)
-{
-    emit_place taken = emit_jump_if(&t->emit, condition), join;
-    exit_target(t, (int32_t)u->param, HOST_LINK | 1 << 2);
-    join = emit_jump(&t->emit);
-    emit_patch_here(&t->emit, taken);
-    exit_target(t, u->imm, HOST_LINK);
-    emit_patch_here(&t->emit, join);
-    leave_to(t, u->width, u->insn + 1u);
-}
-
-static void emit_uop_exit_if(struct translation *t, const struct uop *u)
-{
-    exit_on(t, u, t->condition);
-}
-
-static void emit_uop_exit_if_zero(struct translation *t, const struct uop *u)
-{
-    emit_test(&t->emit, u->c, t->a, t->a);
-    exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
-}
-
-static void emit_uop_exit_to(struct translation *t, const struct uop *u)
-{
-    x86_copy(t, WIDTH_64, S0, t->a);
-    emit_move_imm(&t->emit, S1, HOST_LINK | 2 << 2);
-    leave_to(t, WIDTH_64, u->insn + 1u);
-}
-
-static void resume(struct translation *t)
-{
-    registers_store(&t->registers, &x86_file, &t->emit);
-    emit_leave(t, HOST_RESUME | t->index << 2);
-}
-
-static void check_leave(struct translation *t, unsigned insn)
-{
-    struct side_exit *exit;
-    emit_alu_memory_imm(&t->emit, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
-    exit = add_exit(t, SIDE_LEAVE, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
-    exit->uop = (uint16_t)insn;
-    t->host_flags = 0;
-}
-
-/// Out of line: the walk, and leaving when it cannot give a host address.
-static void emit_miss(struct translation *t, const struct side_exit *exit)
-{
-    struct emit *e = &t->emit;
-    struct registers saved = exit->registers;
-    uint32_t reload = saved.valid & x86_file.caller_saved & ~(1u << exit->result);
-    emit_place slow;
-
-    registers_store(&saved, &x86_file, e);
-    if (saved.of[exit->linear] != NO_REGISTER)
-        emit_move(e, WIDTH_64, HOST_RSI, saved.of[exit->linear]);
-    else
-        x86_load_home(e, HOST_RSI, exit->linear);
-    emit_move(e, WIDTH_64, HOST_RDI, CPU);
-    emit_move_imm(e, HOST_RDX, exit->access);
-    x86_call(t, (const void *)miss);
-    emit_test(e, WIDTH_64, HOST_RAX, HOST_RAX);
-    slow = emit_jump_if(e, EMIT_EQUAL);
-    x86_copy(t, WIDTH_64, exit->result, HOST_RAX);
-    for (; reload; reload &= reload - 1) {
-        unsigned reg = (unsigned)__builtin_ctz(reload);
-        x86_load_home(e, (uint8_t)reg, saved.var[reg]);
-    }
-    emit_jump_to(e, exit->back);
-    emit_patch_here(e, slow);
-    emit_leave(t, HOST_RESUME | (uint32_t)exit->uop << 2);
-}
-
-static void emit_side_exit(struct translation *t, const struct side_exit *exit)
-{
-    struct emit *e = &t->emit;
-    emit_patch_here(e, exit->from);
-    t->registers = exit->registers;
-    switch (exit->kind) {
-    case SIDE_MISS:
-        emit_miss(t, exit);
-        break;
-    case SIDE_RESUME:
-        registers_store(&t->registers, &x86_file, e);
-        emit_leave(t, HOST_RESUME | (uint32_t)exit->uop << 2);
-        break;
-    case SIDE_FAULT:
-        registers_store(&t->registers, &x86_file, e);
-        emit_leave(t, HOST_FAULT | (uint32_t)t->block->uops[exit->uop].insn << 2);
-        break;
-    case SIDE_LEAVE: // uop is the instruction that was completed
-        exit_target(t, t->block->insn_offset[exit->uop + 1u], HOST_DONE);
-        leave_to(t, mode_code_width(t->block->mode), exit->uop + 1u);
-        break;
-    }
-}
-
-static void emit_enter(struct emit *e, const uint8_t **epilogue)
-{
-    static const uint8_t saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
-    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
-        emit_push(e, saved[i]);
-    emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, FRAME_BYTES);
-    emit_move(e, WIDTH_64, CPU, HOST_RDI);
-    emit_jump_register(e, HOST_RSI);
-    *epilogue = e->at;
-    emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, FRAME_BYTES);
-    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
-        emit_pop(e, saved[i]);
-    emit_return(e);
-}
-
 /// What the interpreter does: segment checks outside flat modes, faults that are certain, odd sizes.
 static bool supported(const struct uop *u)
 {
@@ -547,6 +373,14 @@ static bool supported(const struct uop *u)
     default:
         return u->op < UOP_OPS;
     }
+}
+
+static void load_var(struct translation *t, uint8_t to, unsigned var)
+{
+    if (var == VAR_RIP)
+        x86_load_rip(t, to, 0);
+    else
+        x86_load_home(&t->emit, to, var);
 }
 
 static const struct backend_rule rules[UOP_OPS] = {
@@ -614,10 +448,10 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_VMOV] = {emit_uop_vector_move, KEEP_FLAGS},
     [UOP_ROW] = {emit_uop_row},
     [UOP_CALL] = {emit_uop_call},
-    [UOP_EXIT] = {emit_uop_exit},
-    [UOP_EXIT_IF] = {emit_uop_exit_if, NEED_FLAGS},
-    [UOP_EXIT_IF_ZERO] = {emit_uop_exit_if_zero, IN_A},
-    [UOP_EXIT_TO] = {emit_uop_exit_to, IN_A},
+    [UOP_EXIT] = {x86_emit_exit},
+    [UOP_EXIT_IF] = {x86_emit_exit_if, NEED_FLAGS},
+    [UOP_EXIT_IF_ZERO] = {x86_emit_exit_if_zero, IN_A},
+    [UOP_EXIT_TO] = {x86_emit_exit_to, IN_A},
 };
 
 static const struct backend backend = {
@@ -625,14 +459,16 @@ static const struct backend backend = {
     .file = &x86_file,
     .rules = rules,
     .supported = supported,
-    .enter = emit_enter,
+    .enter = x86_enter,
+    .block_start = x86_block_start,
+    .kill = x86_kill,
     .load_imm = emit_move_imm,
-    .load_var = x86_load_home,
+    .load_var = load_var,
     .save_carry = x86_save_carry,
     .condition = x86_make_condition,
-    .resume = resume,
-    .check_leave = check_leave,
-    .side_exit = emit_side_exit,
+    .resume = x86_resume,
+    .check_leave = x86_check_leave,
+    .side_exit = x86_side_exit,
     .scratch = {S0, S1},
 };
 

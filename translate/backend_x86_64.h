@@ -5,9 +5,10 @@
 
 #include "translate/backend.h"
 
-#define CPU HOST_R15
+#define CPU HOST_GS // a segment's base: costs no register
 #define S0 HOST_R13
 #define S1 HOST_R14
+#define T0 HOST_R15 // for temporaries
 #define FIELD(member) x86_memory_at(offsetof(struct cpu, member))
 
 extern const struct register_file x86_file;
@@ -49,12 +50,25 @@ static inline void x86_copy(struct translation *t, unsigned width, uint8_t to, u
         emit_move(&t->emit, width, to, from);
 }
 
-/// Calls a C function; rdi and further arguments are set.
-static inline void x86_call(struct translation *t, const void *function)
+/// Before C code that may look at any variable: everything to memory, VAR_RIP too; then rdi is struct cpu and the other
+/// argument registers are free.
+void x86_prepare_call(struct translation *t);
+/// Calls a C function; its result comes in S0, guest registers are loaded again.
+void x86_call(struct translation *t, const void *function);
+/// reg = RIP of the block's first byte + displacement, not cut. `reg` is not S1. Keeps flags.
+void x86_load_rip(struct translation *t, uint8_t reg, int64_t displacement);
+/// Whether RIP is cpu->code_page plus a constant; else it is the constant that x86_load_rip makes.
+static inline bool x86_rip_is_page_relative(const struct translation *t)
 {
-    emit_move_imm(&t->emit, HOST_RAX, (uint64_t)(uintptr_t)function);
-    emit_call_register(&t->emit, HOST_RAX);
-    t->host_flags = 0;
+    return t->block->mode & MODE_FLAT;
+}
+/// reg = the address of a field of struct cpu.
+void x86_field_address(struct translation *t, uint8_t reg, size_t offset);
+
+/// Whether `var` is a temporary that nobody reads after the uop at work.
+static inline bool x86_dies(const struct translation *t, unsigned var)
+{
+    return var >= VAR_TEMP && t->pass.last_use[var] <= t->index;
 }
 
 /// Where to compute the value of u->dst: in its own register where that disturbs neither b nor bits to be kept.
@@ -63,6 +77,19 @@ uint8_t x86_result_register(struct translation *t, const struct uop *u);
 void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg);
 /// Writes `from` to a variable at a width. `from` may hold garbage above it.
 void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t from);
+
+// Leaving, backend_x86_64_exit.c.
+struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from);
+void x86_emit_exit(struct translation *t, const struct uop *u);
+void x86_emit_exit_if(struct translation *t, const struct uop *u);
+void x86_emit_exit_if_zero(struct translation *t, const struct uop *u);
+void x86_emit_exit_to(struct translation *t, const struct uop *u);
+void x86_resume(struct translation *t);
+void x86_check_leave(struct translation *t, unsigned insn);
+void x86_side_exit(struct translation *t, const struct side_exit *exit);
+void x86_block_start(struct translation *t);
+void x86_enter(struct emit *e, struct backend_entries *entries);
+void x86_kill(uint8_t *chain, const uint8_t *stub);
 
 // Flags: struct backend's save_carry and condition.
 void x86_save_carry(struct translation *t);

@@ -17,7 +17,9 @@ uint8_t x86_result_register(struct translation *t, const struct uop *u)
         return S0;
     if (u->dst < VAR_TEMP && u->width < WIDTH_32 && u->dst != u->a)
         return S0;
-    reg = registers_define(&t->registers, u->dst);
+    if (u->a != u->b && x86_dies(t, u->a) && registers_inherit(&t->registers, u->a, u->dst))
+        return t->registers.of[u->dst];
+    reg = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
     if (reg == NO_REGISTER || reg == t->b)
         return S0;
     return reg;
@@ -29,7 +31,7 @@ void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t 
     uint8_t reg;
     if (var == VAR_NONE)
         return;
-    reg = registers_define(&t->registers, var);
+    reg = registers_define(&t->registers, &x86_file, e, var);
     if (reg == NO_REGISTER) {
         if (width == WIDTH_32) {
             emit_move(e, WIDTH_32, S0, from);
@@ -38,10 +40,9 @@ void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t 
             emit_store(e, width, x86_home(var), from);
         return;
     }
-    if (var < VAR_TEMP && width < WIDTH_32) {
-        registers_read(&t->registers, &x86_file, e, var);
+    if (var < VAR_TEMP && width < WIDTH_32)
         emit_move(e, width, reg, from);
-    } else if (reg != from || width == WIDTH_32)
+    else if (reg != from || width == WIDTH_32)
         emit_move(e, x86_at_least_32(width), reg, from);
     registers_written(&t->registers, var);
 }
@@ -93,14 +94,6 @@ static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
     return cc_condition(cpu, (unsigned)condition);
 }
 
-/// Before a call of a function that reads flags only.
-static void spare_registers(struct translation *t)
-{
-    registers_store(&t->registers, &x86_file, &t->emit);
-    registers_forget(&t->registers, x86_file.caller_saved);
-    emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
-}
-
 #define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
 
 /// Makes the host's flags from the recipe in memory, where this block has made it and it is a simple one.
@@ -138,18 +131,16 @@ static bool remake_flags(struct translation *t)
 void x86_save_carry(struct translation *t)
 {
     struct emit *e = &t->emit;
-    uint8_t reg = S0;
     if ((t->host_flags & FLAG_CF) || remake_flags(t)) {
         emit_set(e, 2, S0);
         emit_extend(e, false, WIDTH_8, S0, S0);
     } else {
-        spare_registers(t);
+        x86_prepare_call(t);
         x86_call(t, (const void *)get_carry);
-        reg = HOST_RAX;
     }
-    emit_store(e, WIDTH_64, carry_slot(), reg);
+    emit_store(e, WIDTH_64, carry_slot(), S0);
     if (t->flags)
-        emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), reg);
+        emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), S0);
 }
 
 static uint32_t condition_flags(unsigned condition)
@@ -166,10 +157,10 @@ void x86_make_condition(struct translation *t, unsigned condition)
     t->condition = (uint8_t)condition;
     if ((t->host_flags & needs) == needs || remake_flags(t))
         return;
-    spare_registers(t);
+    x86_prepare_call(t);
     emit_move_imm(e, HOST_RSI, condition);
     x86_call(t, (const void *)get_condition);
-    emit_test(e, WIDTH_32, HOST_RAX, HOST_RAX);
+    emit_test(e, WIDTH_32, S0, S0);
     t->condition = EMIT_NOT_EQUAL;
 }
 

@@ -68,6 +68,12 @@ static void put_registers(struct emit *e, unsigned width, unsigned opcode, uint8
 
 static void put_address(struct emit *e, uint8_t reg, struct emit_memory m)
 {
+    if (m.base == HOST_GS) { // SIB without base: a displacement of 32 bits
+        put(e, (reg & 7u) << 3 | 4u, 1);
+        put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | 5u, 1);
+        put(e, (uint32_t)m.displacement, 4);
+        return;
+    }
     bool sib = m.index != HOST_NO_INDEX || (m.base & 7) == HOST_RSP;
     unsigned mod = m.displacement == 0 && (m.base & 7) != HOST_RBP ? 0 : is_byte(m.displacement) ? 1 : 2;
 
@@ -83,7 +89,10 @@ static void put_address(struct emit *e, uint8_t reg, struct emit_memory m)
 static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
                                 struct emit_memory m, bool need_rex)
 {
-    put_head(e, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base, need_rex);
+    if (m.base == HOST_GS)
+        put(e, 0x65, 1);
+    put_head(e, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base,
+             need_rex);
     put_address(e, reg, m);
 }
 
@@ -195,6 +204,11 @@ void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, 
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from)
 {
     put_memory(e, width, (unsigned)op << 3 | 2 | (width != 0), to, from, false);
+}
+
+void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from)
+{
+    put_memory(e, width, (unsigned)op << 3 | (width != 0), from, to, false);
 }
 
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value)
@@ -311,6 +325,18 @@ void emit_jump_to(struct emit *e, const uint8_t *target)
 void emit_jump_register(struct emit *e, uint8_t reg)
 {
     put_registers(e, 2, 0xff, 4, reg, true);
+}
+
+void emit_jump_memory(struct emit *e, struct emit_memory to)
+{
+    put_memory(e, 2, 0xff, 4, to, true);
+}
+
+void emit_call_to(struct emit *e, const uint8_t *target)
+{
+    put(e, 0xe8, 1);
+    put(e, 0, 4);
+    emit_patch(e, e->at - 4, target);
 }
 
 void emit_call_register(struct emit *e, uint8_t reg)

@@ -23,7 +23,8 @@ enum host_x86_register {
     HOST_R13,
     HOST_R14,
     HOST_R15,
-    HOST_NO_INDEX
+    HOST_NO_INDEX,
+    HOST_GS // as a base: the GS segment's base
 };
 
 /// Widths are WIDTH_8 .. WIDTH_64 (0..3) everywhere.
@@ -39,7 +40,7 @@ struct emit {
     bool full; // something did not fit: the code is worthless
 };
 
-/// [base + (index << scale) + displacement]; index HOST_NO_INDEX: none (never RSP).
+/// [base + (index << scale) + displacement]; index HOST_NO_INDEX: none (never RSP). LEA knows no segment.
 struct emit_memory {
     uint8_t base, index, scale;
     int32_t displacement;
@@ -69,6 +70,7 @@ void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, u
 void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint8_t from);
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from);
+void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from);
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value);
 void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b);
 void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value);
@@ -99,7 +101,9 @@ static inline void emit_patch_here(struct emit *e, emit_place place)
 }
 void emit_jump_to(struct emit *e, const uint8_t *target);
 void emit_jump_register(struct emit *e, uint8_t reg);
+void emit_jump_memory(struct emit *e, struct emit_memory to);
 void emit_call_register(struct emit *e, uint8_t reg);
+void emit_call_to(struct emit *e, const uint8_t *target);
 void emit_push(struct emit *e, uint8_t reg);
 void emit_pop(struct emit *e, uint8_t reg);
 void emit_return(struct emit *e);

@@ -7,36 +7,42 @@ void registers_start(struct registers *r, const struct register_file *file, uint
 {
     memset(r->of, NO_REGISTER, sizeof r->of);
     memset(r->var, VAR_NONE, sizeof r->var);
-    r->valid = r->dirty = 0;
-    r->free = file->pinned;
+    r->free = file->temporary;
+    r->borrowable = r->borrowed = r->dirty = 0;
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
         uint8_t reg = file->pin[var];
-        if (reg == NO_REGISTER || !(guest_used >> var & 1))
+        if (reg == NO_REGISTER)
             continue;
         r->of[var] = reg;
         r->var[reg] = (uint8_t)var;
-        r->free &= ~(1u << reg);
+        if (!(guest_used >> var & 1))
+            r->borrowable |= 1u << reg;
     }
 }
 
-uint8_t registers_read(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
+/// Takes the place of a guest register; its value goes to memory.
+static void borrow(struct registers *r, const struct register_file *file, struct emit *e)
 {
-    uint8_t reg = r->of[var];
-    if (reg == NO_REGISTER || (r->valid >> reg & 1))
-        return reg;
-    file->load(e, reg, var);
-    r->valid |= 1u << reg;
-    return reg;
+    // The highest first: what compilers use least.
+    unsigned reg = 31 - (unsigned)__builtin_clz(r->borrowable);
+    r->borrowable &= ~(1u << reg);
+    r->borrowed |= 1u << reg;
+    r->free |= 1u << reg;
+    file->store(e, r->var[reg], (uint8_t)reg);
+    r->of[r->var[reg]] = NO_REGISTER;
 }
 
-uint8_t registers_define(struct registers *r, unsigned var)
+uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
 {
     unsigned reg;
-    if (r->of[var] != NO_REGISTER || var < VAR_TEMP || !r->free)
+    if (r->of[var] != NO_REGISTER || var < VAR_TEMP)
         return r->of[var];
+    if (!r->free && r->borrowable)
+        borrow(r, file, e);
+    if (!r->free)
+        return NO_REGISTER;
     reg = (unsigned)__builtin_ctz(r->free);
     r->free &= ~(1u << reg);
-    r->valid &= ~(1u << reg);
     r->dirty &= ~(1u << reg);
     r->of[var] = (uint8_t)reg;
     r->var[reg] = (uint8_t)var;
@@ -45,11 +51,20 @@ uint8_t registers_define(struct registers *r, unsigned var)
 
 void registers_written(struct registers *r, unsigned var)
 {
-    uint8_t reg = r->of[var];
-    if (reg == NO_REGISTER)
-        return;
-    r->valid |= 1u << reg;
-    r->dirty |= 1u << reg;
+    if (var >= VAR_TEMP && r->of[var] != NO_REGISTER)
+        r->dirty |= 1u << r->of[var];
+}
+
+bool registers_inherit(struct registers *r, unsigned from, unsigned to)
+{
+    uint8_t reg = r->of[from];
+    if (from < VAR_TEMP || to < VAR_TEMP || reg == NO_REGISTER || r->of[to] != NO_REGISTER)
+        return false;
+    r->of[from] = NO_REGISTER;
+    r->of[to] = reg;
+    r->var[reg] = (uint8_t)to;
+    r->dirty &= ~(1u << reg);
+    return true;
 }
 
 void registers_release(struct registers *r, unsigned var)
@@ -59,22 +74,34 @@ void registers_release(struct registers *r, unsigned var)
         return;
     r->of[var] = NO_REGISTER;
     r->var[reg] = VAR_NONE;
-    r->valid &= ~(1u << reg);
     r->dirty &= ~(1u << reg);
     r->free |= 1u << reg;
 }
 
-void registers_store(struct registers *r, const struct register_file *file, struct emit *e)
+void registers_give_back(struct registers *r, const struct register_file *file, struct emit *e)
+{
+    for (uint32_t left = r->borrowed; left; left &= left - 1) {
+        unsigned reg = (unsigned)__builtin_ctz(left), var = VAR_RAX;
+        while (file->pin[var] != reg)
+            var++;
+        registers_release(r, r->var[reg]);
+        r->of[var] = (uint8_t)reg;
+        r->var[reg] = (uint8_t)var;
+        file->load(e, (uint8_t)reg, var);
+    }
+    r->free &= ~r->borrowed;
+    r->borrowable |= r->borrowed;
+    r->borrowed = 0;
+}
+
+void registers_settle(struct registers *r, const struct register_file *file, struct emit *e)
 {
     for (uint32_t left = r->dirty; left; left &= left - 1) {
         unsigned reg = (unsigned)__builtin_ctz(left);
         file->store(e, r->var[reg], (uint8_t)reg);
     }
     r->dirty = 0;
-}
-
-void registers_forget(struct registers *r, uint32_t mask)
-{
-    r->valid &= ~mask;
-    r->dirty &= ~mask;
+    for (unsigned reg = 0; reg < HOST_REGISTERS; reg++)
+        registers_release(r, r->var[reg]);
+    registers_give_back(r, file, e);
 }

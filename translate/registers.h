@@ -1,6 +1,6 @@
-// Which variable is in which host register while a block is translated. Guest registers have fixed places (loaded when
-// first read, stored at exits); temporaries take registers whose guest register the block does not use, else they
-// live in memory. Knows no host.
+// Which variable is in which host register while a block is translated. Guest registers have fixed places and stay
+// there from block to block; temporaries take the backend's temporary registers, then borrow places of guest registers
+// that the block does not use (whose values wait in struct cpu), else they live in memory. Knows no host.
 #ifndef DOPPEL_TRANSLATE_REGISTERS_H
 #define DOPPEL_TRANSLATE_REGISTERS_H
 
@@ -17,31 +17,38 @@
 struct register_file {
     uint8_t pin[VAR_R15 + 1]; // of guest registers; NO_REGISTER: in memory
     uint32_t pinned;          // mask of those
-    uint32_t caller_saved;    // ... that C functions do not preserve
+    uint32_t temporary;       // mask of registers for temporaries
     void (*load)(struct emit *e, uint8_t reg, unsigned var);
     void (*store)(struct emit *e, unsigned var, uint8_t reg);
 };
 
 struct registers {
-    uint32_t valid; // registers that hold their variable
-    uint32_t dirty; // ... newer than memory
-    uint32_t free;  // registers that a temporary may take
+    uint32_t free;       // registers that a temporary may take
+    uint32_t borrowable; // places of guest registers that the block does not use
+    uint32_t borrowed;   // those taken: the guest register's value is in memory
+    uint32_t dirty;      // temporaries that are newer than memory
     uint8_t var[HOST_REGISTERS];
     uint8_t of[VAR_COUNT];
 };
 
 /// guest_used: bit per guest register that the block touches.
 void registers_start(struct registers *r, const struct register_file *file, uint32_t guest_used);
-/// The register that holds `var`, loaded if need be (without changing the host's flags); NO_REGISTER: it is in memory.
-uint8_t registers_read(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
+/// The register that holds `var`; NO_REGISTER: it is in memory.
+static inline uint8_t registers_read(const struct registers *r, unsigned var)
+{
+    return r->of[var];
+}
 /// The register for a new value of `var`, which registers_written declares there; NO_REGISTER: it goes to memory.
-uint8_t registers_define(struct registers *r, unsigned var);
+/// Borrowing stores a register and keeps the host's flags.
+uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
 void registers_written(struct registers *r, unsigned var);
+/// Temporary `to` gets the register of temporary `from`, which nobody reads any more. False: no such register.
+bool registers_inherit(struct registers *r, unsigned from, unsigned to);
 /// A temporary that nobody reads any more.
 void registers_release(struct registers *r, unsigned var);
-/// Stores what is newer than memory.
-void registers_store(struct registers *r, const struct register_file *file, struct emit *e);
-/// The registers in `mask` lose their values (memory has them).
-void registers_forget(struct registers *r, uint32_t mask);
+/// Temporaries go to memory and borrowed places get their guest registers back; the host's flags are kept.
+void registers_settle(struct registers *r, const struct register_file *file, struct emit *e);
+/// The second half of that, where temporaries are not needed any more.
+void registers_give_back(struct registers *r, const struct register_file *file, struct emit *e);
 
 #endif

@@ -14,7 +14,7 @@
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 #define CODE_ALIGNMENT 16
 
-typedef uint64_t enter_host_code(struct cpu *cpu, const void *code);
+typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
 
 struct jit {
     struct cpu *cpu;
@@ -23,7 +23,7 @@ struct jit {
     size_t code_used, code_start; // code_start: behind the way in and out
     size_t code_limit;
     enter_host_code *enter;
-    const uint8_t *epilogue;     // as written, not as run
+    struct backend_entries entries;
     const struct block *running; // the interpreter runs a copy of it
     uint32_t threshold;
     struct translate_hooks hooks;
@@ -46,10 +46,10 @@ static bool immediate_fits(const struct uop *u)
 static uint8_t operand(struct translation *t, unsigned var, unsigned scratch)
 {
     const struct backend *backend = t->backend;
-    uint8_t reg = registers_read(&t->registers, backend->file, &t->emit, var);
+    uint8_t reg = registers_read(&t->registers, var);
     if (reg != NO_REGISTER)
         return reg;
-    backend->load_var(&t->emit, backend->scratch[scratch], var);
+    backend->load_var(t, backend->scratch[scratch], var);
     return backend->scratch[scratch];
 }
 
@@ -57,8 +57,11 @@ static void operands(struct translation *t, const struct uop *u, unsigned constr
 {
     t->a = t->b = NO_REGISTER;
     t->imm = 0;
-    if (constraints & IN_A)
-        t->a = operand(t, u->a, 0);
+    if (constraints & IN_A) {
+        t->a = t->backend->scratch[0];
+        if (u->op != UOP_EA || u->a != VAR_RIP) // the emitter knows better
+            t->a = operand(t, u->a, 0);
+    }
     if (!(constraints & IN_B))
         return;
     if (u->b != VAR_IMM) {
@@ -156,6 +159,16 @@ static void log_code(const struct cpu *cpu, const struct block *block, const uin
     log_print(cpu->log, LOG_OUT_ASM, "\n");
 }
 
+static const uint8_t *to_exec(const struct jit *jit, const uint8_t *written)
+{
+    return jit->code.exec + (written - jit->code.write);
+}
+
+static uint8_t *to_write(const struct jit *jit, const void *run)
+{
+    return jit->code.write + ((const uint8_t *)run - jit->code.exec);
+}
+
 static void translate_block(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
@@ -164,7 +177,10 @@ static void translate_block(struct jit *jit, struct block *block)
     t->backend = jit->backend;
     t->cpu = jit->cpu;
     t->block = block;
-    t->epilogue = jit->epilogue;
+    t->entries = &jit->entries;
+    t->counting = jit->cpu->counting;
+    t->chained = !log_on(jit->cpu->log, LOG_EXEC);
+    t->start_stub = NULL;
     t->host_flags = 0;
     t->recipe = -1;
     t->exit_count = 0;
@@ -173,13 +189,19 @@ static void translate_block(struct jit *jit, struct block *block)
     if (UNLIKELY(jit->hooks.before != NULL))
         jit->hooks.before(jit->hooks.opaque, block, &t->pass);
     registers_start(&t->registers, jit->backend->file, t->pass.guest_used);
+    block->edge[0] = block->edge[1] = (struct host_edge){0};
+    t->backend->block_start(t);
     translate_uops(t);
     for (unsigned i = 0; i < t->exit_count; i++)
         jit->backend->side_exit(t, &t->exits[i]);
-    if (t->emit.full)
+    if (t->emit.full) {
+        block->edge[0] = block->edge[1] = (struct host_edge){0};
         return;
+    }
     host_code_memory_flush(&jit->code, jit->code_used, emit_size(&t->emit));
-    block->host_code = jit->code.exec + jit->code_used;
+    block->host_code = to_exec(jit, t->body);
+    block->host_chain = to_exec(jit, t->chain);
+    block->start_stub = to_exec(jit, t->start_stub);
     log_code(jit->cpu, block, start, emit_size(&t->emit));
     if (UNLIKELY(jit->hooks.made != NULL))
         jit->hooks.made(jit->hooks.opaque, block, start, emit_size(&t->emit));
@@ -203,6 +225,28 @@ static bool consider(struct jit *jit, struct cpu *cpu, struct block *block)
     return true;
 }
 
+static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
+{
+    struct emit e;
+    emit_start(&e, place, 4);
+    emit_patch(&e, place, target);
+    host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
+}
+
+/// Jumps to the dead block lead elsewhere; who comes by the jump cache leaves at its entry. Its own jumps stay: the
+/// block may be running.
+static void unlink_block(struct jit *jit, struct block *block)
+{
+    if (!block->host_code)
+        return;
+    for (struct host_edge *edge = block->incoming; edge; edge = edge->next)
+        patch(jit, edge->place, edge->back);
+    block->incoming = NULL;
+    jit->backend->kill(to_write(jit, block->host_chain), to_write(jit, block->start_stub));
+    host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
+    block->host_code = block->host_chain = NULL;
+}
+
 /// The cache tells that a block died, or all (NULL).
 static void invalidated(void *opaque, struct block *block)
 {
@@ -211,7 +255,7 @@ static void invalidated(void *opaque, struct block *block)
         jit->code_used = jit->code_start;
         return;
     }
-    block->host_code = NULL;
+    unlink_block(jit, block);
     if (block == jit->running)
         jit->cpu->leave = true;
 }
@@ -245,60 +289,76 @@ static uint64_t cut_rip(const struct block *block, uint64_t rip)
     }
 }
 
-/// The block at RIP, behind exit number `which` (0, 1: direct, 2: indirect) of a block that began at `from`; NULL:
-/// through the dispatcher, which does more than look into the jump cache. Direct exits keep links in the descriptor,
-/// made only where source and target are in one linear page, so that they hold for every alias of the page.
-static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, uint64_t from)
+/// The block at RIP by the jump cache; NULL: through the dispatcher, which does more than look there.
+static struct block *look_up(struct cpu *cpu)
 {
-    struct block *next = which < 2 ? block->link[which] : NULL;
-    if (!next) {
-        uint64_t linear = cpu->var[VAR_RIP];
-        struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
-        if (!(block->mode & MODE_FLAT) || block->has_call || entry->linear != linear ||
-            entry->epoch != cpu->jump_epoch || entry->mode != block->mode)
-            return NULL;
-        next = entry->block;
-        if (which < 2 && !block->crosses && !((from ^ linear) >> PAGE_SHIFT) &&
-            !((next->backing ^ block->backing) >> PAGE_SHIFT))
-            block->link[which] = next;
-    }
-    if (UNLIKELY(!next->valid) || UNLIKELY(!block->valid) ||
-        UNLIKELY(atomic_load_explicit(&cpu->exit_request, memory_order_relaxed)) ||
-        UNLIKELY(cpu->instructions + next->insn_count > cpu->instruction_limit))
+    uint64_t linear = block_linear(cpu);
+    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
+    struct block *next = entry->block;
+    if (!(cpu->mode & MODE_FLAT) || entry->linear != linear || entry->epoch != cpu->jump_epoch ||
+        entry->mode != cpu->mode || !next->valid || log_on(cpu->log, LOG_EXEC) ||
+        atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
+        cpu->instructions + next->insn_count > cpu->instruction_limit)
         return NULL;
+    if (next->host_chain)
+        entry->chain = next->host_chain;
     return next;
 }
 
-/// Returns the block that follows when it is known.
+/// Patches direct exit `which` of `from` to jump to `next`. Such exits stay inside their page, guest address and
+/// backing alike, so that the jump holds for every alias of the page.
+static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
+{
+    struct host_edge *edge = &from->edge[which];
+    if (!edge->place || !from->valid || !next->host_chain || ((next->backing ^ from->backing) >> PAGE_SHIFT))
+        return;
+    patch(jit, edge->place, to_write(jit, next->host_chain));
+    edge->next = next->incoming;
+    next->incoming = edge;
+    jit->statistics.links++;
+}
+
+/// Runs host code from `block` on. Returns the block that follows when it is known.
 static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
 {
-    uint64_t before = cpu->instructions, from = cpu->var[VAR_RIP], result;
+    uint64_t before = cpu->instructions;
+    struct host_result result;
+    struct block *next = NULL;
     unsigned number;
 
     cpu->running = block;
+    cpu->code_page = block_linear(cpu) & PAGE_MASK;
     cpu->stat_blocks++;
     result = jit->enter(cpu, block->host_code);
     cpu->running = NULL;
-    number = (unsigned)(result >> 2);
-    switch (result & 3) {
+    number = (unsigned)(result.value >> HOST_NUMBER_SHIFT);
+    switch (result.value & HOST_KIND) {
     case HOST_RESUME:
         // The instructions before it were completed, but the interpreter counts from the block's start.
-        jit->statistics.host_instructions += block->uops[number].insn;
-        jit->statistics.interpreted_instructions -= block->uops[number].insn;
+        jit->statistics.host_instructions += cpu->instructions - before + result.block->uops[number].insn;
+        jit->statistics.interpreted_instructions -= result.block->uops[number].insn;
         jit->statistics.resumed++;
         cpu->stat_blocks--;
-        interpret(jit, cpu, block, number);
+        interpret(jit, cpu, result.block, number);
         return NULL;
     case HOST_FAULT:
-        cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block->insn_offset[number]);
+        cpu->var[VAR_RIP] = cut_rip(result.block, cpu->var[VAR_RIP] + result.block->insn_offset[number]);
         cpu->instructions += number;
+        break;
+    case HOST_LINK:
+        next = look_up(cpu);
+        if (next)
+            link_blocks(jit, result.block, number, next);
+        break;
+    case HOST_LOOKUP:
+        next = look_up(cpu);
         break;
     default:
         break;
     }
     cpu->leave = false;
     jit->statistics.host_instructions += cpu->instructions - before;
-    return (result & 3) == HOST_LINK ? follow(cpu, block, number, from) : NULL;
+    return next;
 }
 
 static void execute(void *state, struct cpu *cpu, struct block *block)
@@ -319,8 +379,10 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
 static void destroy(void *state)
 {
     struct jit *jit = state;
-    if (jit->cpu->blocks)
+    if (jit->cpu->blocks) {
         block_cache_listen(jit->cpu->blocks, (struct block_listener){0});
+        block_cache_flush(jit->cpu->blocks); // the blocks know our host code
+    }
     host_code_memory_free(&jit->code);
     host_memory_release(jit, sizeof *jit);
 }
@@ -329,10 +391,11 @@ static void write_entry(struct jit *jit)
 {
     struct emit e;
     emit_start(&e, jit->code.write, jit->code.size);
-    jit->backend->enter(&e, &jit->epilogue);
+    jit->backend->enter(&e, &jit->entries);
     host_code_memory_flush(&jit->code, 0, emit_size(&e));
     jit->code_start = jit->code_used = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
     jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
+    jit->cpu->no_chain = to_exec(jit, jit->entries.no_chain);
 }
 
 bool translate_available(void)
@@ -366,6 +429,7 @@ static void *create(struct cpu *cpu, struct error *error)
 
 static enum engine_stop run(void *state, struct cpu *cpu)
 {
+    host_set_gs_base(cpu);
     return run_loop(cpu, execute, state);
 }
 

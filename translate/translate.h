@@ -16,6 +16,7 @@ struct translate_statistics {
     uint64_t interpreted_instructions; // ... by the interpreter
     uint64_t translated_blocks, translated_instructions;
     uint64_t resumed;      // host code left in the middle of a block for the interpreter
+    uint64_t links;        // jumps patched to lead to another block directly
     uint64_t code_flushes; // the code memory was full, everything was dropped
     uint64_t code_bytes;   // in use
 };

@@ -1,0 +1,407 @@
+// The ways in and out of the x86-64 backend's host code, from block to block and between it and C.
+//
+// Guest registers stay in their host registers from block to block. A direct exit inside the page is one jump, patched
+// to the next block's chain entry when that has host code; every other exit of flat code asks the jump cache in line.
+// Each chain entry polls, so that every cycle does. RIP is not kept: flat blocks know where in their page they are, and
+// cpu->code_page is that page's linear address; blocks that are not flat know their IP.
+#ifdef __x86_64__
+
+#include <string.h>
+
+#include "cpu/cpu.h"
+#include "translate/backend_x86_64.h"
+
+#define FRAME_BYTES 24 // keeps rsp a multiple of 16 in blocks; the carry's slot is at rsp
+
+static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
+
+struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
+{
+    struct side_exit *exit = &t->exits[t->exit_count < TRANSLATION_MAX_EXITS ? t->exit_count++ : 0];
+    exit->kind = kind;
+    exit->from = from;
+    exit->registers = t->registers;
+    exit->uop = (uint16_t)t->index;
+    return exit;
+}
+
+// ---- RIP ----------------------------------------------------------------------------------------------------------
+static bool is_flat(const struct translation *t)
+{
+    return t->block->mode & MODE_FLAT;
+}
+
+/// reg += value, keeping flags. `reg` is not S1.
+static void add_constant(struct translation *t, uint8_t reg, int64_t value)
+{
+    struct emit_memory m = x86_at_register(reg);
+    if (value == (int32_t)value)
+        m.displacement = (int32_t)value;
+    else {
+        emit_move_imm(&t->emit, S1, (uint64_t)value);
+        m.index = S1;
+    }
+    if (value)
+        emit_lea(&t->emit, WIDTH_64, reg, m);
+}
+
+void x86_load_rip(struct translation *t, uint8_t reg, int64_t displacement)
+{
+    if (!is_flat(t)) {
+        emit_move_imm(&t->emit, reg, t->block->ip + (uint64_t)displacement);
+        return;
+    }
+    emit_load(&t->emit, WIDTH_64, reg, FIELD(code_page));
+    add_constant(t, reg, (int64_t)(t->block->backing & ~PAGE_MASK) + displacement);
+}
+
+/// VAR_RIP = the block's start + displacement, cut to a width.
+static void store_rip(struct translation *t, int64_t displacement, unsigned width)
+{
+    x86_load_rip(t, S0, displacement);
+    if (width != WIDTH_64)
+        emit_extend(&t->emit, false, width, S0, S0);
+    x86_store_home(&t->emit, VAR_RIP, S0);
+}
+
+// ---- calls of C ---------------------------------------------------------------------------------------------------
+void x86_field_address(struct translation *t, uint8_t reg, size_t offset)
+{
+    struct emit_memory m = x86_at_register(reg);
+    m.displacement = (int32_t)offset;
+    emit_load(&t->emit, WIDTH_64, reg, FIELD(self));
+    emit_lea(&t->emit, WIDTH_64, reg, m);
+}
+
+void x86_prepare_call(struct translation *t)
+{
+    registers_settle(&t->registers, &x86_file, &t->emit);
+    store_rip(t, 0, WIDTH_64);
+    emit_call_to(&t->emit, t->entries->store);
+    emit_load(&t->emit, WIDTH_64, HOST_RDI, FIELD(self));
+}
+
+void x86_call(struct translation *t, const void *function)
+{
+    struct emit *e = &t->emit;
+    emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)function);
+    emit_call_register(e, HOST_RAX);
+    emit_move(e, WIDTH_64, S0, HOST_RAX);
+    emit_call_to(e, t->entries->load);
+    t->host_flags = 0;
+    t->recipe = -1;
+}
+
+// ---- leaving ------------------------------------------------------------------------------------------------------
+static void leave(struct translation *t, uint32_t value)
+{
+    emit_move_imm(&t->emit, S0, value);
+    emit_move_imm(&t->emit, S1, (uint64_t)(uintptr_t)t->block);
+    emit_jump_to(&t->emit, t->entries->leave);
+}
+
+static uint32_t result(uint32_t kind, unsigned number)
+{
+    return kind | number << HOST_NUMBER_SHIFT;
+}
+
+/// `insns` instructions of the block were completed. Keeps nothing.
+static void count(struct translation *t, unsigned insns)
+{
+    if (t->counting)
+        emit_alu_memory_imm(&t->emit, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
+}
+
+/// Through the jump cache to the block at S1. Every temporary is dead.
+static void look_up(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    struct emit_memory entry = {.base = CPU, .index = S0, .displacement = offsetof(struct cpu, jump_cache)};
+    emit_move(e, WIDTH_64, S0, S1);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_BITS);
+    emit_alu(e, EMIT_XOR, WIDTH_32, S0, S1);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, JUMP_CACHE_ENTRIES - 1);
+    _Static_assert(sizeof(struct cpu_jump_entry) == 32, "the shift");
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 5);
+    emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+    entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+    entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
+    emit_move(e, WIDTH_64, T0, S1);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
+    emit_store(e, WIDTH_64, FIELD(code_page), T0);
+    emit_jump_memory(e, entry);
+}
+
+static bool may_chain(const struct translation *t)
+{
+    return t->chained && is_flat(t) && !t->block->has_call;
+}
+
+static bool in_page(const struct translation *t, int64_t displacement)
+{
+    int64_t offset = (int64_t)(t->block->backing & ~PAGE_MASK) + displacement;
+    return !t->block->crosses && offset >= 0 && offset < (int64_t)PAGE_SIZE;
+}
+
+/// One way out by a direct branch: the jump at `from` leads to side code until it is patched.
+static void direct(struct translation *t, const struct uop *u, unsigned which, int64_t displacement, emit_place from)
+{
+    struct side_exit *exit = x86_add_exit(t, SIDE_DIRECT, from);
+    exit->which = (uint8_t)which;
+    exit->width = u->width;
+    exit->displacement = displacement;
+    if (may_chain(t) && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
+        t->block->edge[which].place = from;
+}
+
+void x86_emit_exit(struct translation *t, const struct uop *u)
+{
+    registers_give_back(&t->registers, &x86_file, &t->emit);
+    count(t, u->insn + 1u);
+    direct(t, u, 0, u->imm, emit_jump(&t->emit));
+}
+
+/// The host's flags hold the condition.
+static void exit_on(struct translation *t, const struct uop *u, unsigned condition)
+{
+    struct emit *e = &t->emit;
+    registers_give_back(&t->registers, &x86_file, e);
+    if (t->counting) {
+        emit_place taken = emit_jump_if(e, condition);
+        count(t, u->insn + 1u);
+        direct(t, u, 1, (int32_t)u->param, emit_jump(&t->emit));
+        emit_patch_here(e, taken);
+        count(t, u->insn + 1u);
+    } else
+        direct(t, u, 1, (int32_t)u->param, emit_jump_if(e, condition ^ 1));
+    direct(t, u, 0, u->imm, emit_jump(&t->emit));
+}
+
+void x86_emit_exit_if(struct translation *t, const struct uop *u)
+{
+    exit_on(t, u, t->condition);
+}
+
+void x86_emit_exit_if_zero(struct translation *t, const struct uop *u)
+{
+    emit_test(&t->emit, u->c, t->a, t->a);
+    exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
+}
+
+void x86_emit_exit_to(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    x86_copy(t, WIDTH_64, S1, t->a);
+    registers_give_back(&t->registers, &x86_file, e);
+    count(t, u->insn + 1u);
+    if (may_chain(t)) {
+        look_up(t);
+        return;
+    }
+    x86_store_home(e, VAR_RIP, S1);
+    leave(t, HOST_DONE);
+}
+
+void x86_resume(struct translation *t)
+{
+    registers_settle(&t->registers, &x86_file, &t->emit);
+    store_rip(t, 0, WIDTH_64);
+    leave(t, result(HOST_RESUME, t->index));
+}
+
+void x86_check_leave(struct translation *t, unsigned insn)
+{
+    struct side_exit *exit;
+    emit_alu_memory_imm(&t->emit, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
+    exit = x86_add_exit(t, SIDE_LEAVE, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
+    exit->uop = (uint16_t)insn;
+    t->host_flags = 0;
+}
+
+// ---- code out of line ---------------------------------------------------------------------------------------------
+/// The walk, and the interpreter when that cannot give a host address.
+static void emit_miss(struct translation *t, const struct side_exit *exit)
+{
+    struct emit *e = &t->emit;
+    uint8_t linear = exit->registers.of[exit->linear];
+    emit_place slow;
+
+    if (linear != NO_REGISTER)
+        x86_copy(t, WIDTH_64, S0, linear);
+    else
+        x86_load_home(e, S0, exit->linear);
+    emit_move_imm(e, S1, exit->access);
+    emit_call_to(e, t->entries->miss);
+    slow = emit_jump_if(e, EMIT_EQUAL);
+    x86_copy(t, WIDTH_64, exit->result, S0);
+    emit_jump_to(e, exit->back);
+    emit_patch_here(e, slow);
+    t->index = exit->uop;
+    x86_resume(t);
+}
+
+/// A direct exit: asks C for the block to patch in, or the jump cache where the target is in another page.
+static void emit_direct(struct translation *t, const struct side_exit *exit)
+{
+    struct emit *e = &t->emit;
+    if (t->block->edge[exit->which].place == exit->from)
+        t->block->edge[exit->which].back = e->at;
+    if (may_chain(t) && t->block->edge[exit->which].place != exit->from) {
+        x86_load_rip(t, S0, exit->displacement);
+        emit_extend(e, false, exit->width, S1, S0);
+        look_up(t);
+        return;
+    }
+    store_rip(t, exit->displacement, exit->width);
+    leave(t, may_chain(t) ? result(HOST_LINK, exit->which) : HOST_DONE);
+}
+
+void x86_side_exit(struct translation *t, const struct side_exit *exit)
+{
+    emit_patch_here(&t->emit, exit->from);
+    t->registers = exit->registers;
+    switch (exit->kind) {
+    case SIDE_MISS:
+        emit_miss(t, exit);
+        break;
+    case SIDE_RESUME:
+        t->index = exit->uop;
+        x86_resume(t);
+        break;
+    case SIDE_FAULT:
+        registers_settle(&t->registers, &x86_file, &t->emit);
+        store_rip(t, 0, WIDTH_64);
+        leave(t, result(HOST_FAULT, t->block->uops[exit->uop].insn));
+        break;
+    case SIDE_LEAVE: // uop is the instruction that was completed
+        registers_settle(&t->registers, &x86_file, &t->emit);
+        count(t, exit->uop + 1u);
+        store_rip(t, t->block->insn_offset[exit->uop + 1u], mode_code_width(t->block->mode));
+        leave(t, HOST_DONE);
+        break;
+    case SIDE_START:
+        t->start_stub = t->emit.at;
+        store_rip(t, 0, WIDTH_64);
+        leave(t, HOST_DONE);
+        break;
+    case SIDE_DIRECT:
+        emit_direct(t, exit);
+        break;
+    }
+}
+
+// ---- entries --------------------------------------------------------------------------------------------------------
+void x86_block_start(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    emit_place start;
+    t->chain = e->at;
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
+    start = emit_jump_if(e, EMIT_NOT_EQUAL);
+    x86_add_exit(t, SIDE_START, start);
+    if (t->counting) {
+        struct emit_memory after = x86_at_register(S0);
+        after.displacement = t->block->insn_count;
+        emit_load(e, WIDTH_64, S0, FIELD(instructions));
+        emit_lea(e, WIDTH_64, S0, after);
+        emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(instruction_limit));
+        x86_add_exit(t, SIDE_START, emit_jump_if(e, 7));
+    }
+    t->body = e->at;
+}
+
+void x86_kill(uint8_t *chain, const uint8_t *stub)
+{
+    struct emit e;
+    emit_start(&e, chain, 5);
+    emit_jump_to(&e, stub);
+}
+
+static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
+{
+    struct mmu_handle handle;
+    struct mmu_fault fault;
+    enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
+    if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
+        handle.crosses || handle.code)
+        return 0;
+    return (uint64_t)(uintptr_t)handle.piece[0].host;
+}
+
+/// S0 = the host address for the access S1 at linear S0, and ZF: there is none.
+static void emit_walk(struct emit *e)
+{
+    static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
+                                    HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
+    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
+        emit_push(e, saved[i]);
+    emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
+    emit_move(e, WIDTH_64, HOST_RSI, S0);
+    emit_move(e, WIDTH_32, HOST_RDX, S1);
+    emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)walk);
+    emit_call_register(e, HOST_RAX);
+    emit_move(e, WIDTH_64, S0, HOST_RAX);
+    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
+        emit_pop(e, saved[i]);
+    emit_test(e, WIDTH_64, S0, S0);
+    emit_return(e);
+}
+
+static void store_guest(struct emit *e)
+{
+    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
+        if (x86_file.pin[var] != NO_REGISTER)
+            x86_store_home(e, var, x86_file.pin[var]);
+    }
+}
+
+static void load_guest(struct emit *e)
+{
+    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
+        if (x86_file.pin[var] != NO_REGISTER)
+            x86_load_home(e, x86_file.pin[var], var);
+    }
+}
+
+void x86_enter(struct emit *e, struct backend_entries *entries)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
+        emit_push(e, callee_saved[i]);
+    emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, FRAME_BYTES);
+    emit_move(e, WIDTH_64, S0, HOST_RSI);
+    load_guest(e);
+    emit_jump_register(e, S0);
+
+    entries->no_chain = e->at;
+    x86_store_home(e, VAR_RIP, S1);
+    emit_move_imm(e, S0, HOST_LOOKUP);
+    emit_move_imm(e, S1, 0);
+    entries->leave = e->at;
+    store_guest(e);
+    emit_move(e, WIDTH_64, HOST_RAX, S0);
+    emit_move(e, WIDTH_64, HOST_RDX, S1);
+    emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, FRAME_BYTES);
+    for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;)
+        emit_pop(e, callee_saved[i]);
+    emit_return(e);
+
+    entries->store = e->at;
+    store_guest(e);
+    emit_return(e);
+    entries->load = e->at;
+    load_guest(e);
+    emit_return(e);
+    entries->miss = e->at;
+    emit_walk(e);
+}
+
+#else
+
+// Nothing to define on other hosts; ISO C wants a declaration.
+typedef int backend_x86_64_exit_is_empty;
+
+#endif
