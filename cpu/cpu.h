@@ -48,6 +48,7 @@ enum cc_op {
     CC_SHL,     // src = the first operand shifted left by count-1: CF = its top bit
     CC_SHR,     // src = the first operand shifted right by count-1: CF = its bit 0; OF = its top bit
     CC_SAR,     // likewise; OF = 0
+    CC_CARRY,   // as CC_LOGIC, but CF = bit 0 of extra
     CC_OPS
 };
 

@@ -53,14 +53,14 @@
     X(BTC)          /* flipped */                                                                                      \
     X(BSF)          /* ZF = (b == 0); dst = index of lowest set bit of b, or a when b is 0 */                          \
     X(BSR)          /* highest */                                                                                      \
-    X(TZCNT)        /* CF = (b == 0), ZF = (dst == 0); others 0 */                                                     \
+    X(TZCNT)        /* CF = (b == 0), other flags by dst */                                                            \
     X(LZCNT)        /* likewise */                                                                                     \
     X(POPCNT)       /* ZF; others 0 */                                                                                 \
-    X(BLSI)         /* dst = lowest set bit of a, the others clear; CF = (a != 0); ZF SF, others 0 */                  \
-    X(BLSR)         /* dst = a less its lowest set bit; CF = (a == 0); ZF SF, others 0 */                              \
+    X(BLSI)         /* dst = lowest set bit of a, others clear; CF = (a != 0), other flags by dst */                   \
+    X(BLSR)         /* dst = a less its lowest set bit; CF = (a == 0), other flags by dst */                           \
     X(BLSMSK)       /* dst = ones up to the lowest set bit of a; likewise */                                           \
-    X(BZHI)         /* dst = a's bits below b (8 bits); CF = (b >= width); ZF SF, others 0 */                          \
-    X(BEXTR)        /* dst = a's bits from b on (8 bits), b's bits 8..15 of them; ZF, others 0 */                      \
+    X(BZHI)         /* dst = a's bits below b (8 bits); CF = (b >= width), other flags by dst */                       \
+    X(BEXTR)        /* dst = a's bits from b on (8 bits), b's bits 8..15 of them; flags as AND */                      \
     X(PDEP)         /* dst = a's low bits put where mask b has ones */                                                 \
     X(PEXT)         /* dst = a's bits where mask b has ones, put together */                                           \
     X(BSWAP)        /* width 32, 64 */                                                                                 \

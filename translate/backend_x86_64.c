@@ -52,8 +52,7 @@ static void forget_all(struct translation *t)
     t->recipe = -1;
 }
 
-/// One uop by the interpreter's own function.
-static void emit_by_alu(struct translation *t, const struct uop *u)
+void x86_emit_by_alu(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     spill_all(t);
@@ -117,7 +116,7 @@ static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
 {
     uint8_t to;
     if (t->flags || u->width == WIDTH_8 || t->b == NO_REGISTER) {
-        emit_by_alu(t, u);
+        x86_emit_by_alu(t, u);
         return;
     }
     to = x86_result_register(t, u);
@@ -277,7 +276,7 @@ static void emit_uop_check_target(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     if ((t->block->mode & MODE_CODE_MASK) != MODE_CODE64) {
-        emit_by_alu(t, u);
+        x86_emit_by_alu(t, u);
         emit_test(e, WIDTH_8, HOST_RAX, HOST_RAX);
         add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
         return;
@@ -570,40 +569,40 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SHL] = {x86_emit_shift, IN_A | IN_B},
     [UOP_SHR] = {x86_emit_shift, IN_A | IN_B},
     [UOP_SAR] = {x86_emit_shift, IN_A | IN_B},
-    [UOP_ROL] = {emit_by_alu},
-    [UOP_ROR] = {emit_by_alu},
-    [UOP_RCL] = {emit_by_alu},
-    [UOP_RCR] = {emit_by_alu},
-    [UOP_SHLD] = {emit_by_alu},
-    [UOP_SHRD] = {emit_by_alu},
-    [UOP_MUL] = {emit_by_alu},
-    [UOP_IMUL] = {emit_by_alu},
+    [UOP_ROL] = {x86_emit_rotate, IN_A | IN_B},
+    [UOP_ROR] = {x86_emit_rotate, IN_A | IN_B},
+    [UOP_RCL] = {x86_emit_by_alu},
+    [UOP_RCR] = {x86_emit_by_alu},
+    [UOP_SHLD] = {x86_emit_by_alu},
+    [UOP_SHRD] = {x86_emit_by_alu},
+    [UOP_MUL] = {x86_emit_multiply, IN_A | IN_B},
+    [UOP_IMUL] = {x86_emit_multiply, IN_A | IN_B},
     [UOP_IMUL_LOW] = {emit_uop_multiply_low, IN_A | IN_B},
-    [UOP_DIV] = {emit_by_alu},
-    [UOP_IDIV] = {emit_by_alu},
-    [UOP_BT] = {emit_by_alu},
-    [UOP_BTS] = {emit_by_alu},
-    [UOP_BTR] = {emit_by_alu},
-    [UOP_BTC] = {emit_by_alu},
-    [UOP_BSF] = {emit_by_alu},
-    [UOP_BSR] = {emit_by_alu},
-    [UOP_TZCNT] = {emit_by_alu},
-    [UOP_LZCNT] = {emit_by_alu},
-    [UOP_POPCNT] = {emit_by_alu},
-    [UOP_BLSI] = {emit_by_alu},
-    [UOP_BLSR] = {emit_by_alu},
-    [UOP_BLSMSK] = {emit_by_alu},
-    [UOP_BZHI] = {emit_by_alu},
-    [UOP_BEXTR] = {emit_by_alu},
-    [UOP_PDEP] = {emit_by_alu},
-    [UOP_PEXT] = {emit_by_alu},
+    [UOP_DIV] = {x86_emit_by_alu},
+    [UOP_IDIV] = {x86_emit_by_alu},
+    [UOP_BT] = {x86_emit_by_alu},
+    [UOP_BTS] = {x86_emit_by_alu},
+    [UOP_BTR] = {x86_emit_by_alu},
+    [UOP_BTC] = {x86_emit_by_alu},
+    [UOP_BSF] = {x86_emit_scan, IN_A | IN_B},
+    [UOP_BSR] = {x86_emit_scan, IN_A | IN_B},
+    [UOP_TZCNT] = {x86_emit_count, IN_B},
+    [UOP_LZCNT] = {x86_emit_count, IN_B},
+    [UOP_POPCNT] = {x86_emit_count, IN_B},
+    [UOP_BLSI] = {x86_emit_lowest_bit, IN_A},
+    [UOP_BLSR] = {x86_emit_lowest_bit, IN_A},
+    [UOP_BLSMSK] = {x86_emit_lowest_bit, IN_A},
+    [UOP_BZHI] = {x86_emit_bit_field, IN_A | IN_B},
+    [UOP_BEXTR] = {x86_emit_bit_field, IN_A | IN_B},
+    [UOP_PDEP] = {x86_emit_scatter_gather, IN_A | IN_B},
+    [UOP_PEXT] = {x86_emit_scatter_gather, IN_A | IN_B},
     [UOP_BSWAP] = {emit_uop_bswap, IN_A | KEEP_FLAGS},
     [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
-    [UOP_SELECT_Z] = {emit_by_alu},
+    [UOP_SELECT_Z] = {x86_emit_by_alu},
     [UOP_CHECK_TARGET] = {emit_uop_check_target, IN_A},
-    [UOP_GET_FLAGS] = {emit_by_alu},
-    [UOP_SET_FLAGS] = {emit_by_alu},
+    [UOP_GET_FLAGS] = {x86_emit_by_alu},
+    [UOP_SET_FLAGS] = {x86_emit_by_alu},
     [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
     [UOP_XLAT] = {emit_uop_xlat, IN_A},
     [UOP_LOAD] = {emit_uop_load, IN_A | KEEP_FLAGS},

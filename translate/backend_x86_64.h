@@ -81,5 +81,21 @@ void x86_emit_neg(struct translation *t, const struct uop *u);
 void x86_emit_inc(struct translation *t, const struct uop *u);
 void x86_emit_dec(struct translation *t, const struct uop *u);
 void x86_emit_shift(struct translation *t, const struct uop *u);
+/// The host's flags are the guest's now, but for those left out of the mask.
+void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask);
+
+/// One uop by the interpreter's own function.
+void x86_emit_by_alu(struct translation *t, const struct uop *u);
+
+// Emitters of backend_x86_64_bits.c.
+bool x86_host_has_bmi2(void); // and BMI1, LZCNT, POPCNT
+void x86_emit_rotate(struct translation *t, const struct uop *u);
+void x86_emit_multiply(struct translation *t, const struct uop *u);
+void x86_emit_count(struct translation *t, const struct uop *u);
+void x86_emit_scan(struct translation *t, const struct uop *u);
+void x86_emit_lowest_bit(struct translation *t, const struct uop *u);
+void x86_emit_bit_field(struct translation *t, const struct uop *u);
+void x86_emit_scatter_gather(struct translation *t, const struct uop *u);
+void x86_emit_shift_no_flags(struct translation *t, const struct uop *u); // by a register, 32 or 64 bits, with BMI2
 
 #endif

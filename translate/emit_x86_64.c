@@ -174,6 +174,11 @@ void emit_set(struct emit *e, unsigned condition, uint8_t to)
     put_registers(e, 0, ESCAPE | 0x90 | condition, 0, to, true);
 }
 
+void emit_set_memory(struct emit *e, unsigned condition, struct emit_memory to)
+{
+    put_memory(e, 0, ESCAPE | 0x90 | condition, 0, to, true);
+}
+
 void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, uint8_t from)
 {
     put_registers(e, width, ESCAPE | 0x40 | condition, to, from, false);
@@ -239,6 +244,32 @@ void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t r
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
 {
     put_registers(e, width, ESCAPE | 0xaf, to, from, false);
+}
+
+void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from)
+{
+    put_head(e, scan ? 0 : 0xf3, width, ESCAPE | (unsigned)op, to, 0, from, false);
+    put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+}
+
+void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from)
+{
+    put_registers(e, width, 0xf7, is_signed ? 5 : 4, from, true);
+}
+
+void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm)
+{
+    put(e, 0xc4, 1);
+    put(e, (reg & 8 ? 0u : 0x80u) | 0x40u | (rm & 8 ? 0u : 0x20u) | op.map, 1);
+    put(e, (width == 3 ? 0x80u : 0u) | (~second & 15u) << 3 | op.prefix, 1);
+    put(e, op.opcode, 1);
+    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+}
+
+void emit_rotate_right(struct emit *e, unsigned width, uint8_t to, uint8_t from, unsigned count)
+{
+    emit_vex(e, (struct emit_vex){3, 3, 0xf0}, width, to, 0, from);
+    put(e, count, 1);
 }
 
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index)

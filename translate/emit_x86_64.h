@@ -63,6 +63,7 @@ void emit_lea(struct emit *e, unsigned width, uint8_t to, struct emit_memory add
 void emit_exchange(struct emit *e, uint8_t a, uint8_t b);                                     // 64 bits
 void emit_bswap(struct emit *e, unsigned width, uint8_t reg);                                 // width 32 or 64
 void emit_set(struct emit *e, unsigned condition, uint8_t to);                                // low 8 bits
+void emit_set_memory(struct emit *e, unsigned condition, struct emit_memory to);              // 8 bits
 void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, uint8_t from); // not 8 bits
 
 // ---- arithmetic -----------------------------------------------------------------------------------------------------
@@ -78,6 +79,18 @@ void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t 
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg);
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                // IMUL, not 8 bits
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index); // not 8 bits
+/// TZCNT, LZCNT, POPCNT (F3 0F BC, BD, B8); without F3: BSF, BSR. Not 8 bits.
+enum emit_count { EMIT_POPCNT = 0xb8, EMIT_TZCNT = 0xbc, EMIT_LZCNT = 0xbd };
+void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from);
+/// MUL or IMUL: rdx:rax = rax * from. 32 or 64 bits.
+void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from);
+/// A VEX-encoded instruction on general registers, 32 or 64 bits. digit operations have it in place of reg.
+struct emit_vex {
+    uint8_t map, prefix, opcode; // 2: 0F38, 3: 0F3A; 0 none, 1 66, 2 F3, 3 F2
+};
+void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm);
+/// RORX: no flags.
+void emit_rotate_right(struct emit *e, unsigned width, uint8_t to, uint8_t from, unsigned count);
 void emit_bit_imm(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, unsigned index);
 /// CF = bit `index` of the 32 bits at `m`.
 void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index);

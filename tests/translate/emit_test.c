@@ -399,6 +399,77 @@ static void test_control(void **state)
     decode_one(ZYDIS_MNEMONIC_UD2);
 }
 
+static void test_bits(void **state)
+{
+    static const struct {
+        struct emit_vex op;
+        ZydisMnemonic mnemonic;
+        uint8_t order[3]; // operands: 0 reg, 1 second, 2 rm
+    } vex[] = {
+        {{2, 1, 0xf7}, ZYDIS_MNEMONIC_SHLX, {0, 2, 1}},  {{2, 2, 0xf7}, ZYDIS_MNEMONIC_SARX, {0, 2, 1}},
+        {{2, 3, 0xf7}, ZYDIS_MNEMONIC_SHRX, {0, 2, 1}},  {{2, 3, 0xf6}, ZYDIS_MNEMONIC_MULX, {0, 1, 2}},
+        {{2, 0, 0xf7}, ZYDIS_MNEMONIC_BEXTR, {0, 2, 1}}, {{2, 0, 0xf5}, ZYDIS_MNEMONIC_BZHI, {0, 2, 1}},
+        {{2, 3, 0xf5}, ZYDIS_MNEMONIC_PDEP, {0, 1, 2}},  {{2, 2, 0xf5}, ZYDIS_MNEMONIC_PEXT, {0, 1, 2}},
+    };
+    static const ZydisMnemonic lowest[] = {ZYDIS_MNEMONIC_BLSR, ZYDIS_MNEMONIC_BLSMSK, ZYDIS_MNEMONIC_BLSI};
+    static const struct {
+        enum emit_count op;
+        bool scan;
+        ZydisMnemonic mnemonic;
+    } counts[] = {{EMIT_POPCNT, false, ZYDIS_MNEMONIC_POPCNT},
+                  {EMIT_TZCNT, false, ZYDIS_MNEMONIC_TZCNT},
+                  {EMIT_LZCNT, false, ZYDIS_MNEMONIC_LZCNT},
+                  {EMIT_TZCNT, true, ZYDIS_MNEMONIC_BSF},
+                  {EMIT_LZCNT, true, ZYDIS_MNEMONIC_BSR}};
+    FOR_REGISTERS(a, b)
+    {
+        FOR_WIDTHS(w, 2)
+        {
+            const unsigned registers[3] = {a, b, (a * 5u + b * 3u) % 16};
+            for (unsigned i = 0; i < ARRAY_SIZE(vex); i++) {
+                begin();
+                emit_vex(&e, vex[i].op, w, (uint8_t)registers[0], (uint8_t)registers[1], (uint8_t)registers[2]);
+                decode_one(vex[i].mnemonic);
+                for (unsigned n = 0; n < 3; n++)
+                    is_register(n, w, registers[vex[i].order[n]]);
+            }
+            for (unsigned i = 0; i < ARRAY_SIZE(lowest); i++) {
+                begin();
+                emit_vex(&e, (struct emit_vex){2, 0, 0xf3}, w, (uint8_t)(i + 1), a, b);
+                decode_one(lowest[i]);
+                is_register(0, w, a);
+                is_register(1, w, b);
+            }
+            begin();
+            emit_rotate_right(&e, w, a, b, 13);
+            decode_one(ZYDIS_MNEMONIC_RORX);
+            is_register(0, w, a);
+            is_register(1, w, b);
+            is_immediate(2, 13, 8);
+            begin();
+            emit_multiply_wide(&e, b & 1, w, a);
+            decode_one(b & 1 ? ZYDIS_MNEMONIC_IMUL : ZYDIS_MNEMONIC_MUL);
+            is_register(0, w, a);
+        }
+        FOR_WIDTHS(w, 1)
+        {
+            for (unsigned i = 0; i < ARRAY_SIZE(counts); i++) {
+                begin();
+                emit_count(&e, counts[i].op, counts[i].scan, w, a, b);
+                decode_one(counts[i].mnemonic);
+                is_register(0, w, a);
+                is_register(1, w, b);
+            }
+        }
+    }
+    for (unsigned n = 0; n < ADDRESSES; n++) {
+        begin();
+        emit_set_memory(&e, 2, address(n));
+        decode_one(ZYDIS_MNEMONIC_SETB);
+        is_memory(0, 8, address(n));
+    }
+}
+
 static void test_full_buffer(void **state)
 {
     for (unsigned room = 0; room < 16; room++) {
@@ -417,6 +488,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_moves),  cmocka_unit_test(test_memory),  cmocka_unit_test(test_arithmetic),
         cmocka_unit_test(test_shifts), cmocka_unit_test(test_control), cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests_name("translate: encoder", tests, NULL, NULL);
 }
