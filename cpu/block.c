@@ -29,6 +29,7 @@ struct block_cache {
     struct code_page *used;
     uint8_t *arena; // blocks, their uops and pages, in order of birth
     size_t arena_size, arena_used;
+    unsigned length; // instructions in a block at most
     struct block_listener listener;
     struct block_statistics statistics;
     struct lift lift;      // scratch
@@ -48,6 +49,7 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     cache->memory = memory;
     cache->model = model;
     cache->log = log;
+    cache->length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
     cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
     cache->rows = row_index_build(error);
@@ -119,6 +121,12 @@ void block_cache_flush(struct block_cache *cache)
     }
     if (cache->listener.invalidated)
         cache->listener.invalidated(cache->listener.opaque, NULL);
+}
+
+void block_cache_set_length(struct block_cache *cache, unsigned instructions)
+{
+    cache->length = instructions < 1 || instructions > BLOCK_MAX_INSNS ? BLOCK_MAX_INSNS : instructions;
+    block_cache_flush(cache);
 }
 
 static void *arena_take(struct block_cache *cache, size_t size)
@@ -334,7 +342,7 @@ static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct 
 {
     struct lift *l = &cache->lift;
     uint64_t room = code_room(cpu, cpu->var[VAR_RIP]);
-    unsigned most = mode & (MODE_ONE | MODE_TF) ? 1 : BLOCK_MAX_INSNS;
+    unsigned most = mode & (MODE_ONE | MODE_TF) ? 1 : cache->length;
 
     l->mode = mode;
     l->model = cache->model;

@@ -56,6 +56,9 @@ void block_cache_attach(struct block_cache *cache, struct cpu *cpu);
 void block_cache_detach(struct block_cache *cache, struct cpu *cpu);
 /// Drops every block. Only between blocks.
 void block_cache_flush(struct block_cache *cache);
+/// Blocks made from now on hold at most so many instructions, 1 to BLOCK_MAX_INSNS; drops what there is. For finding
+/// the instruction that a difference comes from.
+void block_cache_set_length(struct block_cache *cache, unsigned instructions);
 const struct row_index *block_cache_rows(const struct block_cache *cache);
 
 /// A backend's hook: told when blocks die (one, or NULL for all), before their memory is reused.
