@@ -117,7 +117,7 @@ void block_cache_flush(struct block_cache *cache)
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i])
-            cache->cpu[i]->jump_epoch++;
+            cpu_drop_jump_cache(cache->cpu[i]);
     }
     if (cache->listener.invalidated)
         cache->listener.invalidated(cache->listener.opaque, NULL);

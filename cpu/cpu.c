@@ -8,10 +8,25 @@
 #include "cpu/cc.h"
 #include "cpu/model.h"
 
-static void jump_cache_flush(void *opaque)
+/// What jump caches and guards compare: the MMU's number for code of the present privilege.
+static void set_jump_epoch(struct cpu *cpu)
+{
+    cpu->jump_epoch = cpu->mmu.fetch_epoch[cpu->fetch_mode == MMU_USER];
+}
+
+static void fetches_changed(void *opaque)
 {
     struct cpu *cpu = opaque;
-    cpu->jump_epoch++;
+    if (UNLIKELY(cpu->mmu.epochs_restarted)) {
+        cpu->mmu.epochs_restarted = false;
+        memset(cpu->jump_cache, 0, JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache);
+    }
+    set_jump_epoch(cpu);
+}
+
+void cpu_drop_jump_cache(struct cpu *cpu)
+{
+    mmu_forget_fetches(&cpu->mmu);
 }
 
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
@@ -33,10 +48,9 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     cpu->log = config->log;
     cpu->index = config->index;
     cpu->instruction_limit = UINT64_MAX;
-    cpu->jump_epoch = 1;
     mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
     cpu->mmu.no_1g_pages = !model_has(cpu->model, FEATURE_PDPE1GB);
-    cpu->mmu.flushed = jump_cache_flush;
+    cpu->mmu.flushed = fetches_changed;
     cpu->mmu.opaque = cpu;
     if (cpu->blocks)
         block_cache_attach(cpu->blocks, cpu);
@@ -213,6 +227,7 @@ void cpu_update_mode(struct cpu *cpu)
     cpu->mode = mode;
     cpu->data_mode = cpu->cpl == 3 ? MMU_USER : flags & FLAG_AC ? MMU_KERNEL_AC : MMU_KERNEL;
     cpu->fetch_mode = cpu->cpl == 3 ? MMU_USER : MMU_KERNEL;
+    set_jump_epoch(cpu);
 }
 
 void cpu_update_paging(struct cpu *cpu, bool cr3_written)

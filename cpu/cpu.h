@@ -358,6 +358,8 @@ static inline void cpu_set_flags_literal(struct cpu *cpu, uint64_t flags)
 }
 /// Brings representation-only differences away (flags recipe, dead slots): before hashing, saving, comparing.
 void cpu_normalize(struct cpu *cpu);
+/// Blocks die or moved: nothing that a jump cache or guard knows holds any more.
+void cpu_drop_jump_cache(struct cpu *cpu);
 /// Recomputes mode, data_mode, fetch_mode from state. After any change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL, SMM.
 void cpu_update_mode(struct cpu *cpu);
 /// Tells the MMU of control registers after a change of CR0, CR3, CR4, EFER.

@@ -64,8 +64,11 @@ static uint64_t set_cr0(struct cpu *cpu, uint64_t value)
 
 static uint64_t set_cr3(struct cpu *cpu, uint64_t value)
 {
-    if (cpu_is_64(cpu) && (cpu->cr4 & CR4_PCIDE))
-        value &= ~BIT(63); // "keep": a flush of more than asked for is allowed
+    uint64_t keep = 0; // bit 63 asks to keep the PCID's entries
+    if (cpu_is_64(cpu) && (cpu->cr4 & CR4_PCIDE)) {
+        keep = value & BIT(63);
+        value &= ~keep;
+    }
     if (!cpu_is_64(cpu))
         value = (uint32_t)value;
     if (cpu_is_long(cpu) && value >> cpu->model->physical_bits)
@@ -73,7 +76,7 @@ static uint64_t set_cr3(struct cpu *cpu, uint64_t value)
     if (!load_pdptes(cpu, cpu->cr0, value, cpu->cr4))
         return 0;
     cpu->cr3 = value;
-    cpu_update_paging(cpu, true);
+    mmu_set_control(&cpu->mmu, cpu->cr0, value | keep, cpu->cr4, cpu->efer, true);
     return 0;
 }
 
@@ -245,12 +248,7 @@ uint64_t helper_invpcid(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         return cpu_raise_mmu(cpu, &fault, false);
     if (a > 3 || pcid >> 12 || (a == 0 && !cpu_canonical(cpu, linear)) || (a <= 1 && !(cpu->cr4 & CR4_PCIDE) && pcid))
         return general_protection(cpu);
-    if (a == 0)
-        mmu_flush_page(&cpu->mmu, linear);
-    else if (a == 2)
-        mmu_flush_all(&cpu->mmu);
-    else
-        mmu_flush_non_global(&cpu->mmu);
+    mmu_invalidate_pcid(&cpu->mmu, (unsigned)a, (uint16_t)pcid, linear);
     return 0;
 }
 

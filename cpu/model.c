@@ -135,7 +135,8 @@ static const uint8_t features_max[] = {
     FEATURE_PCLMULQDQ,    FEATURE_AES,
     FEATURE_SHA,          FEATURE_BMI1,
     FEATURE_BMI2,         FEATURE_ADX,
-    FEATURE_ABM,
+    FEATURE_ABM,          FEATURE_PCID,
+    FEATURE_INVPCID,
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)
