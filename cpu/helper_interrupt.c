@@ -49,7 +49,7 @@ static uint64_t interrupt_in_vm86(struct cpu *cpu, uint8_t vector, uint64_t next
         return 0;
     frame_set_sp(cpu, &frame);
     segment_set_real(cpu, SEG_CS, (uint16_t)(target >> 16), true);
-    flags = cpu_rflags(cpu) & ~(FLAG_TF | FLAG_NT | FLAG_RF);
+    flags = cpu_rflags(cpu) & ~(FLAG_TF | FLAG_RF);
     flags &= cpu_iopl(cpu) == 3 ? ~FLAG_IF : ~FLAG_VIF;
     cpu_set_rflags(cpu, flags);
     return target & 0xffff;
@@ -238,6 +238,12 @@ static uint64_t far_return(struct cpu *cpu, struct frame *frame, unsigned bytes,
     return rip;
 }
 
+bool virtual_interrupt_due(const struct cpu *cpu)
+{
+    uint64_t flags = cpu->var[VAR_FLAGS], enabled = flags & FLAG_VM ? CR4_VME : CR4_PVI;
+    return (flags & FLAG_VIF) && (flags & FLAG_VIP) && (cpu->cr4 & enabled) && cpu->cpl == 3 && cpu_is_protected(cpu);
+}
+
 uint64_t helper_iret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     unsigned bytes = (unsigned)imm;
@@ -266,6 +272,11 @@ uint64_t helper_iret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         cpu->nmi_blocked = false;
         if (atomic_load(&cpu->pending))
             cpu_request_poll(cpu);
+    }
+    if (!cpu->fault.pending && virtual_interrupt_due(cpu)) {
+        cpu->var[VAR_RIP] = target;
+        cpu_raise_error(cpu, VECTOR_GP, 0);
+        return task_finish(cpu, TASK_FAULT_IN_NEW);
     }
     return target;
 }
@@ -314,8 +325,6 @@ uint64_t helper_popf(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         flags |= a & FLAG_IF ? FLAG_VIF : 0;
     } else {
         flags = flags_merge(flags, a, cpu->cpl, cpu_is_protected(cpu) ? cpu_iopl(cpu) : 3, bytes);
-        if (bytes > 2 && !cpu_is_vm86(cpu))
-            flags &= ~(FLAG_VIF | FLAG_VIP);
     }
     cpu_set_rflags(cpu, flags);
     return 0;

@@ -224,6 +224,9 @@ struct event_delivery {
 /// Goes through the IDT; sets RIP.
 enum task_result event_deliver(struct cpu *cpu, const struct event_delivery *event);
 
+/// VIF and VIP are both set where they count: #GP(0) before the next instruction (SDM vol. 3 sec. 20.3.2).
+bool virtual_interrupt_due(const struct cpu *cpu);
+
 // ---- Others -----------------------------------------------------------------------------------------------------
 /// I/O permission (SDM vol. 1 sec. 19.5); raises #GP(0).
 bool io_check(struct cpu *cpu, uint16_t port, unsigned bytes);

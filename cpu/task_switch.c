@@ -267,6 +267,10 @@ enum task_result task_switch(struct cpu *cpu, struct descriptor *tss, enum task_
         cpu_raise(cpu, VECTOR_DB);
         return TASK_FAULT_IN_NEW;
     }
+    if (virtual_interrupt_due(cpu)) {
+        cpu_raise_error(cpu, VECTOR_GP, 0);
+        return TASK_FAULT_IN_NEW;
+    }
     return TASK_DONE;
 }
 
