@@ -44,6 +44,8 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     cpu->smm_memory = config->smm_memory ? config->smm_memory : config->memory;
     cpu->ports = config->ports;
     cpu->outside = config->outside;
+    cpu->ferr_out = config->ferr;
+    cpu->x87_policy = model_x87_policy(config->model);
     cpu->blocks = config->blocks;
     cpu->log = config->log;
     cpu->index = config->index;
@@ -89,6 +91,7 @@ static void reset_fpu(struct cpu *cpu)
     memset(cpu->vtemp, 0, sizeof cpu->vtemp);
     cpu->mxcsr = 0x1f80;
     cpu->x87 = (struct x87){.control = 0x0040};
+    cpu->ferr = cpu->ignne = false; // the board resets its side
 }
 
 static void reset_power_on_msrs(struct cpu *cpu)
@@ -144,6 +147,11 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 {
     atomic_fetch_or(&cpu->pending, bits);
     atomic_store(&cpu->exit_request, 1);
+}
+
+void cpu_set_ignne(struct cpu *cpu, bool level)
+{
+    cpu->ignne = level;
 }
 
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits)

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "base/wire.h"
 #include "mmu/mmu.h"
 
 // ---- Named variables of the uops. Each is a 64-bit slot of cpu->var. -----------------------------------------
@@ -27,7 +28,8 @@ enum cpu_var {
     VAR_ES_BASE, VAR_CS_BASE, VAR_SS_BASE, VAR_DS_BASE, VAR_FS_BASE, VAR_GS_BASE, // in the order of segment numbers
     VAR_FLAGS,     // RFLAGS less CF PF AF ZF SF OF (those live in the recipe); bit 1 is set
     VAR_NONE,      // a result that nobody wants
-    VAR_RESERVED0, VAR_RESERVED1,
+    VAR_X87_DATA,  // offset of the running x87 instruction's memory operand; dead between instructions
+    VAR_RESERVED1,
     VAR_TEMP,      // first temporary; single assignment inside a block; bits above the written width are undefined
     VAR_COUNT = 256
 };
@@ -190,6 +192,13 @@ struct x87 {
     uint16_t cs, ds; // FCS, FDS
 };
 
+/// How a model tracks x87 pointers (SDM vol. 1 sec. 8.1.8, 8.1.9); 0: FIP, FCS, FDP, FDS and FOP follow every
+/// instruction that is not control.
+#define X87_SELECTORS_ZERO 0x1u   // outside real-address and virtual-8086 mode FCS and FDS are 0
+#define X87_DATA_ON_FAULT 0x2u    // FDP and FDS change only with an unmasked exception
+#define X87_OPCODE_ON_FAULT 0x4u  // FOP likewise
+#define X87_IMAGE_IF_PENDING 0x8u // FXSAVE stores, FXRSTOR loads pointers only while FSW.ES is set (else zeros)
+
 /// The executed block's mode, fixed while it runs; part of its key. Recomputed by cpu_update_mode.
 #define MODE_CPL_MASK 0x3u
 #define MODE_CODE16 (0u << 2) // size of code: default operand and address size
@@ -310,10 +319,14 @@ struct cpu {
     union vreg vtemp[VREG_TEMPS];
     uint32_t mxcsr;
     struct x87 x87;
+    uint8_t x87_policy; // X87_*_ON_FAULT and the like, from the model
+    bool ferr;          // level of the FERR pin: an instruction waits for an x87 exception's handler
+    bool ignne;         // level of the IGNNE pin: pending x87 exceptions are ignored while CR0.NE is clear
 
     // Machinery.
     const struct cpu_model *model;
     struct cpu_outside outside;
+    struct wire ferr_out;             // FERR; driven under the machine lock
     struct address_space *memory;     // the ordinary view
     struct address_space *smm_memory; // as seen in SMM
     struct address_space *ports;
@@ -331,6 +344,7 @@ struct cpu_config {
     const struct cpu_model *model;
     struct address_space *memory, *smm_memory, *ports;
     struct cpu_outside outside;
+    struct wire ferr;           // the FERR pin
     struct block_cache *blocks; // shared by the machine's vCPUs
     const struct log *log;
     unsigned index;
@@ -344,6 +358,8 @@ extern const struct state_table cpu_state_table;
 /// Pins; any thread.
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
+/// The IGNNE pin; with the machine lock held, on the vCPU's thread or while it is parked.
+void cpu_set_ignne(struct cpu *cpu, bool level);
 
 /// The six flags from the recipe, and whole RFLAGS.
 uint64_t cpu_flags_arithmetic(const struct cpu *cpu);

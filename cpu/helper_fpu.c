@@ -85,9 +85,9 @@ uint64_t helper_x87_store(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         return cpu_raise(cpu, VECTOR_MF);
     if (!image_open(cpu, &image, a, x87_format_bytes(X87_ARGUMENT(imm) >> 16), true))
         return 0;
+    cpu->var[VAR_X87_DATA] = b;
     if (x87_store_value(cpu, imm, bytes))
         image_write(cpu, &image, bytes);
-    cpu->x87.dp = b;
     return 0;
 }
 
@@ -98,14 +98,15 @@ struct environment {
     uint32_t ip, dp;
 };
 
+/// FCS and FDS in the images of a model that has given them up (CPUID.7.0:EBX bit 13).
+static uint16_t selector(const struct cpu *cpu, uint16_t value)
+{
+    return cpu->x87_policy & X87_SELECTORS_ZERO ? 0 : value;
+}
+
 static void put_bytes(uint8_t *to, uint64_t value, unsigned bytes)
 {
     memcpy(to, &value, bytes);
-}
-
-static bool real_format(const struct cpu *cpu)
-{
-    return !(cpu->mode & MODE_PROTECTED) || (cpu->mode & MODE_VM86);
 }
 
 /// `unit` is 2 or 4: seven words or doublewords.
@@ -117,7 +118,7 @@ static void write_environment(const struct cpu *cpu, uint8_t *to, unsigned unit)
     put_bytes(to, x87->control | upper, unit);
     put_bytes(to + unit, x87_status_word(cpu) | upper, unit);
     put_bytes(to + 2 * unit, x87_tag_word(cpu) | upper, unit);
-    if (real_format(cpu)) {
+    if (x87_real_format(cpu)) {
         uint32_t ip = (uint32_t)(x87->ip + ((uint32_t)x87->cs << 4)),
                  dp = (uint32_t)(x87->dp + ((uint32_t)x87->ds << 4));
         unsigned shift = unit == 4 ? 12 : 0; // upper 16 or 4 bits of the linear addresses stand at bit 12
@@ -129,9 +130,9 @@ static void write_environment(const struct cpu *cpu, uint8_t *to, unsigned unit)
         return;
     }
     put_bytes(to + 3 * unit, x87->ip, unit);
-    put_bytes(to + 4 * unit, x87->cs | (unit == 4 ? (uint32_t)x87->opcode << 16 : 0), unit);
+    put_bytes(to + 4 * unit, selector(cpu, x87->cs) | (unit == 4 ? (uint32_t)x87->opcode << 16 : 0), unit);
     put_bytes(to + 5 * unit, x87->dp, unit);
-    put_bytes(to + 6 * unit, x87->ds | upper, unit);
+    put_bytes(to + 6 * unit, selector(cpu, x87->ds) | upper, unit);
 }
 
 static uint32_t get_unit(const uint8_t *from, unsigned unit)
@@ -150,7 +151,7 @@ static void read_environment(struct cpu *cpu, const uint8_t *from, unsigned unit
         if ((tag >> 2 * i & 3) != 3)
             x87->valid |= (uint8_t)(1u << i);
     x87->cs = x87->ds = 0;
-    if (real_format(cpu)) {
+    if (x87_real_format(cpu)) {
         uint32_t high = unit == 4 ? 0x0ffff000u : 0xf000u;
         x87->ip = (ip & 0xffff) | (code & high) << 4;
         x87->dp = (dp & 0xffff) | (data & high) << 4;
@@ -158,8 +159,8 @@ static void read_environment(struct cpu *cpu, const uint8_t *from, unsigned unit
     } else {
         x87->ip = ip;
         x87->dp = dp;
-        x87->cs = (uint16_t)code;
-        x87->ds = (uint16_t)data;
+        x87->cs = selector(cpu, (uint16_t)code);
+        x87->ds = selector(cpu, (uint16_t)data);
         x87->opcode = unit == 4 ? code >> 16 & 0x7ff : x87->opcode;
     }
     x87->control = 0x037f;
@@ -219,12 +220,33 @@ static unsigned fxsave_size(const struct cpu *cpu)
     return 160 + 16 * xmm_count(cpu);
 }
 
+static void put_pointers(const struct cpu *cpu, uint8_t *to, bool wide)
+{
+    const struct x87 *x87 = &cpu->x87;
+    store_le16(to + 6, x87->opcode);
+    put_bytes(to + 8, x87->ip, wide ? 8 : 4);
+    put_bytes(to + 16, x87->dp, wide ? 8 : 4);
+    if (!wide) {
+        store_le16(to + 12, selector(cpu, x87->cs));
+        store_le16(to + 20, selector(cpu, x87->ds));
+    }
+}
+
+static void get_pointers(struct cpu *cpu, const uint8_t *from, bool wide)
+{
+    struct x87 *x87 = &cpu->x87;
+    x87->opcode = load_le16(from + 6) & 0x7ff;
+    x87->ip = wide ? load_le64(from + 8) : load_le32(from + 8);
+    x87->dp = wide ? load_le64(from + 16) : load_le32(from + 16);
+    x87->cs = wide ? 0 : selector(cpu, load_le16(from + 12));
+    x87->ds = wide ? 0 : selector(cpu, load_le16(from + 20));
+}
+
 uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     const struct x87 *x87 = &cpu->x87;
     uint8_t bytes[FXSAVE_USED] = {0};
     struct image image;
-    bool wide = imm & 1;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     if (!image_open(cpu, &image, a, fxsave_size(cpu), true))
@@ -232,13 +254,8 @@ uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     store_le16(bytes, x87->control);
     store_le16(bytes + 2, x87_status_word(cpu));
     bytes[4] = x87->valid;
-    store_le16(bytes + 6, x87->opcode);
-    put_bytes(bytes + 8, x87->ip, wide ? 8 : 4);
-    put_bytes(bytes + 16, x87->dp, wide ? 8 : 4);
-    if (!wide) {
-        store_le16(bytes + 12, x87->cs);
-        store_le16(bytes + 20, x87->ds);
-    }
+    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (x87->status & X87_ES))
+        put_pointers(cpu, bytes, imm & 1);
     store_le32(bytes + 24, cpu->mxcsr);
     store_le32(bytes + 28, MXCSR_DEFINED);
     for (unsigned i = 0; i < 8; i++)
@@ -254,7 +271,6 @@ uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct x87 *x87 = &cpu->x87;
     uint8_t bytes[FXSAVE_USED] = {0};
     struct image image;
-    bool wide = imm & 1;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     if (!image_open(cpu, &image, a, fxsave_size(cpu), false))
@@ -264,11 +280,8 @@ uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (mxcsr & ~MXCSR_DEFINED)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     x87->valid = bytes[4];
-    x87->opcode = load_le16(bytes + 6) & 0x7ff;
-    x87->ip = wide ? load_le64(bytes + 8) : load_le32(bytes + 8);
-    x87->dp = wide ? load_le64(bytes + 16) : load_le32(bytes + 16);
-    x87->cs = wide ? 0 : load_le16(bytes + 12);
-    x87->ds = wide ? 0 : load_le16(bytes + 20);
+    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (load_le16(bytes + 2) & X87_ES))
+        get_pointers(cpu, bytes, imm & 1);
     x87_set_status_word(cpu, load_le16(bytes + 2));
     x87_set_control(cpu, load_le16(bytes));
     for (unsigned i = 0; i < 8; i++) {

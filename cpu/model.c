@@ -69,6 +69,8 @@ static const struct feature_info features[FEATURE_COUNT] = {
     [FEATURE_FSGSBASE] = {"fsgsbase", WORD_7_EBX, 0},
     [FEATURE_TSC_ADJUST] = {"tsc-adjust", WORD_7_EBX, 1},
     [FEATURE_BMI1] = {"bmi1", WORD_7_EBX, 3},
+    [FEATURE_FDP_EXCPTN_ONLY] = {"fdp-excptn-only", WORD_7_EBX, 6},
+    [FEATURE_ZERO_FCS_FDS] = {"zero-fcs-fds", WORD_7_EBX, 13},
     [FEATURE_SMEP] = {"smep", WORD_7_EBX, 7},
     [FEATURE_BMI2] = {"bmi2", WORD_7_EBX, 8},
     [FEATURE_ERMS] = {"erms", WORD_7_EBX, 9},
@@ -136,7 +138,8 @@ static const uint8_t features_max[] = {
     FEATURE_SHA,          FEATURE_BMI1,
     FEATURE_BMI2,         FEATURE_ADX,
     FEATURE_ABM,          FEATURE_PCID,
-    FEATURE_INVPCID,
+    FEATURE_INVPCID,      FEATURE_FDP_EXCPTN_ONLY,
+    FEATURE_ZERO_FCS_FDS,
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)
@@ -318,6 +321,21 @@ static uint32_t feature_word(const struct cpu_model *model, enum cpuid_word word
 static bool is_amd(const struct cpu_model *model)
 {
     return strcmp(model->vendor, "AuthenticAMD") == 0;
+}
+
+uint8_t model_x87_policy(const struct cpu_model *model)
+{
+    uint8_t policy = 0;
+    if (model_has(model, FEATURE_ZERO_FCS_FDS))
+        policy |= X87_SELECTORS_ZERO;
+    if (model_has(model, FEATURE_FDP_EXCPTN_ONLY))
+        policy |= X87_DATA_ON_FAULT;
+    // No CPUID bit: Intel since the Pentium 4 (SDM vol. 1 sec. 8.1.9.1); AMD for the images (APM vol. 2 "FXSAVE").
+    if (!is_amd(model) && model_has(model, FEATURE_SSE2))
+        policy |= X87_OPCODE_ON_FAULT;
+    if (is_amd(model))
+        policy |= X87_IMAGE_IF_PENDING;
+    return policy;
 }
 
 static uint32_t max_leaf(const struct cpu_model *model)

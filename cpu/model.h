@@ -18,7 +18,7 @@ enum cpu_feature {
     FEATURE_SSE3, FEATURE_PCLMULQDQ, FEATURE_MONITOR, FEATURE_SSSE3, FEATURE_CX16, FEATURE_PCID, FEATURE_SSE41,
     FEATURE_SSE42, FEATURE_X2APIC, FEATURE_MOVBE, FEATURE_POPCNT, FEATURE_TSC_DEADLINE, FEATURE_AES, FEATURE_XSAVE,
     FEATURE_RDRAND, FEATURE_HYPERVISOR,
-    FEATURE_FSGSBASE, FEATURE_TSC_ADJUST, FEATURE_BMI1, FEATURE_SMEP, FEATURE_BMI2, FEATURE_ERMS, FEATURE_INVPCID,
+    FEATURE_FSGSBASE, FEATURE_TSC_ADJUST, FEATURE_BMI1, FEATURE_FDP_EXCPTN_ONLY, FEATURE_ZERO_FCS_FDS, FEATURE_SMEP, FEATURE_BMI2, FEATURE_ERMS, FEATURE_INVPCID,
     FEATURE_RDSEED, FEATURE_ADX, FEATURE_SMAP, FEATURE_CLFLUSHOPT, FEATURE_CLWB, FEATURE_SHA, FEATURE_UMIP,
     FEATURE_RDPID, FEATURE_FSRM,
     FEATURE_SYSCALL, FEATURE_NX, FEATURE_PDPE1GB, FEATURE_RDTSCP, FEATURE_LM, FEATURE_LAHF_LM, FEATURE_ABM,
@@ -54,6 +54,8 @@ static inline bool model_has(const struct cpu_model *model, enum cpu_feature fea
 
 /// CPUID.1:EAX, EDX after reset: family, model, stepping.
 uint32_t model_signature(const struct cpu_model *model);
+/// How the model tracks x87 pointers: bits of cpu->x87_policy.
+uint8_t model_x87_policy(const struct cpu_model *model);
 /// Parses `-cpu NAME,+feature,-feature,feature=on`; unknown names are errors that list what there is.
 bool model_parse(const char *text, struct cpu_model *model, struct error *error);
 void model_help(FILE *to);

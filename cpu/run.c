@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "cpu/fpu.h"
+
 bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
 {
     uint32_t pending;
@@ -65,13 +67,22 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
     return true;
 }
 
+/// #MF while CR0.NE is clear: the instruction waits for an interrupt.
+static bool is_external_mf(const struct cpu *cpu)
+{
+    return cpu->fault.vector == VECTOR_MF && !cpu->fault.software && !(cpu->cr0 & CR0_NE);
+}
+
 void run_deliver_fault(struct cpu *cpu)
 {
     log_print(cpu->log, LOG_INT, "exception %02x error %x at %016" PRIx64 " cr2 %016" PRIx64 "\n", cpu->fault.vector,
               cpu->fault.error_code, cpu->var[VAR_RIP], cpu->cr2);
     cpu->stat_faults++;
     cpu->shadow = 0;
-    cpu_deliver_fault(cpu);
+    if (UNLIKELY(is_external_mf(cpu)))
+        x87_wait_for_handler(cpu);
+    else
+        cpu_deliver_fault(cpu);
     cpu->fault.pending = false;
     // A delivery counts as an instruction, so that a guest that does nothing but fault still moves time.
     cpu->instructions++;

@@ -99,6 +99,7 @@ enum uop_op {
 #define UOP_WRITE 0x02u      // XLAT, SEG: for writing (read-modify-write too)
 #define UOP_STACK 0x04u      // XLAT: non-canonical is #SS
 #define UOP_ERROR_CODE 0x08u // RAISE
+#define UOP_X87 0x10u        // XLAT, SEG: a pending x87 exception comes before their faults
 #define UOP_NEGATE 0x20u
 #define UOP_MODE 0x40u    // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
 #define UOP_ALIGNED 0x80u // XLAT: linear must be a multiple of `param` (16), else #GP(0)
