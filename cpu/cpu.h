@@ -157,9 +157,13 @@ struct descriptor_table {
     uint16_t limit;
 };
 
+/// Parts of the state that host code keeps in the host's registers of the same name.
+#define RESIDENT_SSE 1u // xmm0..15, MXCSR
+#define RESIDENT_X87 2u // x87 and MMX, but for the pointers
+
 /// A vector register, wide enough for what follows SSE. x86 byte order.
 union vreg {
-    uint8_t u8[64];
+    _Alignas(16) uint8_t u8[64];
     uint16_t u16[32];
     uint32_t u32[16];
     uint64_t u64[8];
@@ -182,7 +186,7 @@ struct f80 {
 };
 
 struct x87 {
-    struct f80 reg[8]; // physical: ST(i) is reg[(top + i) & 7]
+    _Alignas(16) struct f80 reg[8]; // physical: ST(i) is reg[(top + i) & 7]
     uint16_t control;  // FCW
     uint16_t status;   // FSW less TOP
     uint8_t top;
@@ -291,6 +295,7 @@ struct cpu {
     bool leave;          // leave the block after this instruction: its code changed, or a request must act now
     bool trap_cancelled; // INT n and SYSCALL: no single-step trap after this instruction
     uint8_t next_handle;
+    uint8_t resident;            // RESIDENT_*: state that is in the host's registers, not here; 0 while C code runs
     uint32_t jump_epoch;         // entries of the jump cache with another epoch are stale
     struct mmu_handle handle[8]; // slow accesses of the running instruction: handle values 1..8
 

@@ -92,6 +92,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, leave),
     STATE_SKIP(cpu, trap_cancelled),
     STATE_SKIP(cpu, next_handle),
+    STATE_SKIP(cpu, resident),
     STATE_SKIP(cpu, jump_epoch),
     STATE_SKIP(cpu, handle),
     STATE_NESTED_ARRAY(cpu, segment, &segment_table),

@@ -17,12 +17,24 @@
 #define HOST_FAULT 2u  // cpu->fault is pending in instruction number
 #define HOST_LINK 3u   // left through direct exit number (0, 1), or indirectly (2)
 
+/// Routines that the backend writes once into a code memory, beside the ways in and out.
+struct fpu_routines {
+    const uint8_t *spill, *keep, *ensure_sse, *ensure_x87, *poison;
+};
+
+/// The x87 instruction that was translated last, when its FIP, FCS and FOP are not in struct cpu yet.
+struct x87_pointers {
+    bool pending;
+    uint16_t offset, opcode;
+};
+
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {
     enum { SIDE_MISS, SIDE_RESUME, SIDE_FAULT, SIDE_LEAVE } kind;
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on
     struct registers registers;
+    struct x87_pointers pointers;
     uint16_t uop;    // number of the uop
     uint8_t linear;  // SIDE_MISS: variable with the address
     uint8_t result;  // ... host register for the handle
@@ -46,6 +58,14 @@ struct translation {
     // What the host's flags register holds: a mask of guest flags that are right in it.
     uint32_t host_flags, made_flags;
     int32_t recipe; // what VAR_CC_OP in memory is known to hold; -1: not known
+    // What the emitter at work tells: uops behind its own that it did as well, and that a CALL called nothing.
+    unsigned fused;
+    bool stayed;
+    // Floating point and vectors.
+    const struct fpu_routines *fpu;
+    uint64_t host_features[2]; // bit per enum cpu_feature: instructions that may be used
+    uint8_t resident;          // RESIDENT_*: certainly in the host's registers here
+    struct x87_pointers pointers;
     unsigned exit_count;
     struct side_exit exits[TRANSLATION_MAX_EXITS];
 };
@@ -70,7 +90,11 @@ struct backend {
     /// False: the interpreter does this uop.
     bool (*supported)(const struct uop *u);
     /// Writes the way in and out of host code; *epilogue is where blocks leave to. Runs once for a code memory.
-    void (*enter)(struct emit *e, const uint8_t **epilogue);
+    void (*enter)(struct emit *e, const uint8_t **epilogue, struct fpu_routines *fpu);
+    /// Before the operands of the uop at work are fetched: state that it wants in the host's registers.
+    void (*prepare)(struct translation *t, const struct uop *u);
+    /// Instructions of the host's, as bits of enum cpu_feature.
+    void (*features)(uint64_t features[2]);
     void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);
     void (*load_var)(struct emit *e, uint8_t to, unsigned var);
     void (*save_carry)(struct translation *t);

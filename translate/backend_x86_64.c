@@ -35,13 +35,20 @@ static struct side_exit *add_exit(struct translation *t, int kind, emit_place fr
     exit->kind = kind;
     exit->from = from;
     exit->registers = t->registers;
+    exit->pointers = t->pointers;
     exit->uop = (uint16_t)t->index;
     return exit;
+}
+
+void x86_add_resume(struct translation *t, emit_place from)
+{
+    add_exit(t, SIDE_RESUME, from);
 }
 
 /// Everything to memory before C code that may look at, or change, any variable.
 static void spill_all(struct translation *t)
 {
+    x86_x87_flush_pointers(t, &t->pointers);
     registers_store(&t->registers, &x86_file, &t->emit);
     emit_move(&t->emit, WIDTH_64, HOST_RDI, CPU);
 }
@@ -75,6 +82,8 @@ static void emit_uop_call(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     const struct uop_helper_entry *helper = &uop_helpers[u->param];
+    if (x86_emit_inline_call(t, u))
+        return;
     spill_all(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_calls), 1);
@@ -98,6 +107,8 @@ static size_t vreg_offset(const struct translation *t, unsigned number)
 static void emit_uop_row(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
+    if (x86_emit_inline_row(t, u))
+        return;
     spill_all(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
     emit_lea(e, WIDTH_64, HOST_RSI, x86_memory_at(vreg_offset(t, u->a)));
@@ -288,7 +299,7 @@ static void emit_uop_check_target(struct translation *t, const struct uop *u)
     add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
 }
 
-static void emit_uop_xlat(struct translation *t, const struct uop *u)
+void x86_emit_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     bool write = u->aux & UOP_WRITE;
@@ -359,25 +370,6 @@ static void emit_uop_store(struct translation *t, const struct uop *u)
         emit_store(&t->emit, u->width, x86_at_register(t->a), t->b);
 }
 
-static void emit_uop_vector_load(struct translation *t, const struct uop *u)
-{
-    emit_vector_load(&t->emit, u->param, 0, x86_at_register(t->a));
-    emit_vector_store(&t->emit, u->dst >= VREG_MM ? 8 : 16, x86_memory_at(vreg_offset(t, u->dst)), 0);
-}
-
-static void emit_uop_vector_store(struct translation *t, const struct uop *u)
-{
-    emit_vector_load(&t->emit, u->param, 0, x86_memory_at(vreg_offset(t, u->b)));
-    emit_vector_store(&t->emit, u->param, x86_at_register(t->a), 0);
-}
-
-static void emit_uop_vector_move(struct translation *t, const struct uop *u)
-{
-    unsigned bytes = u->dst >= VREG_MM || u->b >= VREG_MM ? 8 : 16;
-    emit_vector_load(&t->emit, bytes, 0, x86_memory_at(vreg_offset(t, u->b)));
-    emit_vector_store(&t->emit, bytes, x86_memory_at(vreg_offset(t, u->dst)), 0);
-}
-
 // ---- leaving ------------------------------------------------------------------------------------------------------
 static void emit_leave(struct translation *t, uint32_t value)
 {
@@ -445,6 +437,7 @@ static void emit_uop_exit_to(struct translation *t, const struct uop *u)
 
 static void resume(struct translation *t)
 {
+    x86_x87_flush_pointers(t, &t->pointers);
     registers_store(&t->registers, &x86_file, &t->emit);
     emit_leave(t, HOST_RESUME | t->index << 2);
 }
@@ -473,7 +466,7 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
         x86_load_home(e, HOST_RSI, exit->linear);
     emit_move(e, WIDTH_64, HOST_RDI, CPU);
     emit_move_imm(e, HOST_RDX, exit->access);
-    x86_call(t, (const void *)miss);
+    x86_fpu_call_walker(t, (const void *)miss);
     emit_test(e, WIDTH_64, HOST_RAX, HOST_RAX);
     slow = emit_jump_if(e, EMIT_EQUAL);
     x86_copy(t, WIDTH_64, exit->result, HOST_RAX);
@@ -483,6 +476,7 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
     }
     emit_jump_to(e, exit->back);
     emit_patch_here(e, slow);
+    x86_x87_flush_pointers(t, &t->pointers);
     emit_leave(t, HOST_RESUME | (uint32_t)exit->uop << 2);
 }
 
@@ -491,6 +485,9 @@ static void emit_side_exit(struct translation *t, const struct side_exit *exit)
     struct emit *e = &t->emit;
     emit_patch_here(e, exit->from);
     t->registers = exit->registers;
+    t->pointers = exit->pointers;
+    if (exit->kind != SIDE_MISS)
+        x86_x87_flush_pointers(t, &t->pointers);
     switch (exit->kind) {
     case SIDE_MISS:
         emit_miss(t, exit);
@@ -510,7 +507,7 @@ static void emit_side_exit(struct translation *t, const struct side_exit *exit)
     }
 }
 
-static void emit_enter(struct emit *e, const uint8_t **epilogue)
+static void emit_enter(struct emit *e, const uint8_t **epilogue, struct fpu_routines *fpu)
 {
     static const uint8_t saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
     for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
@@ -518,7 +515,9 @@ static void emit_enter(struct emit *e, const uint8_t **epilogue)
     emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, FRAME_BYTES);
     emit_move(e, WIDTH_64, CPU, HOST_RDI);
     emit_jump_register(e, HOST_RSI);
+    x86_fpu_routines(e, fpu);
     *epilogue = e->at;
+    x86_fpu_spill(e, fpu);
     emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, FRAME_BYTES);
     for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
         emit_pop(e, saved[i]);
@@ -534,9 +533,13 @@ static bool supported(const struct uop *u)
         return false;
     case UOP_XLAT:
         return u->param >= 1 && u->param <= 64 && (!(u->aux & UOP_MODE) || u->c < MMU_MODES);
-    case UOP_VLOAD:
+    case UOP_VLOAD: // 2 and 10 bytes for x87 only, by way of a temporary
+        return u->dst < VREG_MM && (u->param == 4 || u->param == 8 || u->param == 16 ||
+                                    (u->dst >= VREG_TEMP && (u->param == 2 || u->param == 10)));
     case UOP_VSTORE:
-        return u->param == 4 || u->param == 8 || (u->param == 16 && u->dst < VREG_MM && u->b < VREG_MM);
+        return u->param == 4 || u->param == 8 || (u->param == 16 && u->b < VREG_MM);
+    case UOP_VMOV:
+        return u->dst < VREG_MM && u->b < VREG_MM;
     case UOP_CALL:
         return (u->width == WIDTH_8 || u->width == WIDTH_64) && u->param < uop_helper_count;
     case UOP_EXIT_IF_ZERO:
@@ -604,13 +607,13 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_GET_FLAGS] = {x86_emit_by_alu},
     [UOP_SET_FLAGS] = {x86_emit_by_alu},
     [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
-    [UOP_XLAT] = {emit_uop_xlat, IN_A},
+    [UOP_XLAT] = {x86_emit_xlat, IN_A},
     [UOP_LOAD] = {emit_uop_load, IN_A | KEEP_FLAGS},
     [UOP_STORE] = {emit_uop_store, IN_A | IN_B | KEEP_FLAGS},
     [UOP_FENCE] = {emit_uop_fence, KEEP_FLAGS},
-    [UOP_VLOAD] = {emit_uop_vector_load, IN_A | KEEP_FLAGS},
-    [UOP_VSTORE] = {emit_uop_vector_store, IN_A | KEEP_FLAGS},
-    [UOP_VMOV] = {emit_uop_vector_move, KEEP_FLAGS},
+    [UOP_VLOAD] = {x86_emit_vector_load, IN_A},
+    [UOP_VSTORE] = {x86_emit_vector_store, IN_A | KEEP_FLAGS},
+    [UOP_VMOV] = {x86_emit_vector_move},
     [UOP_ROW] = {emit_uop_row},
     [UOP_CALL] = {emit_uop_call},
     [UOP_EXIT] = {emit_uop_exit},
@@ -625,6 +628,8 @@ static const struct backend backend = {
     .rules = rules,
     .supported = supported,
     .enter = emit_enter,
+    .prepare = x86_fpu_prepare,
+    .features = x86_host_features,
     .load_imm = emit_move_imm,
     .load_var = x86_load_home,
     .save_carry = x86_save_carry,

@@ -49,11 +49,39 @@ static inline void x86_copy(struct translation *t, unsigned width, uint8_t to, u
         emit_move(&t->emit, width, to, from);
 }
 
+// Floating point and vectors in the host's registers (backend_x86_64_fpu.c).
+void x86_fpu_routines(struct emit *e, struct fpu_routines *routines);
+/// Before C code: resident state goes to struct cpu. Changes flags, no general register.
+void x86_fpu_spill(struct emit *e, const struct fpu_routines *routines);
+void x86_fpu_after_call(struct translation *t);
+/// Calls C code that only walks pages: residency survives.
+void x86_fpu_call_walker(struct translation *t, const void *function);
+void x86_fpu_prepare(struct translation *t, const struct uop *u);
+void x86_host_features(uint64_t features[2]);
+void x86_x87_note_pointers(struct translation *t, uint64_t operand);
+void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers);
+// SIMD and x87 rows (backend_x86_64_sse.c).
+/// RESIDENT_* that the uop at `index` works on in host code.
+uint8_t x86_simd_needs(const struct translation *t, unsigned index);
+/// Whether this CALL (of t->pass.uops) becomes host code without a call.
+bool x86_inlines_call(const struct translation *t, const struct uop *u);
+bool x86_emit_inline_row(struct translation *t, const struct uop *u);
+bool x86_emit_inline_call(struct translation *t, const struct uop *u);
+void x86_emit_vector_load(struct translation *t, const struct uop *u);
+void x86_emit_vector_store(struct translation *t, const struct uop *u);
+void x86_emit_vector_move(struct translation *t, const struct uop *u);
+// Of backend_x86_64.c: the check of an address in t->a, handle to u->dst (S0 when it has no register); a branch to the
+// interpreter, which begins with the uop at work.
+void x86_emit_xlat(struct translation *t, const struct uop *u);
+void x86_add_resume(struct translation *t, emit_place from);
+
 /// Calls a C function; rdi and further arguments are set.
 static inline void x86_call(struct translation *t, const void *function)
 {
+    x86_fpu_spill(&t->emit, t->fpu);
     emit_move_imm(&t->emit, HOST_RAX, (uint64_t)(uintptr_t)function);
     emit_call_register(&t->emit, HOST_RAX);
+    x86_fpu_after_call(t);
     t->host_flags = 0;
 }
 

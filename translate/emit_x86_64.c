@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX
+#define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX, 0x0f38XX a three-byte one
 
 void emit_start(struct emit *e, uint8_t *start, size_t size)
 {
@@ -28,8 +28,10 @@ static void put(struct emit *e, uint64_t value, unsigned bytes)
 
 static void put_opcode(struct emit *e, unsigned opcode)
 {
+    if (opcode >> 16)
+        put(e, opcode >> 16, 1);
     if (opcode >> 8)
-        put(e, opcode >> 8, 1);
+        put(e, opcode >> 8 & 0xff, 1);
     put(e, opcode & 0xff, 1);
 }
 
@@ -310,6 +312,55 @@ void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, ui
         put_memory_prefixed(e, 0x66, 2, ESCAPE | 0x7e, xmm, to, false);
 }
 
+void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm)
+{
+    put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, reg, 0, rm, false);
+    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+}
+
+void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m)
+{
+    put_memory_prefixed(e, op.prefix, op.wide ? 3 : 2, op.opcode, reg, m, false);
+}
+
+void emit_vector_plain(struct emit *e, struct emit_vector_op op)
+{
+    put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, 0, 0, 0, false);
+}
+
+void emit_byte(struct emit *e, uint8_t value)
+{
+    put(e, value, 1);
+}
+
+void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from)
+{
+    put_head(e, 0xf2, width, 0x0f38f0u | (width != 0), to, 0, from, is_new_byte_register(width, from));
+    put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+}
+
+// ---- x87 and control words ------------------------------------------------------------------------------------------
+void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm)
+{
+    put(e, 0xd8u | escape, 1);
+    put(e, modrm, 1);
+}
+
+void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m)
+{
+    put_memory_prefixed(e, 0, 2, 0xd8u | escape, (uint8_t)digit, m, false);
+}
+
+void emit_load_mxcsr(struct emit *e, struct emit_memory from)
+{
+    put_memory_prefixed(e, 0, 2, ESCAPE | 0xae, 2, from, false);
+}
+
+void emit_store_mxcsr(struct emit *e, struct emit_memory to)
+{
+    put_memory_prefixed(e, 0, 2, ESCAPE | 0xae, 3, to, false);
+}
+
 // ---- control --------------------------------------------------------------------------------------------------------
 emit_place emit_jump_if(struct emit *e, unsigned condition)
 {
@@ -359,9 +410,32 @@ void emit_pop(struct emit *e, uint8_t reg)
     put_head(e, 0, 2, 0x58 | (reg & 7u), 0, 0, reg, false);
 }
 
+void emit_push_flags(struct emit *e)
+{
+    put(e, 0x9c, 1);
+}
+
+void emit_pop_flags(struct emit *e)
+{
+    put(e, 0x9d, 1);
+}
+
+emit_place emit_call(struct emit *e)
+{
+    put(e, 0xe8, 1);
+    put(e, 0, 4);
+    return e->at - 4;
+}
+
 void emit_return(struct emit *e)
 {
     put(e, 0xc3, 1);
+}
+
+void emit_test_memory_imm(struct emit *e, struct emit_memory m, uint8_t value)
+{
+    put_memory_prefixed(e, 0, 2, 0xf6, 0, m, false);
+    put(e, value, 1);
 }
 
 void emit_fence(struct emit *e)

@@ -100,6 +100,27 @@ void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index);
 void emit_vector_load(struct emit *e, unsigned bytes, uint8_t xmm, struct emit_memory from);
 void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, uint8_t xmm);
 
+/// An instruction of the vector opcode maps: 0x0fXX, 0x0f38XX or 0x0f3aXX; prefix 0, 0x66, 0xf2, 0xf3; wide: REX.W.
+struct emit_vector_op {
+    uint32_t opcode;
+    uint8_t prefix;
+    bool wide;
+};
+/// reg and rm are numbers of whatever registers the instruction has there. An immediate follows by emit_byte.
+void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm);
+void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m);
+void emit_vector_plain(struct emit *e, struct emit_vector_op op); // without ModRM
+void emit_byte(struct emit *e, uint8_t value);
+void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from);
+
+// ---- x87 and control words
+// --------------------------------------------------------------------------------------------
+/// escape: low three bits of the first byte (D8..DF).
+void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm);
+void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m);
+void emit_load_mxcsr(struct emit *e, struct emit_memory from);
+void emit_store_mxcsr(struct emit *e, struct emit_memory to);
+
 // ---- control --------------------------------------------------------------------------------------------------------
 /// A place to be patched: the 4 bytes of a relative target.
 typedef uint8_t *emit_place;
@@ -115,6 +136,10 @@ void emit_jump_register(struct emit *e, uint8_t reg);
 void emit_call_register(struct emit *e, uint8_t reg);
 void emit_push(struct emit *e, uint8_t reg);
 void emit_pop(struct emit *e, uint8_t reg);
+void emit_push_flags(struct emit *e);
+void emit_pop_flags(struct emit *e);
+emit_place emit_call(struct emit *e);                                           // relative
+void emit_test_memory_imm(struct emit *e, struct emit_memory m, uint8_t value); // 8 bits
 void emit_return(struct emit *e);
 void emit_fence(struct emit *e); // MFENCE
 void emit_trap(struct emit *e);  // UD2

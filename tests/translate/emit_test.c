@@ -470,6 +470,101 @@ static void test_bits(void **state)
     }
 }
 
+static void is_vector(unsigned n, ZydisRegister first, unsigned number)
+{
+    assert_int_equal(operand[n].type, ZYDIS_OPERAND_TYPE_REGISTER);
+    assert_int_equal(operand[n].reg.value, first + number);
+}
+
+static void test_vector_operations(void **state)
+{
+    static const struct emit_vector_op addsd = {.opcode = 0x0f58, .prefix = 0xf2},
+                                       pshufb = {.opcode = 0x0f3800, .prefix = 0x66},
+                                       palignr = {.opcode = 0x0f3a0f, .prefix = 0x66},
+                                       movq = {.opcode = 0x0f6e, .prefix = 0x66, .wide = true},
+                                       shufps = {.opcode = 0x0fc6}, emms = {.opcode = 0x0f77};
+    FOR_REGISTERS(a, b)
+    {
+        static const struct {
+            const struct emit_vector_op *op;
+            ZydisMnemonic mnemonic;
+            bool immediate;
+        } cases[] = {{&addsd, ZYDIS_MNEMONIC_ADDSD, false},
+                     {&pshufb, ZYDIS_MNEMONIC_PSHUFB, false},
+                     {&palignr, ZYDIS_MNEMONIC_PALIGNR, true},
+                     {&shufps, ZYDIS_MNEMONIC_SHUFPS, true}};
+        for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+            begin();
+            emit_vector_registers(&e, *cases[i].op, a, b);
+            if (cases[i].immediate)
+                emit_byte(&e, 0x1b);
+            decode_one(cases[i].mnemonic);
+            is_vector(0, ZYDIS_REGISTER_XMM0, a);
+            is_vector(1, ZYDIS_REGISTER_XMM0, b);
+        }
+        begin();
+        emit_vector_registers(&e, movq, a, b);
+        decode_one(ZYDIS_MNEMONIC_MOVQ);
+        is_vector(0, ZYDIS_REGISTER_XMM0, a);
+        is_register(1, 3, b);
+        FOR_WIDTHS(w, 0)
+        {
+            begin();
+            emit_crc32(&e, w, a, b);
+            decode_one(ZYDIS_MNEMONIC_CRC32);
+            is_register(0, w == 3 ? 3 : 2, a);
+            is_register(1, w, b);
+        }
+    }
+    for (unsigned n = 0; n < ADDRESSES; n++) {
+        struct emit_memory m = address(n);
+        begin();
+        emit_vector_memory(&e, addsd, 9, m);
+        decode_one(ZYDIS_MNEMONIC_ADDSD);
+        is_vector(0, ZYDIS_REGISTER_XMM0, 9);
+        is_memory(1, 64, m);
+        begin();
+        emit_load_mxcsr(&e, m);
+        decode_one(ZYDIS_MNEMONIC_LDMXCSR);
+        is_memory(0, 32, m);
+        begin();
+        emit_store_mxcsr(&e, m);
+        decode_one(ZYDIS_MNEMONIC_STMXCSR);
+        is_memory(0, 32, m);
+        begin();
+        emit_x87_memory(&e, 4, 0, m);
+        decode_one(ZYDIS_MNEMONIC_FADD);
+        is_memory(operand[0].type == ZYDIS_OPERAND_TYPE_MEMORY ? 0 : 1, 64, m);
+        begin();
+        emit_x87_memory(&e, 5, 6, m);
+        decode_one(ZYDIS_MNEMONIC_FNSAVE);
+        begin();
+        emit_test_memory_imm(&e, m, 0x82);
+        decode_one(ZYDIS_MNEMONIC_TEST);
+        is_memory(0, 8, m);
+        is_immediate(1, 0x82, 8);
+    }
+    for (uint8_t i = 0; i < 8; i++) {
+        begin();
+        emit_x87_registers(&e, 0, 0xc8 | i);
+        decode_one(ZYDIS_MNEMONIC_FMUL);
+        is_vector(1, ZYDIS_REGISTER_ST0, i);
+    }
+    begin();
+    emit_vector_plain(&e, emms);
+    decode_one(ZYDIS_MNEMONIC_EMMS);
+    begin();
+    emit_push_flags(&e);
+    decode_one(ZYDIS_MNEMONIC_PUSHFQ);
+    begin();
+    emit_pop_flags(&e);
+    decode_one(ZYDIS_MNEMONIC_POPFQ);
+    begin();
+    emit_patch(&e, emit_call(&e), buffer - 40);
+    decode_one(ZYDIS_MNEMONIC_CALL);
+    is_target(buffer - 40);
+}
+
 static void test_full_buffer(void **state)
 {
     for (unsigned room = 0; room < 16; room++) {
@@ -486,9 +581,10 @@ static void test_full_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves),  cmocka_unit_test(test_memory),  cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_shifts), cmocka_unit_test(test_control), cmocka_unit_test(test_full_buffer),
-        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_moves),      cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_shifts),
+        cmocka_unit_test(test_control),    cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_bits),       cmocka_unit_test(test_vector_operations),
     };
     return cmocka_run_group_tests_name("translate: encoder", tests, NULL, NULL);
 }
