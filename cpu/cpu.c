@@ -6,6 +6,7 @@
 #include "base/host.h"
 #include "cpu/block.h"
 #include "cpu/cc.h"
+#include "cpu/debug.h"
 #include "cpu/model.h"
 
 /// What jump caches and guards compare: the MMU's number for code of the present privilege.
@@ -53,6 +54,7 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
     cpu->mmu.no_1g_pages = !model_has(cpu->model, FEATURE_PDPE1GB);
     cpu->mmu.flushed = fetches_changed;
+    cpu->mmu.watched = debug_watched;
     cpu->mmu.opaque = cpu;
     if (cpu->blocks)
         block_cache_attach(cpu->blocks, cpu);
@@ -122,8 +124,10 @@ void cpu_reset(struct cpu *cpu, bool init)
     cpu->cr0 = CR0_ET | (init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
     cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->efer = 0;
     memset(cpu->dr, 0, sizeof cpu->dr);
-    cpu->dr[6] = 0xffff0ff0;
-    cpu->dr[7] = 0x400;
+    cpu->dr[6] = DR6_ONES;
+    cpu->dr[7] = DR7_ONES;
+    cpu->debug_traps = 0;
+    debug_update(cpu);
     cpu->debugctl = 0;
     cpu->fault = (struct cpu_fault){0};
     cpu->leave = false;
@@ -174,7 +178,7 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
     cpu_set_flags_literal(cpu, rflags);
     cpu->var[VAR_FLAGS] = (rflags & ~FLAGS_ARITHMETIC) | 2;
     cpu_update_mode(cpu);
-    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed))
+    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed) || UNLIKELY(rflags & FLAG_RF))
         atomic_store(&cpu->exit_request, 1);
 }
 

@@ -296,6 +296,9 @@ struct cpu {
     bool trap_cancelled; // INT n and SYSCALL: no single-step trap after this instruction
     uint8_t next_handle;
     uint8_t resident;            // RESIDENT_*: state that is in the host's registers, not here; 0 while C code runs
+    uint8_t code_breakpoints;    // bit per DR0..DR3: an enabled breakpoint on execution; derived from DR7
+    uint8_t port_breakpoints;    // likewise on ports
+    uint32_t debug_traps;        // DR6 bits of traps to deliver at the next boundary; comes with exit_request
     uint32_t jump_epoch;         // entries of the jump cache with another epoch are stale
     struct mmu_handle handle[8]; // slow accesses of the running instruction: handle values 1..8
 

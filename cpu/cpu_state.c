@@ -3,6 +3,7 @@
 
 #include "cpu/block.h"
 #include "cpu/cpu.h"
+#include "cpu/debug.h"
 
 static const struct state_field segment_fields[] = {
     STATE_U(segment, selector),
@@ -66,6 +67,8 @@ static bool cpu_after_load(void *object, struct error *error)
     memcpy(cpu->mmu.pdpte, pdpte, sizeof pdpte); // not from memory, which may differ by now
     mmu_flush_all(&cpu->mmu);
     cpu_update_mode(cpu);
+    cpu->debug_traps &= DR6_KNOWN;
+    debug_update(cpu);
     cpu->leave = false;
     atomic_store(&cpu->exit_request, 1);
     return true;
@@ -93,6 +96,9 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, trap_cancelled),
     STATE_SKIP(cpu, next_handle),
     STATE_SKIP(cpu, resident),
+    STATE_SKIP(cpu, code_breakpoints),
+    STATE_SKIP(cpu, port_breakpoints),
+    STATE_U(cpu, debug_traps),
     STATE_SKIP(cpu, jump_epoch),
     STATE_SKIP(cpu, handle),
     STATE_NESTED_ARRAY(cpu, segment, &segment_table),

@@ -1,4 +1,5 @@
 // Control and debug registers, descriptor table registers, TLB instructions (SDM vol. 3 ch. 2, sec. 4.10.4, 17.2).
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 static uint64_t general_protection(struct cpu *cpu)
@@ -164,9 +165,10 @@ static bool debug_access(struct cpu *cpu, uint64_t *number)
             return cpu_raise(cpu, VECTOR_UD);
         *number += 2;
     }
-    if (cpu->dr[7] & BIT(13)) {
-        cpu->dr[6] |= BIT(13); // BD
-        return cpu_raise(cpu, VECTOR_DB);
+    if (cpu->dr[7] & DR7_GD) {
+        cpu->var[VAR_FLAGS] |= FLAG_RF; // the one #DB that pushes it as other faults do
+        debug_fault(cpu, DR6_BD);
+        return false;
     }
     return true;
 }
@@ -183,10 +185,12 @@ uint64_t helper_set_debug(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (imm >= 6 && a >> 32)
         return general_protection(cpu);
     if (imm == 6)
-        a = (a & 0xe00f) | 0xffff0ff0;
+        a = (a & DR6_KNOWN) | DR6_ONES;
     else if (imm == 7)
-        a = (a & 0xffff2fff) | 0x400;
+        a = (a & DR7_KNOWN) | DR7_ONES;
     cpu->dr[imm & 7] = a;
+    if (imm != 6)
+        debug_update(cpu);
     return 0;
 }
 

@@ -301,11 +301,13 @@ uint64_t helper_maskmov(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     const union vreg *data = cpu_vreg(cpu, imm & 63), *mask = cpu_vreg(cpu, imm >> 8 & 63);
     unsigned bytes = imm >> 16 & 16 ? 16 : 8;
+    uint32_t traps = cpu->debug_traps;
     struct image image;
     if (bytes == 8 && x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
     if (!image_open(cpu, &image, a, bytes, true))
         return 0;
+    cpu->debug_traps = traps; // breakpoints see what is written
     for (unsigned i = 0; i < bytes; i++) {
         struct mmu_fault fault;
         if ((mask->u8[i] & 0x80) && !mmu_write(&cpu->mmu, cpu->data_mode, a + i, 1, data->u8[i], &fault))

@@ -80,17 +80,18 @@ uint64_t helper_interrupt_overflow(struct cpu *cpu, uint64_t a, uint64_t b, uint
 
 // ---- IRET -------------------------------------------------------------------------------------------------------
 
-/// RFLAGS after IRET or POPF at ring `cpl` with `iopl` in force. 16-bit images leave the upper half alone.
+/// RFLAGS after IRET or POPF at ring `cpl` with `iopl` in force. 16-bit images leave the upper half alone, and RF,
+/// which is clear while an instruction runs.
 static uint64_t flags_merge(uint64_t old, uint64_t image, unsigned cpl, unsigned iopl, unsigned bytes)
 {
-    uint64_t mask = FLAGS_ARITHMETIC | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
+    uint64_t mask = FLAGS_ARITHMETIC | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID | FLAG_RF;
     if (cpl == 0)
         mask |= FLAG_IOPL;
     if (cpl <= iopl)
         mask |= FLAG_IF;
     if (bytes == 2)
         mask &= 0xffff;
-    return ((old & ~mask) | (image & mask)) & ~FLAG_RF;
+    return (old & ~mask) | (image & mask);
 }
 
 static uint64_t iret_real(struct cpu *cpu, unsigned bytes)
@@ -157,8 +158,8 @@ static uint64_t iret_to_vm86(struct cpu *cpu, struct frame *frame, uint64_t rip,
     segment_set_real(cpu, SEG_CS, (uint16_t)cs, true);
     cpu->var[VAR_RSP] = (uint32_t)sp;
     cpu->cpl = 3;
-    cpu_set_rflags(cpu, image & (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_VM |
-                                 FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID));
+    cpu_set_rflags(cpu, image & (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF |
+                                 FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID));
     return rip;
 }
 
@@ -324,7 +325,7 @@ uint64_t helper_popf(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         flags = flags_merge(flags, a, 3, 0, 2) & ~FLAG_VIF;
         flags |= a & FLAG_IF ? FLAG_VIF : 0;
     } else {
-        flags = flags_merge(flags, a, cpu->cpl, cpu_is_protected(cpu) ? cpu_iopl(cpu) : 3, bytes);
+        flags = flags_merge(flags, a & ~FLAG_RF, cpu->cpl, cpu_is_protected(cpu) ? cpu_iopl(cpu) : 3, bytes);
     }
     cpu_set_rflags(cpu, flags);
     return 0;

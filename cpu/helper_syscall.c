@@ -1,4 +1,5 @@
 // SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, FS/GS base instructions, MONITOR, MWAIT (SDM vol. 3 sec. 5.8.7-8).
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 #define RIGHTS_CODE64 (SEGMENT_P | SEGMENT_S | 0xb | SEGMENT_L | SEGMENT_G)
@@ -52,6 +53,10 @@ uint64_t helper_sysret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         cpu_set_rflags(cpu, (cpu->var[VAR_R11] & UINT64_C(0x3c7fd7)) | 2);
     else
         cpu_set_rflags(cpu, cpu_rflags(cpu) | FLAG_IF);
+    // As in SYSCALL it is the new TF that decides: the trap comes before the first instruction of the program.
+    cpu->trap_cancelled = true;
+    if (cpu->var[VAR_FLAGS] & FLAG_TF)
+        debug_trap(cpu, DR6_BS);
     return rip;
 }
 

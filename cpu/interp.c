@@ -596,6 +596,7 @@ enter:
             V(u->dst) = xlat(cpu, u, V(u->a));
             if (UNLIKELY(!V(u->dst)))
                 goto fault;
+            NEXT_OR_LEAVE(); // where no load or store follows
             break;
         case CODE(UOP_SEG, WIDTH_8, 0, 0):
         case CODE(UOP_SEG, WIDTH_16, 0, 0):

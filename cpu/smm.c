@@ -1,5 +1,6 @@
 // System management mode: entry by SMI, RSM (SDM vol. 3 ch. 31). The save map is AMD64's for models with long mode (as
 // firmware for this chipset expects), else the 32-bit one.
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 #define SMM_REVISION32 0x00020000u
@@ -138,7 +139,8 @@ void cpu_enter_smm(struct cpu *cpu)
     cpu->efer = 0;
     cpu->cr0 &= ~(CR0_PE | CR0_EM | CR0_TS | CR0_PG);
     cpu->cr4 = 0;
-    cpu->dr[7] = 0x400;
+    cpu->dr[7] = DR7_ONES;
+    debug_update(cpu);
     cpu->cpl = 0;
     for (unsigned i = 0; i < 6; i++)
         segment_set(cpu, i, 0, 0, UINT32_MAX, SEGMENT_P | SEGMENT_S | 3 | SEGMENT_G);
@@ -187,8 +189,9 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     cpu->cr3 = cr3;
     cpu->cr4 = cr4 & cpu_cr4_known(cpu);
     cpu->efer = efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
-    cpu->dr[6] = (cpu->dr[6] & 0xe00f) | 0xffff0ff0;
-    cpu->dr[7] = (cpu->dr[7] & 0xffff2fff) | 0x400;
+    cpu->dr[6] = (cpu->dr[6] & DR6_KNOWN) | DR6_ONES;
+    cpu->dr[7] = (cpu->dr[7] & DR7_KNOWN) | DR7_ONES;
+    debug_update(cpu);
     cpu->cpl = !(cr0 & CR0_PE) ? 0 : flags & FLAG_VM ? 3 : cpu->segment[SEG_CS].selector & 3;
     cpu_update_paging(cpu, true);
     if ((cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA))

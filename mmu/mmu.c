@@ -133,6 +133,20 @@ static uint16_t present_pcid(const struct mmu *mmu)
     return mmu->cr4 & CR4_PCIDE ? mmu->cr3 & 0xfff : 0;
 }
 
+/// Drops the entries that watched pages may not have.
+static void drop_watched(struct mmu *mmu)
+{
+    for (unsigned i = 0; i < MMU_WATCHES; i++) {
+        const struct mmu_watch *watch = &mmu->watch[i];
+        for (unsigned array = 0; array < TLB_ARRAYS && watch->kinds; array++) {
+            struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
+            struct tlb_entry *entry = &entries[tlb_index(watch->page)];
+            if ((watch->kinds >> array % MMU_ACCESS_KINDS & 1) && entry->tag == watch->page)
+                entry->tag = TLB_INVALID;
+        }
+    }
+}
+
 /// Another PCID: the entries of the one that is left wait, those of the new one come back if they may.
 static void change_space(struct mmu *mmu, uint16_t from, uint16_t to, bool keep)
 {
@@ -141,6 +155,7 @@ static void change_space(struct mmu *mmu, uint16_t from, uint16_t to, bool keep)
         space_drop(mmu, to);
     forget_local_fetches(mmu);
     space_enter(mmu, to);
+    drop_watched(mmu);
     mmu->space_count++;
     tell_fetches_changed(mmu);
 }
@@ -269,12 +284,42 @@ static void note_large_page(struct mmu *mmu, uint64_t linear, unsigned page_bits
     large->page_size = size > large->page_size ? size : large->page_size;
 }
 
+static bool is_watched(const struct mmu *mmu, enum mmu_access kind, uint64_t linear)
+{
+    for (unsigned i = 0; i < MMU_WATCHES; i++) {
+        if ((mmu->watch[i].kinds >> kind & 1) && mmu->watch[i].page == (linear & PAGE_MASK))
+            return true;
+    }
+    return false;
+}
+
+void mmu_set_watches(struct mmu *mmu, const struct mmu_watch watch[MMU_WATCHES])
+{
+    mmu->watch_kinds = 0;
+    for (unsigned i = 0; i < MMU_WATCHES; i++) {
+        mmu->watch[i] = watch[i];
+        mmu->watch_kinds |= watch[i].kinds;
+    }
+    drop_watched(mmu);
+}
+
+/// Tells of one page's part of an access.
+static void tell_watched(struct mmu *mmu, enum mmu_access kind, uint64_t linear, unsigned size,
+                         struct mmu_handle *handle)
+{
+    if (kind != MMU_EXECUTE && is_watched(mmu, kind, linear) && mmu->watched &&
+        mmu->watched(mmu->opaque, kind, linear, size))
+        handle->code = true;
+}
+
 static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint8_t *host_page,
                  const struct walk *walk)
 {
     uint32_t index = tlb_index(linear);
     unsigned array = mode * MMU_ACCESS_KINDS + kind;
     uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
+    if (UNLIKELY(mmu->watch_kinds >> kind & 1) && is_watched(mmu, kind, linear))
+        return;
     mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
     mmu->filled[array][index / 64] |= bit;
     mmu->filled_words[array] |= 1u << index / 64;
@@ -400,8 +445,13 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
         *fault = (struct mmu_fault){.kind = MMU_NON_CANONICAL, .linear = linear};
         return false;
     }
-    if (LIKELY(((linear ^ last) & PAGE_MASK) == 0))
-        return access_piece(mmu, mode, kind, linear, size, handle, 0, fault);
+    if (LIKELY(((linear ^ last) & PAGE_MASK) == 0)) {
+        if (!access_piece(mmu, mode, kind, linear, size, handle, 0, fault))
+            return false;
+        if (UNLIKELY(mmu->watch_kinds))
+            tell_watched(mmu, kind, linear, size, handle);
+        return true;
+    }
 
     handle->crosses = true;
     uint64_t second = last & PAGE_MASK;
@@ -416,7 +466,13 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
         return false;
     if (!access_piece(mmu, mode, kind, second, size - low_size, handle, 1, fault))
         return false;
-    return kind != MMU_WRITE || access_piece(mmu, mode, kind, linear, low_size, handle, 0, fault);
+    if (kind == MMU_WRITE && !access_piece(mmu, mode, kind, linear, low_size, handle, 0, fault))
+        return false;
+    if (UNLIKELY(mmu->watch_kinds)) {
+        tell_watched(mmu, kind, linear, low_size, handle);
+        tell_watched(mmu, kind, second, size - low_size, handle);
+    }
+    return true;
 }
 
 static uint64_t piece_load(struct mmu *mmu, const struct mmu_piece *piece)
@@ -527,8 +583,13 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
         struct mmu_handle handle;
         if (!mmu_access(mmu, mode, MMU_EXECUTE, linear, 1, &handle, fault))
             return false;
-        // The access filled an entry if the page is memory as a whole.
+        // The access filled an entry if the page is memory as a whole, and not watched.
         host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
+        if (UNLIKELY(mmu->watch_kinds) && is_watched(mmu, MMU_EXECUTE, linear)) {
+            struct mmu_piece piece;
+            if (locate(mmu, MMU_EXECUTE, handle.piece[0].physical, 1, &piece))
+                host = piece.host;
+        }
     }
     if (host)
         note_fetch(mmu, mode, linear);

@@ -62,7 +62,15 @@ struct mmu_handle {
     struct mmu_piece piece[2];
     uint32_t size;
     bool crosses; // piece[1] is used
-    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE
+    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE; or `watched` said yes: no plain host address
+};
+
+/// A linear page whose accesses of some kinds (a bit per enum mmu_access) the CPU wants to see, for its debug
+/// registers.
+#define MMU_WATCHES 4
+struct mmu_watch {
+    uint64_t page;
+    uint8_t kinds;
 };
 
 enum mmu_paging { PAGING_NONE, PAGING_32BIT, PAGING_PAE, PAGING_4LEVEL, PAGING_5LEVEL };
@@ -107,6 +115,9 @@ struct mmu {
     /// clears, numbers begin anew: everything that was looked up is void.
     bool epochs_restarted;
     void (*flushed)(void *opaque);
+    /// Told of every read and write of a watched kind that touches a watched page, after its checks and before it
+    /// happens, page by page. True: the access is slow (handle.code).
+    bool (*watched)(void *opaque, enum mmu_access kind, uint64_t linear, unsigned size);
     void *opaque;
     struct address_space_listener map_listener;
     atomic_bool map_stale; // the map changed: mmu_poll flushes
@@ -124,6 +135,8 @@ struct mmu {
     uint64_t physical_mask; // address bits of an 8-byte entry
     uint32_t fetch_error;   // PF_FETCH where the error code has it
     struct mmu_ram ram[2];  // pieces of RAM that walks used last
+    struct mmu_watch watch[MMU_WATCHES];
+    uint8_t watch_kinds; // of all of them
     // A bit per TLB entry: filled since the last flush; and global. CR3 writes drop what is filled and not global.
     uint64_t filled[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
     uint64_t global[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
@@ -172,6 +185,9 @@ void mmu_invalidate_pcid(struct mmu *mmu, unsigned type, uint16_t pcid, uint64_t
 void mmu_forget_fetches(struct mmu *mmu);
 /// Drops write entries that lead to backing page `page` (memory file offset >> 12): it got code.
 void mmu_protect_code_page(struct mmu *mmu, uint64_t page);
+/// Replaces the watched pages. They never have a TLB entry of their kinds, so that nothing else costs anything. After a
+/// change of what is watched for MMU_EXECUTE the caller drops its jump caches.
+void mmu_set_watches(struct mmu *mmu, const struct mmu_watch watch[MMU_WATCHES]);
 /// Called by the CPU at instruction boundaries when it sees an exit request: acts on map changes.
 void mmu_poll(struct mmu *mmu);
 
