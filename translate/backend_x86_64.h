@@ -59,6 +59,7 @@ void x86_fpu_call_walker(struct translation *t, const void *function);
 void x86_fpu_prepare(struct translation *t, const struct uop *u);
 void x86_host_features(uint64_t features[2]);
 void x86_x87_note_pointers(struct translation *t, uint64_t operand);
+void x86_x87_store_data(struct translation *t, uint64_t operand, unsigned offset);
 void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers);
 // SIMD and x87 rows (backend_x86_64_sse.c).
 /// RESIDENT_* that the uop at `index` works on in host code.

@@ -338,6 +338,35 @@ void x86_x87_note_pointers(struct translation *t, uint64_t operand)
         .pending = true, .offset = (uint16_t)X87_OFFSET(operand), .opcode = (uint16_t)X87_OPCODE(operand)};
 }
 
+/// Whether FCS and FDS are kept in the block's mode (x87.c's rule).
+static bool has_selectors(const struct translation *t)
+{
+    bool real = !(t->block->mode & MODE_PROTECTED) || (t->block->mode & MODE_VM86);
+    return real || !(t->cpu->x87_policy & X87_SELECTORS_ZERO);
+}
+
+static void store_selector(struct translation *t, struct emit_memory to, unsigned segment)
+{
+    if (has_selectors(t)) {
+        emit_load(&t->emit, WIDTH_16, S0, FIELD(segment[segment].selector));
+        emit_store(&t->emit, WIDTH_16, to, S0);
+    } else
+        emit_store_imm(&t->emit, WIDTH_16, to, 0);
+}
+
+/// FDP and FDS, where the model tracks them without exceptions. Changes S0, no flags.
+void x86_x87_store_data(struct translation *t, uint64_t operand, unsigned offset)
+{
+    uint8_t reg;
+    if (t->cpu->x87_policy & X87_DATA_ON_FAULT)
+        return;
+    reg = registers_read(&t->registers, &x86_file, &t->emit, offset);
+    if (reg == NO_REGISTER)
+        x86_load_home(&t->emit, reg = S0, offset);
+    emit_store(&t->emit, WIDTH_64, FIELD(x87.dp), reg);
+    store_selector(t, FIELD(x87.ds), X87_SEGMENT(operand));
+}
+
 /// Stores the pointers of the last x87 instruction. Changes S0, no flags.
 void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers)
 {
@@ -347,10 +376,12 @@ void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers
     x86_load_home(e, S0, VAR_RIP);
     emit_lea(e, WIDTH_64, S0,
              (struct emit_memory){.base = S0, .index = HOST_NO_INDEX, .displacement = pointers->offset});
+    if (mode_code_width(t->block->mode) != WIDTH_64)
+        emit_extend(e, false, mode_code_width(t->block->mode), S0, S0);
     emit_store(e, WIDTH_64, FIELD(x87.ip), S0);
-    emit_load(e, WIDTH_16, S0, FIELD(segment[SEG_CS].selector));
-    emit_store(e, WIDTH_16, FIELD(x87.cs), S0);
-    emit_store_imm(e, WIDTH_16, FIELD(x87.opcode), pointers->opcode);
+    store_selector(t, FIELD(x87.cs), SEG_CS);
+    if (!(t->cpu->x87_policy & X87_OPCODE_ON_FAULT))
+        emit_store_imm(e, WIDTH_16, FIELD(x87.opcode), pointers->opcode);
     pointers->pending = false;
 }
 

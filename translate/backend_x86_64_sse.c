@@ -267,12 +267,19 @@ static uint8_t row_needs(const struct translation *t, unsigned index)
     return need;
 }
 
+/// Between a load and its x87 row stands where it came from, for FDP.
+static unsigned row_behind_load(const struct translation *t, unsigned index)
+{
+    const struct uop *u = uop_at(t, index + 1);
+    return index + (u->op == UOP_MOV && u->dst == VAR_X87_DATA ? 2 : 1);
+}
+
 /// A load into a temporary for the row behind, whose instruction can have the memory operand itself.
 static bool fuses_load(const struct translation *t, unsigned index)
 {
-    const struct uop *u = uop_at(t, index), *next = uop_at(t, index + 1);
+    const struct uop *u = uop_at(t, index), *next = uop_at(t, row_behind_load(t, index));
     if (u->op != UOP_VLOAD || u->dst != VREG_TEMP || next->op != UOP_ROW || next->b != VREG_TEMP ||
-        next->insn != u->insn || !inlines_row(t, index + 1))
+        next->insn != u->insn || !inlines_row(t, row_behind_load(t, index)))
         return false;
     const struct row *row = row_get(next->param);
     switch (kind_of(row)) {
@@ -302,7 +309,7 @@ uint8_t x86_simd_needs(const struct translation *t, unsigned index)
     switch (u->op) {
     case UOP_VLOAD:
         if (fuses_load(t, index))
-            return row_needs(t, index + 1);
+            return row_needs(t, row_behind_load(t, index));
         return is_temporary(u->dst) ? 0 : sse;
     case UOP_VSTORE:
         if (is_mmx(u->b)) // the row before has made the state that of MMX
@@ -630,9 +637,11 @@ void x86_emit_vector_load(struct translation *t, const struct uop *u)
     struct emit_memory from = x86_at_register(t->a);
     t->made_flags = t->host_flags;
     if (fuses_load(t, t->index)) {
-        const struct row *row = row_get(uop_at(t, t->index + 1)->param);
-        emit_row(t, t->index + 1, place_of_memory(from));
-        t->fused = 1 + row_tail(row);
+        unsigned index = row_behind_load(t, t->index);
+        emit_row(t, index, place_of_memory(from));
+        if (index != t->index + 1)
+            x86_x87_store_data(t, (uint64_t)uop_at(t, index)->imm, uop_at(t, t->index + 1)->b);
+        t->fused = index - t->index + row_tail(row_get(uop_at(t, index)->param));
     } else if (is_temporary(u->dst) || !has(t, FEATURE_SSE2)) {
         copy(t, home(u->dst), from, u->param, true);
     } else {
@@ -698,7 +707,7 @@ static void emit_x87_store(struct translation *t, const struct uop *u)
     t->a = value_of(t, u->a, S0);
     x86_emit_xlat(t, &access); // the address is in S0
     emit_x87_memory(e, opcode >> 8, opcode >> 3 & 7, x86_at_register(S0));
-    emit_store(e, WIDTH_64, FIELD(x87.dp), value_of(t, u->b, S0));
+    x86_x87_store_data(t, (uint64_t)u->imm, u->b);
     x86_x87_note_pointers(t, (uint64_t)u->imm);
 }
 

@@ -215,6 +215,7 @@ static void random_state(struct guest *g, enum guest_mode mode, unsigned kind, u
     }
     cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & FLAGS_ARITHMETIC));
     random_fpu(g->cpu, &random);
+    g->cpu->x87_policy = random & 4 ? model_x87_policy(&g->model) : (random & 3) * X87_SELECTORS_ZERO;
     if (kind == 2 && (guest_random(&random) & 3) == 0)
         g->cpu->cr0 &= ~CR0_NE;
     if ((guest_random(&random) & 31) == 0) {
