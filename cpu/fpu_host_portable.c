@@ -428,8 +428,14 @@ static struct x87_result scale_soft(struct soft a, struct soft b, uint16_t contr
     if (chop.flags & SOFT_IE || by > 65536 || by < -65536)
         by = b.sign ? -65536 : 65536;
     a.exponent += (int)by;
-    if (a.exponent > 16383 + 24576 || a.exponent < -16382 - 24576)
-        context.masks |= SOFT_OE | SOFT_UE; // too far for the wrapped exponent: as if masked
+    bool over = a.exponent > 16383 + 24576 && !(context.masks & SOFT_OE);
+    bool under = a.exponent < -16382 - 24576 && !(context.masks & SOFT_UE);
+    if (over || under) { // too far for the wrapped exponent: infinity or zero, whatever the rounding
+        context.flags |= SOFT_PE | (over ? SOFT_OE : SOFT_UE);
+        context.rounded_up = over;
+        a = (struct soft){.class = over ? SOFT_INFINITY : SOFT_ZERO, .sign = a.sign, .significand = BIT(63)};
+        return x87_finish(&context, a, old, 0);
+    }
     return x87_finish(&context, soft_round(&context, a), old, 0);
 }
 

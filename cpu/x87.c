@@ -569,9 +569,10 @@ uint64_t x87_fnstsw(struct cpu *cpu, union vreg *dst, const union vreg *src, uin
     return x87_status_word(cpu);
 }
 
-static uint64_t rotate(struct cpu *cpu, unsigned by)
+/// FINCSTP, FDECSTP, FFREE and FNOP are no control instructions as far as the pointers go: processors note them.
+static uint64_t rotate(struct cpu *cpu, uint64_t operand, unsigned by)
 {
-    if (!wait(cpu))
+    if (!begin(cpu, operand))
         return 0;
     cpu->x87.top = (uint8_t)physical(cpu, by);
     cpu->x87.status &= (uint16_t)~X87_C1;
@@ -580,18 +581,18 @@ static uint64_t rotate(struct cpu *cpu, unsigned by)
 
 uint64_t x87_fdecstp(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    return rotate(cpu, 7);
+    return rotate(cpu, operand, 7);
 }
 
 uint64_t x87_fincstp(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    return rotate(cpu, 1);
+    return rotate(cpu, operand, 1);
 }
 
 /// FFREE and FFREEP.
 uint64_t x87_ffree(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    if (!wait(cpu))
+    if (!begin(cpu, operand))
         return 0;
     cpu->x87.valid &= (uint8_t) ~(1u << physical(cpu, X87_STI(operand)));
     cpu->x87.status &= (uint16_t)~X87_C1;
@@ -610,7 +611,7 @@ uint64_t x87_fwait(struct cpu *cpu, union vreg *dst, const union vreg *src, uint
 
 uint64_t x87_fnop(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    wait(cpu);
+    begin(cpu, operand);
     return 0;
 }
 
