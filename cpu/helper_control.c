@@ -255,27 +255,3 @@ uint64_t helper_invpcid(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     mmu_invalidate_pcid(&cpu->mmu, (unsigned)a, (uint16_t)pcid, linear);
     return 0;
 }
-
-// ---- Extended control register ----------------------------------------------------------------------------------
-
-uint64_t helper_xgetbv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        return cpu_raise(cpu, VECTOR_UD);
-    if ((uint32_t)cpu->var[VAR_RCX] != 0)
-        return general_protection(cpu);
-    cpu->var[VAR_RAX] = (uint32_t)cpu->xcr0;
-    cpu->var[VAR_RDX] = cpu->xcr0 >> 32;
-    return 0;
-}
-
-uint64_t helper_xsetbv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    uint64_t value = (uint32_t)cpu->var[VAR_RAX] | cpu->var[VAR_RDX] << 32;
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        return cpu_raise(cpu, VECTOR_UD);
-    if (cpu->cpl > 0 || (uint32_t)cpu->var[VAR_RCX] != 0 || !(value & 1) || (value & ~UINT64_C(3)))
-        return general_protection(cpu);
-    cpu->xcr0 = value;
-    return 0;
-}

@@ -343,6 +343,8 @@ static bool access_msr(struct msr *m)
         return model_has(cpu->model, FEATURE_PAT) && pat(m);
     case 0x6e0:
         return tsc_deadline(m);
+    case 0xda0: // XSS: no supervisor state components
+        return model_has(cpu->model, FEATURE_XSAVES) && plain(m, &cpu->xss, 0);
     case MSR_EFER:
         return (model_has(cpu->model, FEATURE_NX) || model_has(cpu->model, FEATURE_LM)) && efer(m);
     case 0xc0000081:

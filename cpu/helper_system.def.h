@@ -34,6 +34,9 @@
     X(invpcid, true) /* a = type, b = linear */                                                                        \
     X(xgetbv, true)                                                                                                    \
     X(xsetbv, true)                                                                                                    \
+    X(xsave_check, true) /* imm = XSAVE_* (xsave.h) */                                                                 \
+    X(xsave, true)       /* a = linear, imm = XSAVE_* */                                                               \
+    X(xrstor, true)                                                                                                    \
     X(in, true)        /* a = port, imm = bytes */                                                                     \
     X(out, true)       /* a = port, b = value, imm = bytes */                                                          \
     X(string_io, true) /* a, b = this, next rip, imm: helper_io.c; returns rip */                                      \

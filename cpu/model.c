@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "cpu/cpu.h"
+#include "cpu/xsave.h"
 
 // ---- Features: name as -cpu and /proc/cpuinfo know it, and where CPUID reports it --------------------------------
 enum cpuid_word {
@@ -18,6 +19,7 @@ enum cpuid_word {
     WORD_EXT1_ECX,
     WORD_EXT1_EDX,
     WORD_EXT7_EDX,
+    WORD_D1_EAX,
     WORD_NONE
 };
 
@@ -96,6 +98,10 @@ static const struct feature_info features[FEATURE_COUNT] = {
     [FEATURE_INVARIANT_TSC] = {"invtsc", WORD_EXT7_EDX, 8},
     [FEATURE_SPEC_CTRL] = {"spec-ctrl", WORD_7_EDX, 26},
     [FEATURE_ARCH_CAPABILITIES] = {"arch-capabilities", WORD_7_EDX, 29},
+    [FEATURE_XSAVEOPT] = {"xsaveopt", WORD_D1_EAX, 0},
+    [FEATURE_XSAVEC] = {"xsavec", WORD_D1_EAX, 1},
+    [FEATURE_XGETBV1] = {"xgetbv1", WORD_D1_EAX, 2},
+    [FEATURE_XSAVES] = {"xsaves", WORD_D1_EAX, 3},
 };
 
 // ---- Models -----------------------------------------------------------------------------------------------------
@@ -139,7 +145,9 @@ static const uint8_t features_max[] = {
     FEATURE_BMI2,         FEATURE_ADX,
     FEATURE_ABM,          FEATURE_PCID,
     FEATURE_INVPCID,      FEATURE_FDP_EXCPTN_ONLY,
-    FEATURE_ZERO_FCS_FDS,
+    FEATURE_ZERO_FCS_FDS,     FEATURE_XSAVE,
+    FEATURE_XSAVEOPT,     FEATURE_XSAVEC,
+    FEATURE_XGETBV1,      FEATURE_XSAVES,
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)
@@ -410,6 +418,27 @@ static struct cpuid_result leaf_tsc(const struct cpu_model *model)
     return (struct cpuid_result){.eax = 1000, .ebx = (uint32_t)(model->tsc_hz / 1000000), .ecx = MODEL_CRYSTAL_HZ};
 }
 
+/// XSAVE: components and sizes, then the instructions. Components 0 and 1 have no leaf of their own.
+static struct cpuid_result leaf_xsave(const struct cpu *cpu, uint32_t subleaf)
+{
+    const struct cpu_model *model = cpu->model;
+    uint64_t components = xsave_components(model);
+    struct cpuid_result r = {0};
+    if (!model_has(model, FEATURE_XSAVE) || subleaf > 1)
+        return r;
+    if (subleaf == 0) {
+        r.eax = (uint32_t)components;
+        r.ebx = xsave_area_size(cpu->xcr0);
+        r.ecx = xsave_area_size(components);
+        r.edx = components >> 32;
+    } else {
+        r.eax = feature_word(model, WORD_D1_EAX);
+        if (model_has(model, FEATURE_XSAVEC))
+            r.ebx = xsave_area_size(cpu->xcr0 | cpu->xss);
+    }
+    return r;
+}
+
 static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
     const struct cpu_model *model = cpu->model;
@@ -433,9 +462,7 @@ static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint
     case 0xb:
         return model_has(model, FEATURE_X2APIC) ? leaf_topology(cpu, subleaf) : (struct cpuid_result){0};
     case 0xd:
-        if (!model_has(model, FEATURE_XSAVE) || subleaf > 0)
-            return (struct cpuid_result){0};
-        return (struct cpuid_result){.eax = 3, .ebx = 576, .ecx = 576};
+        return leaf_xsave(cpu, subleaf);
     case 0x15:
         return leaf_tsc(model);
     case 0x16: {

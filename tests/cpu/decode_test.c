@@ -139,10 +139,6 @@ static bool extension_may_be_missing(const ZydisDecodedInstruction *zydis)
     case ZYDIS_ISA_EXT_VMFUNC:
     case ZYDIS_ISA_EXT_VTX:
     case ZYDIS_ISA_EXT_WAITPKG:
-    case ZYDIS_ISA_EXT_XSAVE:
-    case ZYDIS_ISA_EXT_XSAVEC:
-    case ZYDIS_ISA_EXT_XSAVEOPT:
-    case ZYDIS_ISA_EXT_XSAVES:
     case ZYDIS_ISA_EXT_GFNI:
     case ZYDIS_ISA_EXT_ENQCMD:
     case ZYDIS_ISA_EXT_HRESET:

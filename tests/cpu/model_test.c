@@ -114,6 +114,13 @@ static void each_feature_is_one_bit(void **state)
                     (unsigned)__builtin_popcount(with.ecx ^ without.ecx) +
                     (unsigned)__builtin_popcount(with.edx ^ without.edx);
         }
+        if (feature >= FEATURE_XSAVEOPT && feature <= FEATURE_XSAVES) {
+            struct cpuid_result with = model_cpuid(f.cpu, 0xd, 1), without;
+            f.model.features[feature / 64] ^= BIT(feature % 64);
+            without = model_cpuid(f.cpu, 0xd, 1);
+            f.model.features[feature / 64] ^= BIT(feature % 64);
+            bits += (unsigned)__builtin_popcount(with.eax ^ without.eax);
+        }
         if (feature != FEATURE_CMOV) // decides how many leaves there are
             assert_int_equal(bits, 1);
         tested++;

@@ -170,7 +170,8 @@ static void control_registers(void **state)
         {4, CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE, true},
         {4, CR4_LA57, false},
         {4, CR4_PCIDE, false},
-        {4, CR4_OSXSAVE, false},
+        {4, CR4_OSXSAVE, true},
+        {4, BIT(22), false}, // PKE
         {4, BIT(63), false},
         {2, UINT64_C(0xdeadbeefdeadbeef), true},
         {8, 15, true},
