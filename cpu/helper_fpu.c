@@ -242,24 +242,44 @@ static void get_pointers(struct cpu *cpu, const uint8_t *from, bool wide)
     x87->ds = wide ? 0 : selector(cpu, load_le16(from + 20));
 }
 
-uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
+void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide)
 {
     const struct x87 *x87 = &cpu->x87;
+    store_le16(to, x87->control);
+    store_le16(to + 2, x87_status_word(cpu));
+    to[4] = x87->valid;
+    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (x87->status & X87_ES))
+        put_pointers(cpu, to, wide);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(to + 32 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
+}
+
+void x87_get_image(struct cpu *cpu, const uint8_t *from, bool wide)
+{
+    struct x87 *x87 = &cpu->x87;
+    x87->valid = from[4];
+    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (load_le16(from + 2) & X87_ES))
+        get_pointers(cpu, from, wide);
+    x87_set_status_word(cpu, load_le16(from + 2));
+    x87_set_control(cpu, load_le16(from));
+    for (unsigned i = 0; i < 8; i++) {
+        struct f80 *reg = &x87->reg[(x87->top + i) & 7];
+        reg->significand = load_le64(from + 32 + 16 * i);
+        reg->sign_exponent = load_le16(from + 32 + 16 * i + 8);
+    }
+}
+
+uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
+{
     uint8_t bytes[FXSAVE_USED] = {0};
     struct image image;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     if (!image_open(cpu, &image, a, fxsave_size(cpu), true))
         return 0;
-    store_le16(bytes, x87->control);
-    store_le16(bytes + 2, x87_status_word(cpu));
-    bytes[4] = x87->valid;
-    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (x87->status & X87_ES))
-        put_pointers(cpu, bytes, imm & 1);
+    x87_put_image(cpu, bytes, imm & 1);
     store_le32(bytes + 24, cpu->mxcsr);
     store_le32(bytes + 28, MXCSR_DEFINED);
-    for (unsigned i = 0; i < 8; i++)
-        memcpy(bytes + 32 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
     for (unsigned i = 0; i < xmm_count(cpu); i++)
         memcpy(bytes + 160 + 16 * i, &cpu->vreg[i], 16);
     image_write(cpu, &image, bytes);
@@ -268,7 +288,6 @@ uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 
 uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
-    struct x87 *x87 = &cpu->x87;
     uint8_t bytes[FXSAVE_USED] = {0};
     struct image image;
     if (a & 15)
@@ -279,16 +298,7 @@ uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     uint32_t mxcsr = load_le32(bytes + 24);
     if (mxcsr & ~MXCSR_DEFINED)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    x87->valid = bytes[4];
-    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (load_le16(bytes + 2) & X87_ES))
-        get_pointers(cpu, bytes, imm & 1);
-    x87_set_status_word(cpu, load_le16(bytes + 2));
-    x87_set_control(cpu, load_le16(bytes));
-    for (unsigned i = 0; i < 8; i++) {
-        struct f80 *reg = &x87->reg[(x87->top + i) & 7];
-        reg->significand = load_le64(bytes + 32 + 16 * i);
-        reg->sign_exponent = load_le16(bytes + 32 + 16 * i + 8);
-    }
+    x87_get_image(cpu, bytes, imm & 1);
     cpu->mxcsr = mxcsr;
     for (unsigned i = 0; i < xmm_count(cpu); i++)
         memcpy(&cpu->vreg[i], bytes + 160 + 16 * i, 16);

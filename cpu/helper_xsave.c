@@ -116,46 +116,6 @@ static uint64_t components_in_use(const struct cpu *cpu)
     return used;
 }
 
-static void put_x87(const struct cpu *cpu, uint8_t *to, bool wide)
-{
-    const struct x87 *x87 = &cpu->x87;
-    memset(to, 0, AREA_MXCSR);
-    memset(to + AREA_X87, 0, AREA_XMM - AREA_X87);
-    store_le16(to, x87->control);
-    store_le16(to + 2, x87_status_word(cpu));
-    to[4] = x87->valid;
-    store_le16(to + 6, x87->opcode);
-    if (wide) {
-        store_le64(to + 8, x87->ip);
-        store_le64(to + 16, x87->dp);
-    } else {
-        store_le32(to + 8, (uint32_t)x87->ip);
-        store_le16(to + 12, x87->cs);
-        store_le32(to + 16, (uint32_t)x87->dp);
-        store_le16(to + 20, x87->ds);
-    }
-    for (unsigned i = 0; i < 8; i++)
-        memcpy(to + AREA_X87 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
-}
-
-static void get_x87(struct cpu *cpu, const uint8_t *from, bool wide)
-{
-    struct x87 *x87 = &cpu->x87;
-    x87->valid = from[4];
-    x87->opcode = load_le16(from + 6) & 0x7ff;
-    x87->ip = wide ? load_le64(from + 8) : load_le32(from + 8);
-    x87->dp = wide ? load_le64(from + 16) : load_le32(from + 16);
-    x87->cs = wide ? 0 : load_le16(from + 12);
-    x87->ds = wide ? 0 : load_le16(from + 20);
-    x87_set_status_word(cpu, load_le16(from + 2));
-    x87_set_control(cpu, load_le16(from));
-    for (unsigned i = 0; i < 8; i++) {
-        struct f80 *reg = &x87->reg[(x87->top + i) & 7];
-        reg->significand = load_le64(from + AREA_X87 + 16 * i);
-        reg->sign_exponent = load_le16(from + AREA_X87 + 16 * i + 8);
-    }
-}
-
 static void initialise(struct cpu *cpu, uint64_t components)
 {
     if (components & COMPONENT_X87)
@@ -233,8 +193,10 @@ uint64_t helper_xsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     }
     store_le64(header, compacted ? save : used);
     store_le64(header + 8, rfbm | COMPACTED);
-    if (save & COMPONENT_X87)
-        put_x87(cpu, area.image, imm & XSAVE_WIDE);
+    if (save & COMPONENT_X87) {
+        memset(area.image, 0, AREA_XMM);
+        x87_put_image(cpu, area.image, imm & XSAVE_WIDE);
+    }
     store_le32(area.image + AREA_MXCSR, cpu->mxcsr);
     store_le32(area.image + AREA_MXCSR + 4, MXCSR_DEFINED);
     for (unsigned i = 0; i < xmm_bytes(cpu) / 16; i++)
@@ -279,7 +241,7 @@ uint64_t helper_xrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         return general_protection(cpu);
     initialise(cpu, clear);
     if (load & COMPONENT_X87)
-        get_x87(cpu, area.image, imm & XSAVE_WIDE);
+        x87_get_image(cpu, area.image, imm & XSAVE_WIDE);
     for (unsigned i = 0; (load & COMPONENT_SSE) && i < xmm_bytes(cpu) / 16; i++)
         memcpy(&cpu->vreg[i], area.image + AREA_XMM + 16 * i, 16);
     if (mxcsr || (clear & COMPONENT_SSE))

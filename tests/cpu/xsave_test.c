@@ -355,7 +355,8 @@ static void test_32_bit(void **state)
     area(f)[160 + 8 * 16] = 0x77;
     assert_int_equal(run(f, XRSTOR, false, AREA, 3), -1);
     assert_int_equal(cpu->vreg[8].u64[0], 9);
-    // Selectors of pointers are kept there only.
+    // Selectors of pointers are kept there only, and by models that have them.
+    cpu->x87_policy = 0;
     cpu->x87.cs = 0x1234;
     cpu->x87.ds = 0x5678;
     cpu->x87.ip = UINT64_C(0x123456789a);
