@@ -218,7 +218,7 @@ uint64_t helper_far_indirect(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t i
         after &= 0xffffffff;
     if (!mmu_read(&cpu->mmu, cpu->data_mode, a, t.bytes, &t.offset, &fault) ||
         !mmu_read(&cpu->mmu, cpu->data_mode, after, 2, &selector, &fault))
-        return cpu_raise_mmu(cpu, &fault, false);
+        return cpu_raise_mmu(cpu, &fault, imm >> 9 & 1);
     t.selector = (uint16_t)selector;
     return far_transfer(cpu, &t);
 }
