@@ -1,6 +1,7 @@
 // Control and debug registers, descriptor table registers, TLB instructions (SDM vol. 3 ch. 2, sec. 4.10.4, 17.2).
 #include "cpu/debug.h"
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 static uint64_t general_protection(struct cpu *cpu)
 {
@@ -224,6 +225,8 @@ uint64_t helper_store_table(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t im
 
     if ((cpu->cr4 & CR4_UMIP) && cpu->cpl > 0)
         return general_protection(cpu);
+    if (!cpu_check_alignment(cpu, a, bytes))
+        return 0;
     if (!mmu_access(&cpu->mmu, cpu->data_mode, MMU_WRITE, a, 2, &limit, &fault) ||
         !mmu_access(&cpu->mmu, cpu->data_mode, MMU_WRITE, b, bytes, &base, &fault))
         return cpu_raise_mmu(cpu, &fault, false);

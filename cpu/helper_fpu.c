@@ -1,6 +1,7 @@
 // Helpers of x87 and SIMD: memory images (FXSAVE, FNSAVE, FNSTENV), stores that may be held back, masked stores.
 #include "cpu/fpu.h"
 #include "cpu/helper.h"
+#include "cpu/segment.h"
 
 // ---- Guest memory in pieces, all checked before the first is used
 // --------------------------------------------------------
@@ -11,10 +12,13 @@ struct image {
     unsigned size;
 };
 
-static bool image_open(struct cpu *cpu, struct image *image, uint64_t linear, unsigned size, bool write)
+/// align: what alignment checks ask for.
+static bool image_open(struct cpu *cpu, struct image *image, uint64_t linear, unsigned size, unsigned align, bool write)
 {
     struct mmu_fault fault;
     image->size = size;
+    if (!cpu_check_alignment(cpu, linear, align))
+        return false;
     for (unsigned at = 0; at < size; at += PIECE) {
         unsigned bytes = size - at < PIECE ? size - at : PIECE;
         if (!mmu_access(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear + at, bytes,
@@ -83,7 +87,8 @@ uint64_t helper_x87_store(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     uint8_t bytes[16] = {0};
     if (x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
-    if (!image_open(cpu, &image, a, x87_format_bytes(X87_ARGUMENT(imm) >> 16), true))
+    unsigned size = x87_format_bytes(X87_ARGUMENT(imm) >> 16);
+    if (!image_open(cpu, &image, a, size, cpu_alignment(size), true))
         return 0;
     cpu->var[VAR_X87_DATA] = b;
     if (x87_store_value(cpu, imm, bytes))
@@ -173,7 +178,7 @@ uint64_t helper_fnstenv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     unsigned unit = imm & 4 ? 4 : 2, size = 7 * unit;
     uint8_t bytes[IMAGE_MAX];
     struct image image;
-    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), true))
+    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), unit, true))
         return 0;
     write_environment(cpu, bytes, unit);
     for (unsigned i = 0; i < 8; i++)
@@ -193,7 +198,7 @@ uint64_t helper_fldenv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct image image;
     if (x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
-    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), false))
+    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), unit, false))
         return 0;
     image_read(cpu, &image, bytes);
     read_environment(cpu, bytes, unit);
@@ -275,7 +280,7 @@ uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct image image;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    if (!image_open(cpu, &image, a, fxsave_size(cpu), true))
+    if (!image_open(cpu, &image, a, fxsave_size(cpu), 16, true))
         return 0;
     x87_put_image(cpu, bytes, imm & 1);
     store_le32(bytes + 24, cpu->mxcsr);
@@ -292,7 +297,7 @@ uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct image image;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    if (!image_open(cpu, &image, a, fxsave_size(cpu), false))
+    if (!image_open(cpu, &image, a, fxsave_size(cpu), 16, false))
         return 0;
     image_read(cpu, &image, bytes);
     uint32_t mxcsr = load_le32(bytes + 24);
@@ -315,7 +320,7 @@ uint64_t helper_maskmov(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct image image;
     if (bytes == 8 && x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
-    if (!image_open(cpu, &image, a, bytes, true))
+    if (!image_open(cpu, &image, a, bytes, 8, true))
         return 0;
     cpu->debug_traps = traps; // breakpoints see what is written
     for (unsigned i = 0; i < bytes; i++) {

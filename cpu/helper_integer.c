@@ -22,10 +22,8 @@ static void set_register(struct cpu *cpu, unsigned var, unsigned width, uint64_t
 static bool access(struct cpu *cpu, uint64_t linear, unsigned bytes, bool write, struct mmu_handle *handle, bool stack)
 {
     struct mmu_fault fault;
-    if ((cpu->mode & MODE_ALIGN) && (linear & (bytes - 1))) {
-        cpu_raise_error(cpu, VECTOR_AC, 0);
+    if (!cpu_check_alignment(cpu, linear, cpu_alignment(bytes)))
         return false;
-    }
     if (mmu_access(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear, bytes, handle, &fault))
         return true;
     cpu_raise_mmu(cpu, &fault, stack);

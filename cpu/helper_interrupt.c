@@ -1,5 +1,6 @@
 // Software interrupts, IRET, flags (PUSHF, POPF, STI, CLI), HLT, BOUND.
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 /// VME: does the redirection bitmap of the TSS leave INT `vector` to the 8086 program? Raises faults of the look-up.
 static bool vme_redirected(struct cpu *cpu, uint8_t vector, bool *redirected)
@@ -379,6 +380,8 @@ uint64_t helper_bound(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     uint64_t low, high;
     struct mmu_fault fault;
 
+    if (!cpu_check_alignment(cpu, b, bytes))
+        return 0;
     if (!mmu_read(&cpu->mmu, cpu->data_mode, b, bytes, &low, &fault) ||
         !mmu_read(&cpu->mmu, cpu->data_mode, (b + bytes) & 0xffffffff, bytes, &high, &fault))
         return cpu_raise_mmu(cpu, &fault, false);

@@ -1,6 +1,7 @@
 // IN, OUT, INS, OUTS: permissions and the ports address space under the machine lock (SDM vol. 1 ch. 19).
 #include "cpu/debug.h"
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 bool io_check(struct cpu *cpu, uint16_t port, unsigned bytes)
 {
@@ -140,6 +141,8 @@ static bool string_io_once(struct cpu *cpu, const struct string_io *s)
     struct mmu_fault fault;
 
     if (!data_linear(cpu, s->segment, offset, s->bytes, !s->out, &linear))
+        return false;
+    if (!cpu_check_alignment(cpu, linear, s->bytes))
         return false;
     if (!mmu_access(&cpu->mmu, cpu->data_mode, s->out ? MMU_READ : MMU_WRITE, linear, s->bytes, &handle, &fault))
         return cpu_raise_mmu(cpu, &fault, s->segment == SEG_SS);

@@ -91,9 +91,10 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
         if (host)
             mmu_paranoid_check(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, host);
     }
-    if (UNLIKELY(cpu->mode & MODE_ALIGN) && !(u->aux & UOP_MODE) && u->param <= 8 && (linear & (u->param - 1))) {
+    if (UNLIKELY(cpu->mode & MODE_ALIGN) && !(u->aux & UOP_MODE) && (linear & (cpu_alignment(u->param) - 1))) {
         raise_waiting(cpu, u);
-        return cpu_raise_error(cpu, VECTOR_AC, 0);
+        if (!cpu_raise_alignment(cpu, linear))
+            return 0;
     }
     if (!mmu_access(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param, handle, &fault)) {
         raise_waiting(cpu, u);
