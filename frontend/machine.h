@@ -125,6 +125,9 @@ bool machine_reset(struct machine *machine, struct error *error);
 
 /// Runs until the guest or the user ends it; returns the program's exit code.
 int machine_run(struct machine *machine);
+/// Counting mode only: runs until machine_count is `count` exactly, without looking at the host; true. False: the
+/// machine came to an end before, or halts for ever.
+bool machine_run_to(struct machine *machine, uint64_t count);
 /// Ends machine_run; any thread. `reason` goes to stderr (NULL: nothing). The first call counts.
 void machine_exit(struct machine *machine, int code, const char *reason);
 

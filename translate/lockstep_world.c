@@ -86,13 +86,25 @@ static bool differs_with(struct shrink *s, uint64_t instructions, unsigned block
     return false;
 }
 
-/// Blocks that end where the run ends are run as wholes; longer ones would be taken apart at the end.
+/// Block lengths that are worth a try for a run of `instructions`: a block that does not end where the run ends is
+/// taken apart there. Ends with 0.
+static void likely_lengths(uint64_t instructions, unsigned present, unsigned lengths[5])
+{
+    lengths[0] = 1;
+    lengths[1] = instructions < BLOCK_MAX_INSNS ? (unsigned)instructions : BLOCK_MAX_INSNS;
+    lengths[2] = 2;
+    lengths[3] = present;
+    lengths[4] = 0;
+}
+
 static void fewest_instructions(struct shrink *s)
 {
+    unsigned lengths[5];
     for (uint64_t n = 1; n < s->d->instructions; n++) {
-        unsigned length = n < BLOCK_MAX_INSNS ? (unsigned)n : BLOCK_MAX_INSNS;
-        if (differs_with(s, n, s->d->block_length) || differs_with(s, n, length))
-            return;
+        likely_lengths(n, s->d->block_length, lengths);
+        for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++)
+            if (differs_with(s, n, lengths[i]))
+                return;
     }
 }
 
@@ -121,14 +133,16 @@ static bool later(struct shrink *s, uint64_t count, struct world_description *to
     return world_add_memory(to, &a->memory, error);
 }
 
-/// As they are, and so short that what is left is one block.
-static bool differs_either_way(struct shrink *s, struct world_description *d)
+static bool differs_somehow(struct shrink *s, struct world_description *d)
 {
-    unsigned length = d->block_length;
-    if (!lockstep_pair_run(&s->pair, d, s->text, sizeof s->text))
-        return true;
-    d->block_length = d->instructions < BLOCK_MAX_INSNS ? (unsigned)d->instructions : BLOCK_MAX_INSNS;
-    return d->block_length != length && !lockstep_pair_run(&s->pair, d, s->text, sizeof s->text);
+    unsigned lengths[5];
+    likely_lengths(d->instructions, d->block_length, lengths);
+    for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+        d->block_length = lengths[i];
+        if (!lockstep_pair_run(&s->pair, d, s->text, sizeof s->text))
+            return true;
+    }
+    return false;
 }
 
 static bool latest_start(struct shrink *s, struct error *error)
@@ -136,7 +150,7 @@ static bool latest_start(struct shrink *s, struct error *error)
     for (uint64_t skip = s->d->instructions - 1; skip > 0; skip--) {
         struct world_description to;
         bool good = later(s, skip, &to, error);
-        if (good && to.first == s->d->first + skip && differs_either_way(s, &to)) {
+        if (good && to.first == s->d->first + skip && differs_somehow(s, &to)) {
             world_description_free(s->d);
             *s->d = to;
             return true;
@@ -181,12 +195,16 @@ bool lockstep_shrink(struct world_description *d, const struct lockstep_engine *
     good = lockstep_pair_create(&s->pair, d, a, b, NULL, error);
     if (good) {
         *differs = !lockstep_pair_run(&s->pair, d, s->text, sizeof s->text);
-        if (*differs && d->instructions <= SHRINK_MOST) {
+        // What one step makes shorter can let another go on.
+        for (uint64_t before = UINT64_MAX; good && *differs && d->instructions < before && before > 1;) {
+            before = d->instructions;
+            if (before > SHRINK_MOST)
+                break;
             fewest_instructions(s);
             good = latest_start(s, error);
             shortest_blocks(s);
-            good = good && fewest_pages(s, a->engine, error);
         }
+        good = good && (!*differs || fewest_pages(s, a->engine, error));
         lockstep_pair_destroy(&s->pair);
     }
     free(s);

@@ -5,6 +5,7 @@ boot KERNEL MEBIBYTES [OPTION...]   to user space and power-off; the log holds n
 engines KERNEL MEBIBYTES            the same in every engine other than the first, and in counting mode
 firmware                            SeaBIOS alone finds nothing to boot, and says so
 repeat                              counting mode: two boots have equal hashes, and so have all engines
+lockstep KERNEL MILLIONS [OPTION...] interpreter and translator, compared all the time
 snapshot                            saved in the middle of the boot, loaded in a new process: the same hashes
 console                             typed at as a person would, with pexpect
 Guests are in $DOPPEL_GUESTS (make_guests.sh makes them). Exit code 77: a guest's file is missing.
@@ -161,6 +162,19 @@ def snapshot(doppel, millions):
             os.unlink(file)
 
 
+def lockstep(doppel, kernel, millions, *options):
+    """Interpreter and translator side by side; a difference is reported with its instruction."""
+    if "jit" not in engines_of(doppel):
+        sys.exit(77)
+    limit = int(millions) * 1000000
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors, code = run([doppel, "lockstep"] + linux(kernel, 128) + ["-limit", str(limit), "-reproducer",
+                                   os.path.join(folder, "reproducer")] + list(options))
+        if code != 0 or f"agree over {limit} instructions" not in output:
+            sys.exit(f"exit code {code}\n{output[-12000:]}\n{errors[-1000:]}")
+    print(f"ok      {kernel}: {output.strip().splitlines()[-1]}")
+
+
 def console(doppel):
     import pexpect
     guest("cloud/vmlinuz")
@@ -218,5 +232,5 @@ def console(doppel):
         print(f"ok      {what}", flush=True)
 
 
-CHECKS = {"boot": boot, "engines": engines, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "console": console}
+CHECKS = {"boot": boot, "engines": engines, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "lockstep": lockstep, "console": console}
 CHECKS[sys.argv[1]](*sys.argv[2:])
