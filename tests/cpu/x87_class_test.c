@@ -134,10 +134,6 @@ static void make_state(const struct row *row, unsigned number, unsigned i, uint6
 
 static bool is_here(const struct row *row)
 {
-#ifdef DOPPEL_PORTABLE_FPU
-    if (row->attributes & ROW_APPROXIMATE)
-        return false;
-#endif
     return row->lift != lift_x87_environment && row->lift != lift_fxsave;
 }
 
@@ -150,14 +146,51 @@ static void print_case(const struct row *row, const struct fpu_state *state, con
                   (unsigned long long)load_le64(state->memory));
 }
 
+#ifdef DOPPEL_PORTABLE_FPU
+/// Two units in the last place apart, over a power of two as well; or both numbers at all, where `far`.
+static bool is_near(const uint8_t *a, const uint8_t *b, bool far)
+{
+    uint64_t low_a = load_le64(a), low_b = load_le64(b);
+    unsigned high_a = load_le16(a + 8), high_b = load_le16(b + 8);
+    if (high_a == high_b)
+        return low_a - low_b <= 2 || low_b - low_a <= 2 || (far && (high_a & 0x7fff) != 0x7fff);
+    if (far)
+        return (high_a & 0x7fff) < 0x4040 && (high_b & 0x7fff) < 0x4040;
+    if (high_a == high_b + 1)
+        return low_a - BIT(63) <= 1 && ~low_b <= 1;
+    return high_b == high_a + 1 && low_b - BIT(63) <= 1 && ~low_a <= 1;
+}
+#endif
+
+/// The portable transcendental functions are the exact ones (tests/cpu/x87_function.c). The host's are within a unit of
+/// the last place, or, of angles beyond pi/4, what a pi of 66 bits gives. C1 and the borders of underflow follow.
+static void forgive(const struct row *row, const struct fpu_state *before, const struct fpu_state *host,
+                    struct fpu_state *ours)
+{
+#ifdef DOPPEL_PORTABLE_FPU
+    const uint32_t status = X87_C1 | X87_UE | X87_ES | X87_BUSY;
+    bool angle = !strcmp(row->mnemonic, "fsin") || !strcmp(row->mnemonic, "fcos") || !strcmp(row->mnemonic, "fptan") ||
+                 !strcmp(row->mnemonic, "fsincos");
+    bool far = angle && (load_le16(before->x87.st[0] + 8) & 0x7fff) >= 0x3ffe;
+    if (!(row->attributes & ROW_APPROXIMATE))
+        return;
+    ours->x87.status = (ours->x87.status & ~status) | (host->x87.status & status);
+    for (unsigned i = 0; i < 2; i++)
+        if (is_near(host->x87.st[i], ours->x87.st[i], far))
+            memcpy(ours->x87.st[i], host->x87.st[i], 10);
+#endif
+}
+
 /// Runs one state on both sides. The kernel keeps no selectors when it takes the processor away in between: only a
 /// difference that stays is one.
-static bool same(struct fpu_bench *bench, const struct fpu_state *before, char *text, size_t size)
+static bool same(struct fpu_bench *bench, const struct row *row, const struct fpu_state *before, char *text,
+                 size_t size)
 {
     struct fpu_state host, ours;
     fpu_bench_run_guest(bench, before, &ours);
     for (unsigned round = 0; round < 3; round++) {
         fpu_bench_run_host(bench, before, &host);
+        forgive(row, before, &host, &ours);
         if (fpu_state_equal(&host, &ours, !host.faulted, text, size))
             return true;
     }
@@ -176,7 +209,7 @@ static unsigned check_row(struct fpu_bench *bench, const struct row *row, unsign
         if (!numbered ? number == 0 : number == 0 || i != (number - 1) * 8 / states)
             fpu_bench_set_code(bench, bytes, native_encode(row, false, 0, i, memory, 0, bytes));
         make_state(row, number, i, random, &before);
-        if (!same(bench, &before, text, sizeof text) && bad++ < 3)
+        if (!same(bench, row, &before, text, sizeof text) && bad++ < 3)
             print_case(row, &before, text);
     }
     return bad;
