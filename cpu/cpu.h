@@ -187,8 +187,8 @@ struct f80 {
 
 struct x87 {
     _Alignas(16) struct f80 reg[8]; // physical: ST(i) is reg[(top + i) & 7]
-    uint16_t control;  // FCW
-    uint16_t status;   // FSW less TOP
+    uint16_t control;               // FCW
+    uint16_t status;                // FSW less TOP
     uint8_t top;
     uint8_t valid;   // bit per physical register: not empty
     uint16_t opcode; // FOP, 11 bits
@@ -272,6 +272,8 @@ enum { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 
 enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
 
+#define CPU_HELPERS_MAX 128
+
 struct cpu_model;   // model.h: which CPUID features there are
 struct block_cache; // block.h
 struct block;
@@ -343,7 +345,8 @@ struct cpu {
     struct cpu_jump_entry *jump_cache;
     const struct block *running; // the block that runs, NULL between blocks
     unsigned index;              // number of this vCPU
-    uint64_t stat_faults, stat_interrupts, stat_blocks, stat_calls;
+    uint64_t stat_faults, stat_interrupts, stat_blocks;
+    uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
     struct mmu mmu;
 };
 

@@ -163,7 +163,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, stat_faults),
     STATE_SKIP(cpu, stat_interrupts),
     STATE_SKIP(cpu, stat_blocks),
-    STATE_SKIP(cpu, stat_calls),
+    STATE_SKIP(cpu, stat_call),
     // Of the MMU only the PDPTEs are state: with PAE they are registers, loaded by MOV CR3.
     {.name = "mmu", .type = STATE_TRANSIENT, .offset = offsetof(struct cpu, mmu), .size = MMU_PDPTE, .count = 1},
     {.name = "pdpte", .type = STATE_UNSIGNED, .offset = offsetof(struct cpu, mmu) + MMU_PDPTE, .size = 8, .count = 4},

@@ -618,7 +618,7 @@ enter:
         case CODE(UOP_CALL, WIDTH_8, 0, 0):
         case CODE(UOP_CALL, WIDTH_64, 0, 0):
             cpu->insn_in_block = u->insn;
-            cpu->stat_calls++;
+            cpu->stat_call[u->param]++;
             target = uop_helpers[u->param].function(cpu, V(u->a), V(u->b), (uint64_t)u->imm);
             FAULT_IF_PENDING();
             V(u->dst) = target;

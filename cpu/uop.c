@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/bits.h"
+#include "cpu/cpu.h"
 #include "cpu/helper.h"
 #include "cpu/row.h"
 
@@ -19,6 +20,7 @@ const struct uop_helper_entry uop_helpers[] = {
 #undef X
 };
 const unsigned uop_helper_count = HELPER_COUNT;
+_Static_assert(HELPER_COUNT <= CPU_HELPERS_MAX, "struct cpu counts calls by helper");
 
 const char *uop_name(enum uop_op op)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "frontend/lockstep.h"
+#include "frontend/monitor.h"
 #include "frontend/setup.h"
 #include "frontend/terminal.h"
 
@@ -66,6 +67,10 @@ static int run(struct program *program, int argc, char **argv)
     int code = machine_run(program->machine);
     fflush(stdout);
     terminal_close(&program->terminal);
+    if (log_on(&program->options.log, LOG_STATISTICS)) {
+        monitor_execute(program->machine, "info statistics", program->options.log.file, &error);
+        monitor_execute(program->machine, "info jit", program->options.log.file, &error);
+    }
     if (program->machine->exit_reason[0])
         fprintf(stderr, "doppel: %s\n", program->machine->exit_reason);
     return code;

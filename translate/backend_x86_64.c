@@ -86,7 +86,7 @@ static void emit_uop_call(struct translation *t, const struct uop *u)
         return;
     spill_all(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
-    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_calls), 1);
+    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_call[u->param]), 1);
     x86_load_home(e, HOST_RSI, u->a);
     if (u->b == VAR_IMM)
         emit_move_imm(e, HOST_RDX, (uint64_t)u->imm);
