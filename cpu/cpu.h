@@ -225,12 +225,11 @@ struct x87 {
 #define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
 #define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 
-/// Width of the instruction pointer in a mode.
+/// Width of the instruction pointer in a mode. In 16-bit code only branches cut it to 16 bits; running over the end of
+/// 64 KiB leaves the segment (SDM vol. 3 ch. 22, segment wraparound).
 static inline uint8_t mode_code_width(uint32_t mode)
 {
-    if ((mode & MODE_CODE_MASK) == MODE_CODE64)
-        return WIDTH_64;
-    return (mode & MODE_CODE_MASK) == MODE_CODE32 ? WIDTH_32 : WIDTH_16;
+    return (mode & MODE_CODE_MASK) == MODE_CODE64 ? WIDTH_64 : WIDTH_32;
 }
 
 /// Bits of cpu->pending; any set bit must come with exit_request.

@@ -11,8 +11,7 @@
 #define LIFT_MAX_INSNS 64
 
 struct lift {
-    uint32_t mode;      // of the block
-    uint64_t eip_start; // non-flat/16-bit blocks: IP of the first instruction (wrap at 16 bits); flat: unused
+    uint32_t mode; // of the block
     const struct cpu_model *model;
     unsigned uop_count, insn_count;
     unsigned next_temp;
@@ -86,8 +85,13 @@ void lift_exit_next(struct lift *l);
 void lift_exit_to(struct lift *l, uint8_t target);
 /// Faults unless a near branch may go to `target`; before the instruction's first write.
 void lift_check_target(struct lift *l, uint8_t target);
-/// Near branch relative to the next instruction, cut to the operand size, canonical/limit-checked.
-void lift_exit_relative(struct lift *l, const struct insn *insn, int64_t displacement);
+/// A near branch whose target is a constant away and needs no check, so that blocks can be linked: 64-bit code and flat
+/// code with 32-bit operands.
+bool lift_chains(const struct lift *l, const struct insn *insn);
+/// The target of a relative branch, cut to the operand size.
+uint8_t lift_relative_target(struct lift *l, const struct insn *insn);
+/// Near branch relative to the next instruction, cut to the operand size, limit-checked.
+void lift_exit_relative(struct lift *l, const struct insn *insn);
 
 /// Push and pop with the mode's stack size; pop: value and new stack pointer, commit with lift_set_sp last.
 void lift_push(struct lift *l, uint8_t value, unsigned bytes);
