@@ -9,7 +9,7 @@
 
 #define FPU_BASE UINT64_C(0x38000000)
 #define FPU_INSN (FPU_BASE + 0x100)
-#define FPU_DATA (FPU_BASE + 0x1400) // RDI; the page ends 0xc00 bytes later, none follows
+#define FPU_DATA (FPU_BASE + 0x1400) // RDI
 #define FPU_DATA_BYTES 1024
 
 /// FNSAVE's 32-bit format.
