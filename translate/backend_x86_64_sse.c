@@ -459,12 +459,7 @@ static void forget_pointers(struct translation *t)
 /// Control instructions leave the pointers alone.
 static bool notes_pointers(const struct row *row)
 {
-    static row_execute *const control[] = {x87_fninit, x87_fnclex, x87_fdecstp,   x87_fincstp,
-                                           x87_ffree,  x87_fnop,   x87_fnop_quiet};
-    for (unsigned i = 0; i < ARRAY_SIZE(control); i++)
-        if (row->execute == control[i])
-            return false;
-    return true;
+    return row->execute != x87_fninit && row->execute != x87_fnclex;
 }
 
 static void emit_x87(struct translation *t, const struct uop *u, const struct row *row, struct place memory)
