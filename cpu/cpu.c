@@ -52,6 +52,7 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     cpu->index = config->index;
     cpu->instruction_limit = UINT64_MAX;
     mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
+    cpu->mmu.no_pse36 = !model_has(cpu->model, FEATURE_PSE36);
     cpu->mmu.no_1g_pages = !model_has(cpu->model, FEATURE_PDPE1GB);
     cpu->mmu.flushed = fetches_changed;
     cpu->mmu.watched = debug_watched;

@@ -109,6 +109,7 @@ enum cc_op {
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
+#define EFER_AIBRSE BIT(21) // AMD's automatic IBRS: kept, without effect
 
 enum cpu_vector {
     VECTOR_DE = 0,

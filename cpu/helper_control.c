@@ -93,7 +93,7 @@ uint64_t cpu_cr4_known(const struct cpu *cpu)
         {FEATURE_PGE, CR4_PGE},           {FEATURE_MMX, CR4_PCE},       {FEATURE_FXSR, CR4_OSFXSR},
         {FEATURE_SSE, CR4_OSXMMEXCPT},    {FEATURE_UMIP, CR4_UMIP},     {FEATURE_FSGSBASE, CR4_FSGSBASE},
         {FEATURE_PCID, CR4_PCIDE},        {FEATURE_XSAVE, CR4_OSXSAVE}, {FEATURE_SMEP, CR4_SMEP},
-        {FEATURE_SMAP, CR4_SMAP},
+        {FEATURE_SMAP, CR4_SMAP},         {FEATURE_LA57, CR4_LA57},
     };
     uint64_t known = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
@@ -108,7 +108,7 @@ static uint64_t set_cr4(struct cpu *cpu, uint64_t value)
 
     if (value & ~cpu_cr4_known(cpu))
         return general_protection(cpu);
-    if (cpu_is_long(cpu) && !(value & CR4_PAE))
+    if (cpu_is_long(cpu) && (!(value & CR4_PAE) || (changed & CR4_LA57)))
         return general_protection(cpu);
     if ((changed & value & CR4_PCIDE) && (!cpu_is_long(cpu) || (cpu->cr3 & 0xfff)))
         return general_protection(cpu);
@@ -209,7 +209,7 @@ uint64_t helper_load_table(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm
         return cpu_raise_mmu(cpu, &fault, false);
     if (bytes == 4 && operand == 2)
         base &= 0xffffff;
-    if (!cpu_canonical(cpu, base))
+    if (!cpu_canonical_base(cpu, base))
         return general_protection(cpu);
     *(imm & 1 ? &cpu->idt : &cpu->gdt) = (struct descriptor_table){.base = base, .limit = (uint16_t)limit};
     return 0;

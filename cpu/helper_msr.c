@@ -32,7 +32,7 @@ static bool plain(struct msr *m, uint64_t *place, uint64_t writable)
 
 static bool canonical(struct msr *m, uint64_t *place)
 {
-    if (m->write && !cpu_canonical(m->cpu, m->value))
+    if (m->write && !cpu_canonical_base(m->cpu, m->value))
         return false;
     return plain(m, place, UINT64_MAX);
 }
@@ -65,6 +65,7 @@ static bool efer(struct msr *m)
     known |= model_has(cpu->model, FEATURE_SYSCALL) ? EFER_SCE : 0;
     known |= model_has(cpu->model, FEATURE_LM) ? EFER_LME | EFER_LMA : 0;
     known |= model_has(cpu->model, FEATURE_NX) ? EFER_NXE : 0;
+    known |= model_has(cpu->model, FEATURE_AUTO_IBRS) ? EFER_AIBRSE : 0;
     changed = m->value ^ cpu->efer;
     if ((m->value & ~known) || ((changed & EFER_LME) && (cpu->cr0 & CR0_PG)))
         return false;
@@ -290,7 +291,9 @@ static bool intel(struct msr *m)
     case 0x3a: // feature control: locked
         return constant(m, 1);
     case 0x48:
-        return model_has(cpu->model, FEATURE_SPEC_CTRL) && plain(m, &cpu->spec_ctrl, 7);
+        // IBRS, STIBP, SSBD; BHI_DIS_S
+        return model_has(cpu->model, FEATURE_SPEC_CTRL) &&
+               plain(m, &cpu->spec_ctrl, 7 | (model_has(cpu->model, FEATURE_BHI_CTRL) ? BIT(10) : 0));
     case 0x49: // IBPB comes with SPEC_CTRL; there is nothing to flush
         return model_has(cpu->model, FEATURE_SPEC_CTRL) && m->write && m->value <= 1;
     case 0x79: // microcode update trigger

@@ -383,7 +383,7 @@ uint64_t helper_load_ldt(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (cpu_is_long(cpu)) {
         if (!descriptor_read_upper(cpu, &d, VECTOR_GP, 0))
             return 0;
-        if (!cpu_canonical(cpu, d.base))
+        if (!cpu_canonical_base(cpu, d.base))
             return cpu_raise_error(cpu, VECTOR_GP, selector_error(selector, 0));
     }
     segment_set_descriptor(cpu, SEG_LDTR, selector, &d);
@@ -410,7 +410,7 @@ uint64_t helper_load_task(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (cpu_is_long(cpu)) {
         if (!descriptor_read_upper(cpu, &d, VECTOR_GP, 0))
             return 0;
-        if (!cpu_canonical(cpu, d.base))
+        if (!cpu_canonical_base(cpu, d.base))
             return cpu_raise_error(cpu, VECTOR_GP, selector_error(selector, 0));
     }
     if (descriptor_set_type(cpu, &d, type | 2))

@@ -104,7 +104,7 @@ uint64_t helper_check_fsgsbase(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t
 {
     if (!(cpu->cr4 & CR4_FSGSBASE))
         return cpu_raise(cpu, VECTOR_UD);
-    if (imm && !cpu_canonical(cpu, a))
+    if (imm && !cpu_canonical_base(cpu, a))
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     return 0;
 }

@@ -128,6 +128,7 @@ struct mmu {
     /// sec. 4.4.1). State of the processor: a snapshot keeps them.
     uint64_t pdpte[4];
     bool no_1g_pages; // the CPU model lacks them: PS in a PDPTE is reserved
+    bool no_pse36;    // likewise: bits 21:13 of a 4 MiB page's entry are reserved
 
     // What follows is derived from the above, and detail of mmu.c and walk.c.
     enum mmu_paging paging;

@@ -102,6 +102,7 @@ struct user_guest *user_guest_create(void)
     assert_non_null(guest);
     log_init(&guest->log);
     guest->model = support_full_model();
+    guest->model.features[FEATURE_LA57 / 64] &= ~BIT(FEATURE_LA57 % 64); // as the host runs: 48 bits
     guest->model.physical_bits = 40;
     guest->model.linear_bits = 48;
     assert_true(memory_create(&guest->memory, PHYSICAL_SIZE, &error));
