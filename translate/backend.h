@@ -93,6 +93,8 @@ struct backend {
     void (*enter)(struct emit *e, const uint8_t **epilogue, struct fpu_routines *fpu);
     /// Before the operands of the uop at work are fetched: state that it wants in the host's registers.
     void (*prepare)(struct translation *t, const struct uop *u);
+    /// pass_block.stays, of a translation's pass.
+    bool (*stays)(const struct pass_block *pass, unsigned index);
     /// Instructions of the host's, as bits of enum cpu_feature.
     void (*features)(uint64_t features[2]);
     void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);

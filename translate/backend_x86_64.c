@@ -629,6 +629,7 @@ static const struct backend backend = {
     .supported = supported,
     .enter = emit_enter,
     .prepare = x86_fpu_prepare,
+    .stays = x86_stays,
     .features = x86_host_features,
     .load_imm = emit_move_imm,
     .load_var = x86_load_home,

@@ -65,7 +65,10 @@ void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers
 /// RESIDENT_* that the uop at `index` works on in host code.
 uint8_t x86_simd_needs(const struct translation *t, unsigned index);
 /// Whether this CALL (of t->pass.uops) becomes host code without a call.
+bool x86_inlines_row(const struct translation *t, unsigned index);
 bool x86_inlines_call(const struct translation *t, const struct uop *u);
+/// struct backend's stays.
+bool x86_stays(const struct pass_block *pass, unsigned index);
 bool x86_emit_inline_row(struct translation *t, const struct uop *u);
 bool x86_emit_inline_call(struct translation *t, const struct uop *u);
 void x86_emit_vector_load(struct translation *t, const struct uop *u);

@@ -311,10 +311,18 @@ static void ensure(struct translation *t, uint8_t which, const uint8_t *routine)
     t->resident |= which;
 }
 
-/// Uops that end what one check at the block's start can answer for.
-static bool certainly_calls(const struct translation *t, const struct uop *u)
+/// C code that may change control words: what is to be resident is asked for anew behind it.
+static bool certainly_calls(const struct translation *t, unsigned index)
 {
-    return u->op == UOP_CALL && !x86_inlines_call(t, u);
+    const struct uop *u = &t->pass.uops[index];
+    return (u->op == UOP_CALL && !x86_inlines_call(t, u)) || (u->op == UOP_ROW && !x86_inlines_row(t, index));
+}
+
+/// Only at a block's start, and right behind C code that may change control words, can it turn out that exceptions are
+/// unmasked and the interpreter must go on: there flags and registers are exact. Other calls merely spill.
+static bool begins_stretch(const struct translation *t)
+{
+    return t->index == 0 || certainly_calls(t, t->index - 1);
 }
 
 void x86_fpu_prepare(struct translation *t, const struct uop *u)
@@ -322,8 +330,9 @@ void x86_fpu_prepare(struct translation *t, const struct uop *u)
     uint8_t need = needs(t, t->index);
     if (u->op >= UOP_RAISE)
         x86_x87_flush_pointers(t, &t->pointers);
-    for (unsigned i = 1; t->index == 0 && i < t->pass.count && !certainly_calls(t, &t->pass.uops[i]); i++)
-        need |= needs(t, i);
+    if (begins_stretch(t))
+        for (unsigned i = t->index; i < t->pass.count && !certainly_calls(t, i); i++)
+            need |= needs(t, i);
     if (need & RESIDENT_X87)
         ensure(t, RESIDENT_X87, t->fpu->ensure_x87);
     if (need & RESIDENT_SSE)

@@ -222,7 +222,7 @@ static bool inlines_string(const struct translation *t, unsigned index, enum kin
            next->op == UOP_VMOV && next->dst == VREG_XMM && next->b == u->a;
 }
 
-static bool inlines_row(const struct translation *t, unsigned index)
+bool x86_inlines_row(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index);
     const struct row *row = u->op == UOP_ROW ? row_get(u->param) : NULL;
@@ -256,7 +256,7 @@ static bool is_x87(enum kind kind)
 static uint8_t row_needs(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index);
-    if (!inlines_row(t, index))
+    if (!x86_inlines_row(t, index))
         return 0;
     const struct row *row = row_get(u->param);
     uint8_t need = row->attributes & ROW_SSE ? RESIDENT_SSE : RESIDENT_X87;
@@ -279,7 +279,7 @@ static bool fuses_load(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index), *next = uop_at(t, row_behind_load(t, index));
     if (u->op != UOP_VLOAD || u->dst != VREG_TEMP || next->op != UOP_ROW || next->b != VREG_TEMP ||
-        next->insn != u->insn || !inlines_row(t, row_behind_load(t, index)))
+        next->insn != u->insn || !x86_inlines_row(t, row_behind_load(t, index)))
         return false;
     const struct row *row = row_get(next->param);
     switch (kind_of(row)) {
@@ -298,7 +298,7 @@ static bool fuses_load(const struct translation *t, unsigned index)
 static bool fuses_copy(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index);
-    return u->op == UOP_VMOV && is_temporary(u->dst) && inlines_row(t, index + 1) &&
+    return u->op == UOP_VMOV && is_temporary(u->dst) && x86_inlines_row(t, index + 1) &&
            kind_of(row_get(uop_at(t, index + 1)->param)) == KIND_STRING_MASK;
 }
 
@@ -333,8 +333,22 @@ bool x86_inlines_call(const struct translation *t, const struct uop *u)
     if (function == helper_x87_store)
         return has(t, FEATURE_FPU) && has(t, FEATURE_SSE2);
     if (function == helper_string_lengths)
-        return inlines_row(t, index + 1) || inlines_row(t, index + 2);
+        return x86_inlines_row(t, index + 1) || x86_inlines_row(t, index + 2);
     return false;
+}
+
+bool x86_stays(const struct pass_block *pass, unsigned index)
+{
+    const struct translation *t =
+        (const struct translation *)(const void *)((const char *)pass - offsetof(struct translation, pass));
+    const struct uop *u = uop_at(t, index);
+    if (u->op == UOP_CALL)
+        return x86_inlines_call(t, u) && uop_helpers[u->param].function != helper_x87_store &&
+               uop_helpers[u->param].function != helper_string_lengths;
+    if (!x86_inlines_row(t, index))
+        return false;
+    enum kind kind = kind_of(row_get(u->param)); // the strings' rows depend on registers that are not given yet
+    return kind != KIND_LOAD_CONTROL && kind != KIND_STRING_INDEX && kind != KIND_STRING_MASK;
 }
 
 // ---- flags ----------------------------------------------------------------------------------------------------------
@@ -589,7 +603,7 @@ static unsigned row_tail(const struct row *row)
 
 bool x86_emit_inline_row(struct translation *t, const struct uop *u)
 {
-    if (!inlines_row(t, t->index))
+    if (!x86_inlines_row(t, t->index))
         return false;
     emit_row(t, t->index, place_of(u->b));
     t->fused = row_tail(row_get(u->param));

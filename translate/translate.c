@@ -180,6 +180,7 @@ static void translate_block(struct jit *jit, struct block *block)
     t->resident = 0;
     t->pointers.pending = false;
     emit_start(&t->emit, start, BLOCK_CODE_BYTES);
+    t->pass.stays = jit->backend->stays;
     passes_run(&t->pass, block, jit->backend->supported);
     if (UNLIKELY(jit->hooks.before != NULL))
         jit->hooks.before(jit->hooks.opaque, block, &t->pass);
