@@ -101,7 +101,7 @@ static void reset_power_on_msrs(struct cpu *cpu)
 {
     cpu->tsc_adjust = cpu->tsc_aux = 0;
     cpu->pat = UINT64_C(0x0007040600070406);
-    cpu->misc_enable = 1;
+    cpu->misc_enable = 1 | (model_has(cpu->model, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
     memset(cpu->mtrr_fixed, 0, sizeof cpu->mtrr_fixed);
     memset(cpu->mtrr_base, 0, sizeof cpu->mtrr_base);
     memset(cpu->mtrr_mask, 0, sizeof cpu->mtrr_mask);

@@ -105,6 +105,8 @@ enum cc_op {
 #define CR4_SMEP BIT(20)
 #define CR4_SMAP BIT(21)
 
+#define MISC_ENABLE_MONITOR BIT(18)
+
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
@@ -270,7 +272,9 @@ struct cpu_fault {
 /// What holds events off until after the next instruction (SDM vol. 3 sec. 6.8.3). MOV SS also holds debug traps.
 enum { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 
-enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
+#define MONITOR_LINE_BYTES 64u
+
+enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN, ACTIVITY_MWAIT };
 
 #define CPU_HELPERS_MAX 128
 
@@ -321,8 +325,10 @@ struct cpu {
     bool nmi_blocked;
     bool in_smm;
     uint8_t cpl;
-    uint64_t monitor_address;
-    bool monitor_armed;
+    uint64_t monitor_address; // of MONITOR's line in the memory file
+    bool monitor_armed;       // nothing has happened since MONITOR that MWAIT must not sleep after
+    bool mwait_breaks;        // ACTIVITY_MWAIT: a masked interrupt ends it
+    uint8_t monitor_line[MONITOR_LINE_BYTES]; // what the line held
     uint64_t random_state; // RDRAND, RDSEED: a generator that repeats in counting mode
 
     union vreg vreg[32]; // xmm0.. (0..15 are used)
@@ -366,6 +372,9 @@ void cpu_destroy(struct cpu *cpu);
 void cpu_reset(struct cpu *cpu, bool init);
 extern const struct state_table cpu_state_table;
 
+/// ACTIVITY_MWAIT: something has happened that ends it, other than an event that is delivered. The vCPU looks at its
+/// line when it is polled; who lets it sleep polls it now and then.
+bool cpu_mwait_ends(const struct cpu *cpu);
 /// Pins; any thread.
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);

@@ -57,7 +57,7 @@ static bool cpu_after_load(void *object, struct error *error)
 {
     struct cpu *cpu = object;
     uint64_t pdpte[4];
-    if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_SHUTDOWN || cpu->shadow > SHADOW_MOV_SS ||
+    if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_MWAIT || cpu->shadow > SHADOW_MOV_SS ||
         cpu->var[VAR_ZERO] != 0 || cpu->var[VAR_CC_OP] != CC_LITERAL << 2 ||
         (cpu->var[VAR_CC_EXTRA] & ~FLAGS_ARITHMETIC))
         return error_set(error, "the CPU section holds values that no CPU can have");
@@ -141,6 +141,8 @@ static const struct state_field cpu_fields[] = {
     STATE_U(cpu, cpl),
     STATE_U(cpu, monitor_address),
     STATE_U(cpu, monitor_armed),
+    STATE_U(cpu, mwait_breaks),
+    STATE_RAW(cpu, monitor_line),
     STATE_U(cpu, random_state),
     STATE_RAW(cpu, vreg),
     STATE_SKIP(cpu, vtemp),

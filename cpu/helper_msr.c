@@ -199,8 +199,9 @@ static bool misc_enable(struct msr *m)
 {
     static const uint64_t known = 1 | BIT(3) | BIT(16) | BIT(18) | BIT(22) | BIT(34); // what a guest may toggle
     static const uint64_t fixed = BIT(11) | BIT(12);                                  // no BTS, no PEBS
+    uint64_t absent = model_has(m->cpu->model, FEATURE_MONITOR) ? 0 : MISC_ENABLE_MONITOR;
     if (m->write)
-        m->cpu->misc_enable = m->value & known;
+        m->cpu->misc_enable = m->value & known & ~absent;
     else
         m->value = m->cpu->misc_enable | fixed;
     return true;

@@ -53,7 +53,7 @@
     X(sysexit, true)                                                                                                   \
     X(swapgs, false)                                                                                                   \
     X(check_fsgsbase, true) /* imm = 1: a will be written */                                                           \
-    X(monitor, true)        /* a = linear */                                                                           \
+    X(monitor, true)        /* a = linear, imm = 1: in SS */                                                           \
     X(mwait, true)                                                                                                     \
     X(rsm, true) /* returns rip */
 

@@ -364,14 +364,25 @@ void lift_fsgsbase(struct lift *l, const struct insn *insn) // argument: segment
 
 void lift_monitor(struct lift *l, const struct insn *insn)
 {
-    uint8_t offset = lift_temp(l), linear;
+    unsigned segment = insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS;
+    if (lift_cpl(l) > 0) {
+        lift_raise(l, VECTOR_UD);
+        return;
+    }
+    uint8_t offset = lift_temp(l);
     struct uop *uop = lift_emit(l, UOP_EA, width_of(insn->address_bytes));
     uop->dst = offset;
     uop->a = VAR_RAX;
     uop->b = VAR_ZERO;
-    linear = lift_segment(l, insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS, offset, 1, false);
-    lift_xlat(l, linear, 1, false, false);
-    lift_call(l, HELPER_monitor, VAR_NONE, linear, VAR_ZERO, 0);
+    lift_call(l, HELPER_monitor, VAR_NONE, lift_segment(l, segment, offset, 1, false), VAR_ZERO, segment == SEG_SS);
+}
+
+void lift_mwait(struct lift *l, const struct insn *insn)
+{
+    if (lift_cpl(l) > 0)
+        lift_raise(l, VECTOR_UD);
+    else
+        lift_call(l, HELPER_mwait, VAR_NONE, VAR_ZERO, VAR_ZERO, 0);
 }
 
 // ---- Ports ------------------------------------------------------------------------------------------------------

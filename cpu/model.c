@@ -179,6 +179,7 @@ static const uint8_t features_max[] = {
     FEATURE_XSAVEOPT,     FEATURE_XSAVEC,
     FEATURE_XGETBV1,      FEATURE_XSAVES,
     FEATURE_BHI_CTRL,     FEATURE_MCDT_NO,
+    FEATURE_MONITOR,
 };
 
 /// What doppel implements but `max` leaves off.
@@ -568,6 +569,8 @@ static struct cpuid_result leaf_1(const struct cpu *cpu)
         r.ebx |= 8 << 8;
     if (cpu->cr4 & CR4_OSXSAVE)
         r.ecx |= 1u << 27;
+    if (!(cpu->misc_enable & MISC_ENABLE_MONITOR))
+        r.ecx &= ~(1u << 3);
     if (!apic_enabled(cpu))
         r.edx &= ~(1u << 9);
     return r;
@@ -639,6 +642,10 @@ static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint
         return (struct cpuid_result){.eax = is_amd(model) ? 0 : 0x00feff01};
     case 4:
         return !is_amd(model) ? leaf_4(subleaf) : (struct cpuid_result){0};
+    case 5: // MONITOR: the line; extensions, masked interrupts. No substates of C1: an idle guest shall halt
+        if (!model_has(model, FEATURE_MONITOR))
+            return (struct cpuid_result){0};
+        return (struct cpuid_result){.eax = MONITOR_LINE_BYTES, .ebx = MONITOR_LINE_BYTES, .ecx = 3};
     case 6: // the APIC timer runs always
         return (struct cpuid_result){.eax = model_has(model, FEATURE_APIC) ? 4 : 0};
     case 7:

@@ -131,8 +131,8 @@ const struct row rows_system[] = {
     {"F3 0F AE /1", "rdgsbase", "Ry", lift_fsgsbase, SEG_GS, ROW_ONLY_64, 0, 0, 0, FEATURE_FSGSBASE},
     {"F3 0F AE /2", "wrfsbase", "Ry", lift_fsgsbase, SEG_FS | 1 << 8, ROW_ONLY_64, 0, 0, 0, FEATURE_FSGSBASE},
     {"F3 0F AE /3", "wrgsbase", "Ry", lift_fsgsbase, SEG_GS | 1 << 8, ROW_ONLY_64, 0, 0, 0, FEATURE_FSGSBASE},
-    {"NP 0F 01 C8", "monitor", "", lift_monitor, 0, CPL0, 0, 0, 0, FEATURE_MONITOR},
-    {"NP 0F 01 C9", "mwait", "", lift_system_call, HELPER_mwait, CPL0 | ENDS, 0, 0, 0, FEATURE_MONITOR},
+    {"NP 0F 01 C8", "monitor", "", lift_monitor, 0, 0, 0, 0, 0, FEATURE_MONITOR},
+    {"NP 0F 01 C9", "mwait", "", lift_mwait, 0, ENDS, 0, 0, 0, FEATURE_MONITOR},
     {"0F AA", "rsm", "", lift_to_rip, HELPER_rsm, ENDS, 0, SIX, 0},
 };
 const unsigned rows_system_count = ARRAY_SIZE(rows_system);

@@ -39,6 +39,7 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
     if ((pending & PENDING_SMI) && !cpu->in_smm) {
         cpu_clear_pending(cpu, PENDING_SMI);
         cpu->activity = ACTIVITY_RUN;
+        cpu->monitor_armed = false;
         cpu_enter_smm(cpu);
         cpu->instructions++;
     } else if ((pending & PENDING_INIT) && !cpu->in_smm) {
@@ -47,6 +48,7 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
     } else if ((pending & PENDING_NMI) && !cpu->nmi_blocked) {
         cpu_clear_pending(cpu, PENDING_NMI);
         cpu->activity = ACTIVITY_RUN;
+        cpu->monitor_armed = false;
         cpu->stat_interrupts++;
         cpu_deliver_interrupt(cpu, VECTOR_NMI);
         cpu->instructions++;
@@ -55,6 +57,7 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
         if (vector >= 0) {
             log_print(cpu->log, LOG_INT, "interrupt %02x at %016" PRIx64 "\n", (unsigned)vector, cpu->var[VAR_RIP]);
             cpu->activity = ACTIVITY_RUN;
+            cpu->monitor_armed = false;
             cpu->stat_interrupts++;
             cpu_deliver_interrupt(cpu, (uint8_t)vector);
             cpu->instructions++;
@@ -62,7 +65,11 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
     }
     if (atomic_load(&cpu->pending))
         atomic_store(&cpu->exit_request, 1);
-    if (cpu->activity == ACTIVITY_HALT) {
+    if (cpu->activity == ACTIVITY_MWAIT && cpu_mwait_ends(cpu)) {
+        cpu->activity = ACTIVITY_RUN;
+        cpu->monitor_armed = false;
+    }
+    if (cpu->activity == ACTIVITY_HALT || cpu->activity == ACTIVITY_MWAIT) {
         *stop = STOP_HALT;
         return false;
     }
@@ -80,6 +87,7 @@ void run_deliver_fault(struct cpu *cpu)
     log_print(cpu->log, LOG_INT, "exception %02x error %x at %016" PRIx64 " cr2 %016" PRIx64 "\n", cpu->fault.vector,
               cpu->fault.error_code, cpu->var[VAR_RIP], cpu->cr2);
     cpu->stat_faults++;
+    cpu->monitor_armed = false;
     cpu->shadow = 0;
     if (UNLIKELY(is_external_mf(cpu)))
         x87_wait_for_handler(cpu);

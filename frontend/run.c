@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/host.h"
 #include "frontend/machine.h"
 #include "frontend/snapshot.h"
 
+#define MWAIT_LOOK_NS 1000000 // a vCPU in MWAIT looks at the monitored line so often
 #define POLL_EVERY_INSTRUCTIONS 2000000 // counting mode looks at the host's files so often
 #define HALTS_FOR_EVER 1000000          // events that leave a guest halted, with no instruction between them
 
@@ -43,7 +45,7 @@ void machine_request_reset(struct machine *machine)
 static bool can_wake(const struct cpu *cpu)
 {
     uint32_t pending = atomic_load(&cpu->pending);
-    if (!(cpu->var[VAR_FLAGS] & FLAG_IF))
+    if (!(cpu->var[VAR_FLAGS] & FLAG_IF) && !(cpu->activity == ACTIVITY_MWAIT && cpu->mwait_breaks))
         pending &= ~PENDING_INTR;
     if (cpu->nmi_blocked)
         pending &= ~PENDING_NMI;
@@ -101,6 +103,21 @@ static bool must_park(const struct machine *machine)
     return machine->holds || machine->paused || atomic_load(&machine->exiting);
 }
 
+/// Until something happens. False: a vCPU in MWAIT should look at its line again, which nobody tells about.
+static bool sleep_halted(struct machine *machine)
+{
+    struct timespec until;
+    if (machine->cpu->activity != ACTIVITY_MWAIT) {
+        pthread_cond_wait(&machine->wake, &machine->lock);
+        return true;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += MWAIT_LOOK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_cond_timedwait(&machine->wake, &machine->lock, &until) != ETIMEDOUT;
+}
+
 static void *vcpu_main(void *opaque)
 {
     struct machine *machine = opaque;
@@ -117,7 +134,7 @@ static void *vcpu_main(void *opaque)
         }
         machine->vcpu_parked = false;
         if (halted && !can_wake(cpu)) {
-            pthread_cond_wait(&machine->wake, &machine->lock);
+            halted = sleep_halted(machine);
             continue;
         }
         cpu->instruction_limit = machine->config.limit ? machine->config.limit : UINT64_MAX;

@@ -22,7 +22,7 @@ static void names(void **state)
         const char *text, *part;
     } bad[] = {{"nehalem", "there are host, max"},       {"", "unknown model"},
                {"max,+nonsense", "unknown feature"},     {"max,avx512=on", "unknown feature"},
-               {"max,smap=perhaps", "on or off"},        {"max,+monitor", "not implemented"},
+               {"max,smap=perhaps", "on or off"},        {"max,+fsrm", "not implemented"},
                {"max,tsc-frequency=1", "tsc-frequency"}, {"max,tsc-frequency=9000000000", "tsc-frequency"}};
     for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
         struct cpu_model model;
