@@ -28,6 +28,8 @@ enum stress_mode {
     STRESS_MODES
 };
 
+#define STRESS_STARTS 64 // places in the code that handlers go on at
+
 struct stress_random {
     uint64_t state;
 };
@@ -54,6 +56,9 @@ struct stress {
     const struct row_index *rows;
     uint8_t *row_seen; // by row number: it was put into some code
     uint64_t instructions_made;
+    uint16_t starts[STRESS_STARTS]; // instructions of the code made last, from STRESS_CODE
+    // Of the case at work: with 0 operands nearly always hit plain RAM, with 2 everything happens all the time.
+    unsigned trouble;
 };
 
 /// One random instruction that decodes in `mode`; its length, at most INSN_MAX_LENGTH.

@@ -10,6 +10,7 @@
 // ---- one instruction from a row -----------------------------------------------------------------------------------
 struct encoder {
     struct stress_random *random;
+    unsigned trouble;
     bool code64;
     uint8_t prefix[4];
     unsigned prefix_count;
@@ -95,23 +96,40 @@ static unsigned put(struct encoder *e, uint8_t *bytes)
     n += e->body_count;
     if (e->has_modrm)
         bytes[n++] = e->modrm;
-    // Displacements and immediates are small more often than not, so that operands stay near the data.
-    if (!stress_one_in(r, 4))
+    // Displacements and immediates are small more often than not, so that operands stay near the data, and aligned.
+    uint8_t *byte = (uint8_t *)tail;
+    if (!stress_one_in(r, 4) || !e->trouble)
         for (unsigned i = 1; i < 16; i++)
             if (i % 4 || stress_one_in(r, 2))
-                ((uint8_t *)tail)[i] = ((uint8_t *)tail)[i & 12] & 0x80 && i % 4 ? 0xff : 0;
+                byte[i] = byte[i & 12] & 0x80 && i % 4 ? 0xff : 0;
+    if (stress_one_in(r, 2))
+        byte[0] &= 0xf0;
     memcpy(bytes + n, tail, 16 - n < 16 ? 16 - n : 16);
     return n;
 }
 
-/// How often a chapter's rows are taken: the system's less, since they change the world.
-static const struct row *random_row(struct stress_random *random)
+static bool is_calm(const struct row *row)
+{
+    static const char *const wild[] = {"hlt",     "ud",      "int",    "ret",  "retf",  "bound",  "loop",
+                                       "iret",    "icebp",   "jmp",    "call", "lcall", "ljmp",   "leave",
+                                       "enter",   "div",     "idiv",   "aam",  "fldcw", "fldenv", "frstor",
+                                       "ldmxcsr", "fxrstor", "xrstor", "j"};
+    for (unsigned i = 0; i < ARRAY_SIZE(wild); i++)
+        if (!strncmp(row->mnemonic, wild[i], strlen(wild[i])))
+            return false;
+    return true;
+}
+
+/// How often a chapter's rows are taken: the system's less, since they change the world, and none in a calm case.
+static const struct row *random_row(struct stress_random *random, unsigned trouble)
 {
     for (;;) {
         const struct row *row = row_get(stress_below(random, row_count()));
         bool system = row >= rows_system && row < rows_system + rows_system_count;
         bool integer = row >= rows_integer && row < rows_integer + rows_integer_count;
         bool x87 = row >= rows_x87 && row < rows_x87 + rows_x87_count;
+        if (!trouble && (system || !is_calm(row)) && !stress_one_in(random, 100))
+            continue;
         if (integer || !stress_one_in(random, 3))
             if (!system || stress_one_in(random, 6))
                 if (!x87 || stress_one_in(random, 2))
@@ -119,15 +137,31 @@ static const struct row *random_row(struct stress_random *random)
     }
 }
 
-static unsigned from_row(struct stress_random *random, bool code64, uint8_t *bytes)
+static unsigned from_row(struct stress_random *random, unsigned trouble, bool code64, uint8_t *bytes)
 {
-    struct encoder e = {.random = random, .code64 = code64};
+    struct encoder e = {.random = random, .trouble = trouble, .code64 = code64};
     char text[96], *rest = NULL;
-    snprintf(text, sizeof text, "%s", random_row(random)->encoding);
+    snprintf(text, sizeof text, "%s", random_row(random, trouble)->encoding);
     for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
         encode_word(&e, word);
     encode_prefixes(&e);
     return put(&e, bytes);
+}
+
+/// A register gets a pointer to plain data again: mov reg, imm.
+static unsigned new_pointer(uint32_t mode, struct stress_random *random, uint8_t *bytes)
+{
+    bool code64 = (mode & MODE_CODE_MASK) == MODE_CODE64, code16 = (mode & MODE_CODE_MASK) == MODE_CODE16;
+    bool flat = code64 || (mode & MODE_FLAT);
+    uint32_t value = (flat ? STRESS_DATA + 0xa000 : 0) + stress_below(random, 4 * PAGE_SIZE);
+    unsigned reg = stress_below(random, 8), n = 0;
+    if (reg == VAR_RSP)
+        reg = VAR_RSI;
+    if (!stress_one_in(random, 4))
+        value &= ~15u;
+    bytes[n++] = (uint8_t)(0xb8 + reg);
+    memcpy(bytes + n, &value, 4);
+    return n + (code16 ? 2 : 4);
 }
 
 unsigned stress_instruction(struct stress *stress, const struct cpu_model *model, uint32_t mode,
@@ -136,13 +170,13 @@ unsigned stress_instruction(struct stress *stress, const struct cpu_model *model
     struct insn insn;
     for (unsigned tries = 0; tries < 1000; tries++) {
         bool code64 = (mode & MODE_CODE_MASK) == MODE_CODE64;
-        if (stress_one_in(random, 16))
+        if (stress_one_in(random, stress->trouble ? 16 : 200))
             for (unsigned i = 0; i < 16; i++)
                 bytes[i] = (uint8_t)stress_next(random);
         else
-            from_row(random, code64, bytes);
+            from_row(random, stress->trouble, code64, bytes);
         enum decode_status status = decode(stress->rows, model, mode, bytes, INSN_MAX_LENGTH, &insn);
-        if (status != DECODE_OK && !stress_one_in(random, 300))
+        if (status != DECODE_OK && (!stress->trouble || !stress_one_in(random, 300)))
             continue;
         stress->instructions_made++;
         if (status == DECODE_OK)
@@ -217,6 +251,8 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
             length = branch(mode, random, insn, b);
             b->at += at;
             branch_of[branch_count++] = count;
+        } else if (stress_one_in(random, stress->trouble == 2 ? 30 : 6)) {
+            length = new_pointer(mode, random, insn);
         } else {
             length = stress_instruction(stress, model, mode, random, insn);
         }
@@ -226,6 +262,8 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
     }
     for (unsigned i = 0; i < branch_count; i++)
         aim(bytes, &branches[i], starts, count, branch_of[i], random);
+    for (unsigned i = 0; i < STRESS_STARTS; i++)
+        stress->starts[i] = (uint16_t)starts[stress_below(random, count)];
     // What runs off the end begins anew.
     if (!stress_one_in(random, 4) && at + 5 < STRESS_CODE_SIZE) {
         struct branch back = {.at = at + 1, .size = (mode & MODE_CODE_MASK) == MODE_CODE16 ? 2 : 4};

@@ -11,6 +11,8 @@
 #define TSS 0x6800u // with a bitmap of ports
 #define HANDLER_STACK 0xf000u
 #define TABLES 0x10000u
+#define WAYS 0xc00u // in the code of the ways on, too
+#define WAY_ON 0xe00u
 
 // Selectors of the GDT below.
 enum {
@@ -35,7 +37,7 @@ struct maker {
     struct cpu *cpu;
     enum stress_mode mode;
     bool paged;
-    unsigned trouble; // 0: operands nearly always hit plain RAM; 2: everything happens all the time
+    unsigned trouble; // as in struct stress
 };
 
 static void put(struct maker *m, uint64_t at, uint64_t value, unsigned size)
@@ -135,31 +137,64 @@ static void make_gdt(struct maker *m)
     put(m, GDT + GATE, UINT64_C(0x0000ec0000380000) | (STRESS_HANDLERS + 48 * 16), 8); // a call gate, DPL 3
 }
 
-/// Handlers halt, return, or go on somewhere in the code.
+/// What a fault's handler does at last: it goes on at one of the code's instructions, chosen by the time stamp, in the
+/// mode that was left.
+static void make_ways_on(struct maker *m)
+{
+    // clang-format off
+    static const uint8_t way64[] = {
+        0x50, 0x52,                               // push rax; push rdx
+        0x0f, 0x31, 0x83, 0xe0, 0x3f,             // rdtsc; and eax, 63
+        0x8b, 0x04, 0x85, 0x00, 0x0c, 0x00, 0x00, // mov eax, [WAYS + rax * 4]
+        0x48, 0x89, 0x44, 0x24, 0x10,             // mov [rsp + 16], rax
+        0x5a, 0x58, 0x48, 0xcf,                   // pop rdx; pop rax; iretq
+    };
+    static const uint8_t way32[] = {
+        0x50, 0x52, 0x0f, 0x31, 0x83, 0xe0, 0x3f,
+        0x2e, 0x8b, 0x04, 0x85, 0x00, 0x0c, 0x00, 0x00, // mov eax, cs:[WAYS + eax * 4]
+        0x36, 0x89, 0x44, 0x24, 0x08,                   // mov [esp + 8], eax
+        0x5a, 0x58, 0xcf,
+    };
+    static const uint8_t way16[] = {
+        0x50, 0x52, 0x56, 0x55,             // push ax; push dx; push si; push bp
+        0x0f, 0x31, 0x25, 0x3f, 0x00,       // rdtsc; and ax, 63
+        0xc1, 0xe0, 0x02, 0x89, 0xc6,       // shl ax, 2; mov si, ax
+        0x2e, 0x8b, 0xb4, 0x00, 0x0c,       // mov si, cs:[si + WAYS]
+        0x89, 0xe5, 0x89, 0x76, 0x08,       // mov bp, sp; mov [bp + 8], si
+        0x5d, 0x5e, 0x5a, 0x58, 0xcf,
+    };
+    // clang-format on
+    uint64_t base = cpu_segment_base(m->cpu, SEG_CS) ? 0 : STRESS_CODE;
+    memcpy(m->world->memory.host + WAY_ON,
+           m->cpu->efer & EFER_LMA  ? way64
+           : m->mode == STRESS_REAL ? way16
+                                    : way32,
+           m->cpu->efer & EFER_LMA  ? sizeof way64
+           : m->mode == STRESS_REAL ? sizeof way16
+                                    : sizeof way32);
+    for (unsigned i = 0; i < STRESS_STARTS; i++)
+        put(m, WAYS + i * 4, base + m->stress->starts[i], 4);
+}
+
+/// Handlers of faults halt or go on, those of interrupts return.
 static void make_handler(struct maker *m, unsigned vector, unsigned bits)
 {
-    static const uint8_t return64[] = {0x48, 0xcf}, skip64[] = {0x48, 0x83, 0xc4, 0x08, 0x48, 0xcf},
-                         skip32[] = {0x83, 0xc4, 0x04, 0xcf};
+    static const uint8_t drop64[] = {0x48, 0x83, 0xc4, 0x08}, drop32[] = {0x83, 0xc4, 0x04};
     uint64_t at = STRESS_HANDLERS + vector * 16;
-    bool error_code = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+    bool error_code = bits != 16 && (vector == 8 || (vector >= 10 && vector <= 14) || vector == 17);
     memset(m->world->memory.host + at, 0xf4, 16);
-    if (stress_one_in(&m->random, 3))
+    if (stress_one_in(&m->random, 8))
         return;
-    if (vector < 32 && stress_one_in(&m->random, 2)) {
-        // jmp into the code, at an instruction or not
-        uint32_t to = STRESS_CODE + stress_below(&m->random, 600);
-        put(m, at, 0xe9, 1);
-        put(m, at + 1, to - (uint32_t)(at + 5), bits == 16 ? 2 : 4);
+    if (error_code) { // its code goes
+        memcpy(m->world->memory.host + at, bits == 64 ? drop64 : drop32, bits == 64 ? 4 : 3);
+        at += bits == 64 ? 4 : 3;
+    }
+    if (vector >= 32) {
+        put(m, at, bits == 64 ? 0xcf48 : 0xcf, bits == 64 ? 2 : 1);
         return;
     }
-    if (bits == 64 && error_code)
-        memcpy(m->world->memory.host + at, skip64, sizeof skip64);
-    else if (bits == 64)
-        memcpy(m->world->memory.host + at, return64, sizeof return64);
-    else if (error_code && m->mode != STRESS_REAL)
-        memcpy(m->world->memory.host + at, skip32, sizeof skip32);
-    else
-        put(m, at, 0xcf, 1);
+    put(m, at, 0xe9, 1);
+    put(m, at + 1, WAY_ON - (uint32_t)(at + (bits == 16 ? 3 : 5)), bits == 16 ? 2 : 4);
 }
 
 static void make_gates(struct maker *m)
@@ -220,7 +255,7 @@ static uint64_t random_value(struct maker *m)
     default:
         if (stress_below(r, 8) < rare)
             return base + stress_below(r, STRESS_DATA_PAGES * PAGE_SIZE);
-        return base + (base ? 0xa000 : 0) + stress_below(r, 5 * PAGE_SIZE);
+        return (base + (base ? 0xa000 : 0) + stress_below(r, 5 * PAGE_SIZE)) & (stress_one_in(r, 3) ? ~0u : ~15u);
     }
 }
 
@@ -248,13 +283,13 @@ static void make_vectors(struct maker *m)
         cpu->x87.reg[i].sign_exponent = (uint16_t)(stress_one_in(r, 3) ? stress_next(r) : 0x3ff0 + stress_below(r, 40));
     }
     cpu->x87.control = (uint16_t)(0x7f | (stress_next(r) & 0xf00));
-    if (stress_one_in(r, 4))
+    if (m->trouble && stress_one_in(r, 3))
         cpu->x87.control &= (uint16_t)(stress_next(r) | 0x40); // unmasked
     cpu->x87.valid = (uint8_t)stress_next(r);
     cpu->x87.top = (uint8_t)stress_below(r, 8);
     cpu->x87.status = (uint16_t)(stress_next(r) & (stress_one_in(r, 4) ? 0x473f : 0x4700));
     cpu->mxcsr = (uint32_t)(0x1f80 | (stress_next(r) & (stress_one_in(r, 2) ? 0xe07f : 0x3f)));
-    if (stress_one_in(r, 4))
+    if (m->trouble && stress_one_in(r, 3))
         cpu->mxcsr &= (uint32_t)(stress_next(r) | 0x3f);
 }
 
@@ -353,10 +388,10 @@ static void make_controls(struct maker *m)
     cpu->cr0 |= stress_one_in(r, 4) ? 0 : CR0_NE;
     cpu->cr0 |= stress_one_in(r, 4) ? 0 : CR0_WP;
     cpu->cr0 |= stress_one_in(r, 4) ? CR0_AM : 0;
-    cpu->cr0 |= stress_one_in(r, 16) ? CR0_TS : 0;
+    cpu->cr0 |= m->trouble && stress_one_in(r, 10) ? CR0_TS : 0;
     cpu->cr0 |= stress_one_in(r, 16) ? CR0_MP : 0;
-    cpu->cr0 |= stress_one_in(r, 32) ? CR0_EM : 0;
-    cpu->cr4 = stress_one_in(r, 16) ? 0 : CR4_OSFXSR;
+    cpu->cr0 |= m->trouble && stress_one_in(r, 20) ? CR0_EM : 0;
+    cpu->cr4 = m->trouble && stress_one_in(r, 10) ? 0 : CR4_OSFXSR;
     cpu->cr4 |= stress_one_in(r, 3) ? 0 : CR4_OSXMMEXCPT;
     cpu->cr4 |= long_mode || stress_one_in(r, 2) ? CR4_PAE : 0;
     cpu->cr4 |= stress_one_in(r, 2) ? CR4_VME : 0;
@@ -385,7 +420,7 @@ static uint64_t random_flags(struct maker *m)
     flags |= stress_one_in(r, 4) ? FLAG_DF : 0;
     flags |= stress_one_in(r, 3) ? 0 : FLAG_IF;
     flags |= stress_one_in(r, 6) ? FLAG_AC : 0;
-    flags |= stress_one_in(r, 40) ? FLAG_TF : 0;
+    flags |= m->trouble && stress_one_in(r, 30) ? FLAG_TF : 0;
     flags |= stress_one_in(r, 2) ? FLAG_IOPL : stress_next(r) & FLAG_IOPL;
     if (m->mode == STRESS_VM86)
         flags |= FLAG_VM | (stress_one_in(r, 2) ? FLAG_VIF : 0) | (stress_one_in(r, 8) ? FLAG_VIP : 0);
@@ -422,6 +457,7 @@ static void make_memory(struct maker *m)
     make_gates(m);
     make_pages(m);
     stress_code(m->stress, &m->world->model, m->cpu->mode, r, host + STRESS_CODE);
+    make_ways_on(m);
     // Where it begins: at the code's start, which may lie near the page's end.
     unsigned start = 0;
     while (start < STRESS_CODE_SIZE - 1 && host[STRESS_CODE + start] == 0xf4)
@@ -454,7 +490,7 @@ bool stress_case(struct stress *stress, struct world *scratch, uint64_t seed, st
     m.mode = (enum stress_mode)stress_below(&m.random, STRESS_MODES);
     if (m.mode > STRESS_32_FLAT && stress_one_in(&m.random, 3))
         m.mode = stress_one_in(&m.random, 2) ? STRESS_64_KERNEL : STRESS_64_USER;
-    m.trouble = stress_below(&m.random, 3);
+    m.trouble = stress->trouble = stress_below(&m.random, 3);
     make_controls(&m);
     make_segments(&m);
     make_vectors(&m);
