@@ -13,13 +13,29 @@ void lift_push_operand(struct lift *l, const struct insn *insn)
     lift_push(l, value, stack_bytes(l, insn));
 }
 
+/// RSP of 64-bit code goes up.
+static void move_sp(struct lift *l, int64_t bytes)
+{
+    struct uop *u = lift_emit(l, UOP_EA, WIDTH_64);
+    u->dst = u->a = VAR_RSP;
+    u->imm = bytes;
+}
+
 /// POP to memory addresses with the stack pointer already moved (SDM vol. 2, POP).
 void lift_pop_operand(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = stack_bytes(l, insn);
     struct insn moved = *insn;
-    uint8_t sp, value = lift_pop(l, bytes, &sp), handle;
+    uint8_t sp, value, handle;
 
+    if (lift_is_64(l) && bytes == 8 && insn->operand[0].kind == OPERAND_GPR) {
+        uint8_t reg = insn->operand[0].reg;
+        lift_load_register(l, reg, lift_xlat(l, VAR_RSP, bytes, false, true), WIDTH_64);
+        if (reg != VAR_RSP)
+            move_sp(l, bytes);
+        return;
+    }
+    value = lift_pop(l, bytes, &sp);
     if (insn->operand[0].kind != OPERAND_MEMORY) {
         lift_set_sp(l, sp);
         lift_rmw_end(l, insn, 0, VAR_NONE, value);
@@ -161,7 +177,15 @@ void lift_call_near(struct lift *l, const struct insn *insn)
 void lift_ret_near(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = stack_bytes(l, insn);
-    uint8_t sp, value = lift_pop(l, bytes, &sp);
+    uint8_t sp, value;
+    if (lift_is_64(l)) {
+        value = lift_load(l, lift_xlat(l, VAR_RSP, bytes, false, true), width_of(bytes));
+        lift_check_target(l, value);
+        move_sp(l, bytes + (insn->operand_count ? (int64_t)(insn->immediate & 0xffff) : 0));
+        lift_exit_to(l, value);
+        return;
+    }
+    value = lift_pop(l, bytes, &sp);
     lift_check_target(l, value);
     if (insn->operand_count) {
         // The stack pointer that lift_pop made, moved by the immediate.
