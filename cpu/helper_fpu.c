@@ -166,7 +166,7 @@ static void read_environment(struct cpu *cpu, const uint8_t *from, unsigned unit
         x87->dp = dp;
         x87->cs = selector(cpu, (uint16_t)code);
         x87->ds = selector(cpu, (uint16_t)data);
-        x87->opcode = unit == 4 ? code >> 16 & 0x7ff : x87->opcode;
+        x87->opcode = unit == 4 ? code >> 16 & 0x7ff : 0;
     }
     x87->control = 0x037f;
     x87_set_status_word(cpu, (uint16_t)get_unit(from + unit, unit));
@@ -253,7 +253,7 @@ void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide)
     store_le16(to, x87->control);
     store_le16(to + 2, x87_status_word(cpu));
     to[4] = x87->valid;
-    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (x87->status & X87_ES))
+    if (!(cpu->x87_policy & X87_SAVE_IF_PENDING) || (x87->status & X87_ES))
         put_pointers(cpu, to, wide);
     for (unsigned i = 0; i < 8; i++)
         memcpy(to + 32 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
@@ -263,7 +263,7 @@ void x87_get_image(struct cpu *cpu, const uint8_t *from, bool wide)
 {
     struct x87 *x87 = &cpu->x87;
     x87->valid = from[4];
-    if (!(cpu->x87_policy & X87_IMAGE_IF_PENDING) || (load_le16(from + 2) & X87_ES))
+    if (!(cpu->x87_policy & X87_LOAD_IF_PENDING) || (load_le16(from + 2) & X87_ES))
         get_pointers(cpu, from, wide);
     x87_set_status_word(cpu, load_le16(from + 2));
     x87_set_control(cpu, load_le16(from));

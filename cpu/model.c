@@ -522,11 +522,12 @@ uint8_t model_x87_policy(const struct cpu_model *model)
         policy |= X87_SELECTORS_ZERO;
     if (model_has(model, FEATURE_FDP_EXCPTN_ONLY))
         policy |= X87_DATA_ON_FAULT;
-    // No CPUID bit: Intel since the Pentium 4 (SDM vol. 1 sec. 8.1.9.1); AMD for the images (APM vol. 2 "FXSAVE").
+    // Without bits of their own: Intel since the Pentium 4 (SDM vol. 1 sec. 8.1.9.1), AMD's images (APM vol. 2
+    // "FXSAVE"; CPUID 8000_0008.EBX bit 2, which no model has, would be FXRSTOR's).
     if (!is_amd(model) && model_has(model, FEATURE_SSE2))
         policy |= X87_OPCODE_ON_FAULT;
     if (is_amd(model))
-        policy |= X87_IMAGE_IF_PENDING;
+        policy |= X87_SAVE_IF_PENDING | X87_LOAD_IF_PENDING;
     return policy;
 }
 

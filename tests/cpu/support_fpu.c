@@ -1,6 +1,9 @@
 // See support_fpu.h.
 #include "cpu/support_fpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,29 +25,34 @@ static struct fpu_state *native_running;
 
 void fpu_native_call(struct fpu_state *state, const void *code);
 // The state of the caller is kept in 512 bytes on the stack; FNSAVE comes right behind the instruction.
-__asm__(".text\n"
-        ".globl fpu_native_call\n"
-        "fpu_native_call:\n\t"
-        "push %rbx\n\tpush %rbp\n\tsub $520, %rsp\n\t"
-        "mov %rdi, %rbx\n\tmov %rsi, %rbp\n\t"
-        "fxsave64 (%rsp)\n\t"
-        "ldmxcsr 108(%rbx)\n\t"
-        "lea 112(%rbx), %rax\n\t"
-        "movups (%rax), %xmm0\n\tmovups 16(%rax), %xmm1\n\tmovups 32(%rax), %xmm2\n\tmovups 48(%rax), %xmm3\n\t"
-        "movups 64(%rax), %xmm4\n\tmovups 80(%rax), %xmm5\n\tmovups 96(%rax), %xmm6\n\tmovups 112(%rax), %xmm7\n\t"
-        "mov 368(%rbx), %rax\n\tmov 376(%rbx), %rcx\n\tmov 384(%rbx), %rdx\n\tmov 392(%rbx), %rdi\n\t"
-        "pushq 400(%rbx)\n\tpopfq\n\t"
-        "frstor (%rbx)\n\t"
-        "call *%rbp\n\t"
-        "fnsave (%rbx)\n\t"
-        "pushfq\n\tpopq 400(%rbx)\n\tcld\n\t"
-        "stmxcsr 108(%rbx)\n\t"
-        "mov %rax, 368(%rbx)\n\tmov %rcx, 376(%rbx)\n\tmov %rdx, 384(%rbx)\n\tmov %rdi, 392(%rbx)\n\t"
-        "lea 112(%rbx), %rax\n\t"
-        "movups %xmm0, (%rax)\n\tmovups %xmm1, 16(%rax)\n\tmovups %xmm2, 32(%rax)\n\tmovups %xmm3, 48(%rax)\n\t"
-        "movups %xmm4, 64(%rax)\n\tmovups %xmm5, 80(%rax)\n\tmovups %xmm6, 96(%rax)\n\tmovups %xmm7, 112(%rax)\n\t"
-        "fxrstor64 (%rsp)\n\t"
-        "add $520, %rsp\n\tpop %rbp\n\tpop %rbx\n\tret\n");
+__asm__(
+    ".text\n"
+    ".globl fpu_native_call\n"
+    "fpu_native_call:\n\t"
+    "push %rbx\n\tpush %rbp\n\tsub $520, %rsp\n\t"
+    "mov %rdi, %rbx\n\tmov %rsi, %rbp\n\t"
+    "fxsave64 (%rsp)\n\t"
+    "ldmxcsr 108(%rbx)\n\t"
+    "lea 112(%rbx), %rax\n\t"
+    "movups (%rax), %xmm0\n\tmovups 16(%rax), %xmm1\n\tmovups 32(%rax), %xmm2\n\tmovups 48(%rax), %xmm3\n\t"
+    "movups 64(%rax), %xmm4\n\tmovups 80(%rax), %xmm5\n\tmovups 96(%rax), %xmm6\n\tmovups 112(%rax), %xmm7\n\t"
+    "movups 128(%rax), %xmm8\n\tmovups 144(%rax), %xmm9\n\tmovups 160(%rax), %xmm10\n\tmovups 176(%rax), %xmm11\n\t"
+    "movups 192(%rax), %xmm12\n\tmovups 208(%rax), %xmm13\n\tmovups 224(%rax), %xmm14\n\tmovups 240(%rax), %xmm15\n\t"
+    "mov 368(%rbx), %rax\n\tmov 376(%rbx), %rcx\n\tmov 384(%rbx), %rdx\n\tmov 392(%rbx), %rdi\n\t"
+    "pushq 400(%rbx)\n\tpopfq\n\t"
+    "frstor (%rbx)\n\t"
+    "call *%rbp\n\t"
+    "fnsave (%rbx)\n\t"
+    "pushfq\n\tpopq 400(%rbx)\n\tcld\n\t"
+    "stmxcsr 108(%rbx)\n\t"
+    "mov %rax, 368(%rbx)\n\tmov %rcx, 376(%rbx)\n\tmov %rdx, 384(%rbx)\n\tmov %rdi, 392(%rbx)\n\t"
+    "lea 112(%rbx), %rax\n\t"
+    "movups %xmm0, (%rax)\n\tmovups %xmm1, 16(%rax)\n\tmovups %xmm2, 32(%rax)\n\tmovups %xmm3, 48(%rax)\n\t"
+    "movups %xmm4, 64(%rax)\n\tmovups %xmm5, 80(%rax)\n\tmovups %xmm6, 96(%rax)\n\tmovups %xmm7, 112(%rax)\n\t"
+    "movups %xmm8, 128(%rax)\n\tmovups %xmm9, 144(%rax)\n\tmovups %xmm10, 160(%rax)\n\tmovups %xmm11, 176(%rax)\n\t"
+    "movups %xmm12, 192(%rax)\n\tmovups %xmm13, 208(%rax)\n\tmovups %xmm14, 224(%rax)\n\tmovups %xmm15, 240(%rax)\n\t"
+    "fxrstor64 (%rsp)\n\t"
+    "add $520, %rsp\n\tpop %rbp\n\tpop %rbx\n\tret\n");
 _Static_assert(offsetof(struct fpu_state, mxcsr) == 108 && offsetof(struct fpu_state, xmm) == 112 &&
                    offsetof(struct fpu_state, rax) == 368 && offsetof(struct fpu_state, rflags) == 400,
                "as in fpu_native_call");
@@ -54,7 +62,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
     ucontext_t *user = context;
     if (!native_running)
         abort();
-    native_running->faulted = true;
+    native_running->fault = number == SIGFPE ? FPU_FAULT_NUMERIC : FPU_FAULT_OTHER;
     user->uc_mcontext.gregs[REG_RIP] = (greg_t)native_return;
 }
 
@@ -72,6 +80,7 @@ void fpu_bench_run_host(struct fpu_bench *bench, const struct fpu_state *before,
 {
     uint8_t *data = (uint8_t *)(uintptr_t)FPU_DATA;
     *after = *before;
+    after->fault = FPU_FAULT_NONE;
     after->rflags = (before->rflags & FLAGS_ARITHMETIC) | 0x202;
     memcpy(data, before->memory, FPU_DATA_BYTES);
     native_return = (const uint8_t *)(uintptr_t)FPU_INSN + bench->length;
@@ -80,6 +89,19 @@ void fpu_bench_run_host(struct fpu_bench *bench, const struct fpu_state *before,
     native_running = NULL;
     memcpy(after->memory, data, FPU_DATA_BYTES);
     after->rflags &= FLAGS_ARITHMETIC;
+}
+
+uint8_t fpu_host_policy(void)
+{
+    unsigned a, b = 0, c, d;
+    bool amd = __builtin_cpu_is("amd"), always_loads = false;
+    if (amd && __get_cpuid(0x80000008, &a, &b, &c, &d))
+        always_loads = b >> 2 & 1;
+    b = 0;
+    __get_cpuid_count(7, 0, &a, &b, &c, &d);
+    return (uint8_t)((b >> 13 & 1 ? X87_SELECTORS_ZERO : 0) | (b >> 6 & 1 ? X87_DATA_ON_FAULT : 0) |
+                     (amd ? X87_SAVE_IF_PENDING : X87_OPCODE_ON_FAULT) |
+                     (amd && !always_loads ? X87_LOAD_IF_PENDING : 0));
 }
 
 static void get_selectors(struct cpu *cpu)
@@ -91,6 +113,11 @@ static void get_selectors(struct cpu *cpu)
     cpu->segment[SEG_SS].selector = ss;
 }
 #else
+uint8_t fpu_host_policy(void)
+{
+    return 0;
+}
+
 static bool open_host(struct fpu_bench *bench)
 {
     return false;
@@ -228,7 +255,8 @@ static void from_cpu(struct cpu *cpu, struct fpu_state *state)
     state->rdx = cpu->var[VAR_RDX];
     state->rdi = cpu->var[VAR_RDI];
     state->rflags = cpu_flags_arithmetic(cpu);
-    state->faulted = cpu->fault.pending;
+    bool numeric = cpu->fault.vector == VECTOR_MF || cpu->fault.vector == VECTOR_XM;
+    state->fault = !cpu->fault.pending ? FPU_FAULT_NONE : numeric ? FPU_FAULT_NUMERIC : FPU_FAULT_OTHER;
 }
 
 void fpu_bench_run_guest(struct fpu_bench *bench, const struct fpu_state *before, struct fpu_state *after)
@@ -274,8 +302,8 @@ bool fpu_state_equal(const struct fpu_state *host, const struct fpu_state *ours,
                      size_t size)
 {
     const struct fnsave_image *a = &host->x87, *b = &ours->x87;
-    if (host->faulted != ours->faulted) {
-        snprintf(text, size, "fault: host %d, doppel %d", host->faulted, ours->faulted);
+    if (host->fault != ours->fault) {
+        snprintf(text, size, "fault: host %d, doppel %d", host->fault, ours->fault);
         return false;
     }
     if (differs(text, size, "fcw", 0, &a->control, &b->control, 2) ||
@@ -286,7 +314,7 @@ bool fpu_state_equal(const struct fpu_state *host, const struct fpu_state *ours,
             return false;
     if (differs(text, size, "mxcsr", 0, &host->mxcsr, &ours->mxcsr, 4))
         return false;
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 16; i++)
         if (differs(text, size, "xmm", i, host->xmm[i], ours->xmm[i], 16))
             return false;
     if (differs(text, size, "rax", 0, &host->rax, &ours->rax, 8) ||
@@ -297,7 +325,7 @@ bool fpu_state_equal(const struct fpu_state *host, const struct fpu_state *ours,
     for (unsigned i = 0; i < FPU_DATA_BYTES; i += 16)
         if (differs(text, size, "memory", i, host->memory + i, ours->memory + i, 16))
             return false;
-    if (host->faulted && !(a->status & X87_ES)) // the kernel keeps pointers over a signal only with an exception
+    if (host->fault && !(a->status & X87_ES)) // the kernel keeps pointers over a signal only with an exception
         return true;
     uint16_t opcode_a = a->opcode & 0x7ff, opcode_b = b->opcode & 0x7ff;
     return !(differs(text, size, "fip", 0, &a->ip, &b->ip, 4) || differs(text, size, "fdp", 0, &a->dp, &b->dp, 4) ||

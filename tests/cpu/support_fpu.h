@@ -22,13 +22,16 @@ struct fnsave_image {
 };
 _Static_assert(sizeof(struct fnsave_image) == 108, "SDM vol. 1 fig. 8-9");
 
+/// #MF and #XM are SIGFPE to a host's program, all others here SIGSEGV.
+enum fpu_fault { FPU_FAULT_NONE, FPU_FAULT_NUMERIC, FPU_FAULT_OTHER };
+
 struct fpu_state {
     struct fnsave_image x87;
     uint32_t mxcsr;
     uint8_t xmm[16][16];
     uint64_t rax, rcx, rdx, rdi, rflags;
     uint8_t memory[FPU_DATA_BYTES]; // at FPU_DATA
-    bool faulted;                   // after: SIGFPE, SIGSEGV here; a pending fault there
+    enum fpu_fault fault;           // after
 };
 
 struct fpu_bench {
@@ -43,7 +46,9 @@ struct fpu_bench {
     unsigned length; // of the instruction
 };
 
-/// False where the host is no x86-64. `policy` as cpu->x87_policy.
+/// How the host's processor tracks pointers, as cpu->x87_policy.
+uint8_t fpu_host_policy(void);
+/// False where the host is no x86-64.
 bool fpu_bench_open(struct fpu_bench *bench, uint8_t policy);
 void fpu_bench_close(struct fpu_bench *bench);
 void fpu_bench_set_code(struct fpu_bench *bench, const uint8_t *bytes, unsigned length);
