@@ -118,7 +118,7 @@ static void put_bytes(uint8_t *to, uint64_t value, unsigned bytes)
 static void write_environment(const struct cpu *cpu, uint8_t *to, unsigned unit)
 {
     const struct x87 *x87 = &cpu->x87;
-    uint64_t upper = unit == 4 ? 0xffff0000u : 0; // unused halves of control, status, tag and DS read as ones
+    uint64_t upper = unit == 4 ? 0xffff0000u : 0; // unused upper halves read as ones
     memset(to, 0, 7 * unit);
     put_bytes(to, x87->control | upper, unit);
     put_bytes(to + unit, x87_status_word(cpu) | upper, unit);
@@ -128,9 +128,9 @@ static void write_environment(const struct cpu *cpu, uint8_t *to, unsigned unit)
                  dp = (uint32_t)(x87->dp + ((uint32_t)x87->ds << 4));
         unsigned shift = unit == 4 ? 12 : 0; // upper 16 or 4 bits of the linear addresses stand at bit 12
         uint32_t ip_high = ip >> 16, dp_high = dp >> 16;
-        put_bytes(to + 3 * unit, ip & 0xffff, unit);
+        put_bytes(to + 3 * unit, (ip & 0xffff) | upper, unit);
         put_bytes(to + 4 * unit, (shift ? ip_high << 12 : ip_high << 12 & 0xf000) | x87->opcode, unit);
-        put_bytes(to + 5 * unit, dp & 0xffff, unit);
+        put_bytes(to + 5 * unit, (dp & 0xffff) | upper, unit);
         put_bytes(to + 6 * unit, shift ? dp_high << 12 : dp_high << 12 & 0xf000, unit);
         return;
     }

@@ -119,7 +119,9 @@ static uint64_t components_in_use(const struct cpu *cpu)
 static void initialise(struct cpu *cpu, uint64_t components)
 {
     if (components & COMPONENT_X87)
-        cpu->x87 = (struct x87){.control = 0x037f};
+        x87_fninit(cpu, NULL, NULL, 0);
+    for (unsigned i = 0; (components & COMPONENT_X87) && i < 8; i++)
+        cpu->x87.reg[i] = (struct f80){0};
     for (unsigned i = 0; (components & COMPONENT_SSE) && i < xmm_bytes(cpu) / 16; i++)
         cpu->vreg[i].u64[0] = cpu->vreg[i].u64[1] = 0;
 }

@@ -207,8 +207,10 @@ static void check_table(const struct row *rows, unsigned count)
     uint64_t random = 1;
     struct fpu_bench bench;
     unsigned bad = 0, states = fpu_wanted_states(FAST_STATES);
-    if (!fpu_bench_open(&bench, fpu_host_policy()))
+    if (!fpu_bench_open(&bench, fpu_host_policy())) {
+        fpu_bench_close(&bench);
         skip();
+    }
     for (unsigned n = 0; n < count; n++) {
         unsigned row_bad = check_row(&bench, &rows[n], states, &random);
         if (row_bad)

@@ -176,11 +176,7 @@ bool fpu_bench_open(struct fpu_bench *bench, uint8_t policy)
     assert_non_null(bench->cpu);
     bench->cpu->x87_policy = policy;
     make_64_bit(bench->cpu);
-    if (open_host(bench))
-        return true;
-    bench->native = NULL;
-    fpu_bench_close(bench);
-    return false;
+    return open_host(bench);
 }
 
 void fpu_bench_close(struct fpu_bench *bench)

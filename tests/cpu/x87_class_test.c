@@ -222,8 +222,10 @@ static void rows_match_the_host(void **state)
     uint64_t random = 1;
     struct fpu_bench bench;
     unsigned bad = 0, states = fpu_wanted_states(FAST_STATES);
-    if (!fpu_bench_open(&bench, fpu_host_policy()))
+    if (!fpu_bench_open(&bench, fpu_host_policy())) {
+        fpu_bench_close(&bench);
         skip();
+    }
     for (unsigned n = 0; n < rows_x87_count; n++) {
         const struct row *row = &rows_x87[n];
         unsigned row_bad = is_here(row) ? check_row(&bench, row, states, &random) : 0;
