@@ -349,6 +349,10 @@ static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct 
     l->uop_count = l->insn_count = l->offset = l->next_offset = 0;
     l->next_temp = VAR_TEMP;
     l->ended = false;
+    l->rip = cpu->var[VAR_RIP];
+    l->linear_bits = cpu->mmu.linear_bits;
+    l->branch = 0;
+    l->branch_faults = false;
     while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_COUNT - 40) {
         if (!lift_one(cache, cpu, l, source, room))
             break;
@@ -410,6 +414,8 @@ static void fill(struct block_cache *cache, struct block *block, const struct so
     block->insn_count = (uint8_t)l->insn_count;
     block->uop_count = (uint16_t)l->uop_count;
     block->valid = true;
+    block->branch = l->branch;
+    block->branch_faults = l->branch_faults;
     for (unsigned i = 0; i < l->uop_count; i++)
         block->has_call |= l->uops[i].op == UOP_CALL;
     cache->statistics.lifted_blocks++;
@@ -495,6 +501,14 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
     return block ? block : keep_not(cache, cpu, &source);
 }
 
+/// Whether the relative branch of 64-bit code leads to no canonical address when the block stands at `linear`: for that
+/// it is lifted with a check, which other places of the page do without.
+static bool branch_faults(const struct cpu *cpu, uint64_t linear, const struct block *block)
+{
+    uint64_t target = linear + (uint64_t)block->branch;
+    return block->branch && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
+}
+
 /// A block of the page that fits key and mapping.
 static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
                             uint32_t mode)
@@ -511,6 +525,8 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
         if (block->backing != backing || block->mode != mode || block->ip != ip || !block->valid)
             continue;
         if (!(mode & MODE_FLAT) && code_room(cpu, ip) < block->bytes)
+            continue;
+        if (branch_faults(cpu, linear, block) != block->branch_faults)
             continue;
         if (!block->crosses)
             return block;

@@ -28,8 +28,10 @@ struct block {
     uint8_t insn_count;
     bool valid;
     bool crosses;
-    bool has_call; // may change mode, pins or activity: leaves through the dispatcher
+    bool branch_faults; // the target of its relative branch is not canonical
+    bool has_call;      // may change mode, pins or activity: leaves through the dispatcher
     uint16_t uop_count;
+    int64_t branch;        // from the start to the target of the relative branch, 64-bit code; 0: none
     struct block *link[2]; // in-page successors of a direct exit: taken/only, not taken
     const void *host_code; // a backend's entry, NULL: not translated
     uint32_t executions;

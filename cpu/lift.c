@@ -245,14 +245,21 @@ void lift_check_target(struct lift *l, uint8_t target)
         lift_emit(l, UOP_CHECK_TARGET, WIDTH_64)->a = target;
 }
 
-bool lift_chains(const struct lift *l, const struct insn *insn)
+bool lift_chains(struct lift *l, const struct insn *insn)
 {
-    return lift_is_64(l) || ((l->mode & MODE_FLAT) && insn->operand_bytes == 4);
+    if (!lift_is_64(l))
+        return (l->mode & MODE_FLAT) && insn->operand_bytes == 4;
+    if (l->linear_bits) {
+        uint64_t target = l->rip + (uint64_t)(l->branch = l->next_offset + (int64_t)insn->immediate);
+        l->branch_faults = (uint64_t)bits_sign_extend(target, l->linear_bits) != target;
+    }
+    return !l->branch_faults;
 }
 
 uint8_t lift_relative_target(struct lift *l, const struct insn *insn)
 {
-    return add(l, width_of(insn->operand_bytes), VAR_RIP, VAR_ZERO, 0, l->next_offset + (int64_t)insn->immediate);
+    uint8_t width = lift_is_64(l) ? WIDTH_64 : width_of(insn->operand_bytes);
+    return add(l, width, VAR_RIP, VAR_ZERO, 0, l->next_offset + (int64_t)insn->immediate);
 }
 
 void lift_exit_relative(struct lift *l, const struct insn *insn)
