@@ -38,7 +38,6 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
     }
     if ((pending & PENDING_SMI) && !cpu->in_smm) {
         cpu_clear_pending(cpu, PENDING_SMI);
-        cpu->activity = ACTIVITY_RUN;
         cpu->monitor_armed = false;
         cpu_enter_smm(cpu);
         cpu->instructions++;

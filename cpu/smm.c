@@ -5,6 +5,8 @@
 
 #define SMM_REVISION32 0x00020000u
 #define SMM_REVISION64 0x00020064u
+#define SMM_HALT64 0x7ec9u // auto halt restart: the SMI came while the processor halted
+#define SMM_HALT32 0x7f02u
 #define SMM_SAVE 0x8000u // offsets below are from SMBASE + this, as manuals give them
 
 struct smm_map {
@@ -131,6 +133,8 @@ void cpu_enter_smm(struct cpu *cpu)
     cpu->nmi_blocked = true;
     write_field(&m, 0x7efc, wide ? SMM_REVISION64 : SMM_REVISION32, 4);
     write_field(&m, wide ? 0x7f00 : 0x7ef8, cpu->smbase, 4);
+    write_field(&m, wide ? SMM_HALT64 : SMM_HALT32, cpu->activity == ACTIVITY_HALT, wide ? 1 : 2);
+    cpu->activity = ACTIVITY_RUN;
     if (wide)
         map64(&m, &flags, &cpu->cr0, &cpu->cr3, &cpu->cr4, &cpu->efer);
     else
@@ -166,6 +170,7 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct smm_map m = {.cpu = cpu, .base = cpu->smbase + SMM_SAVE};
     bool wide = model_has(cpu->model, FEATURE_LM);
     uint64_t flags = 0, cr0 = 0, cr3 = 0, cr4 = 0, efer = 0;
+    bool halted;
 
     if (!cpu->in_smm)
         return cpu_raise(cpu, VECTOR_UD);
@@ -175,6 +180,7 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         map32(&m, &flags, &cr0, &cr3, &cr4);
     // SMBASE relocation.
     cpu->smbase = (uint32_t)read_field(&m, wide ? 0x7f00 : 0x7ef8, 4);
+    halted = read_field(&m, wide ? SMM_HALT64 : SMM_HALT32, 1) & 1; // the handler may have changed it
     cpu->in_smm = false;
     cpu->nmi_blocked = false;
     mmu_set_space(&cpu->mmu, cpu->memory);
@@ -197,6 +203,8 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if ((cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA))
         mmu_load_pdptes(&cpu->mmu, cr3);
     cpu_set_rflags(cpu, (flags & UINT64_C(0x3f7fd5)) | 2);
+    if (halted)
+        cpu->activity = ACTIVITY_HALT;
     cpu_request_poll(cpu);
     return cpu->var[VAR_RIP];
 }
