@@ -120,7 +120,7 @@ void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, u
 void x86_emit_by_alu(struct translation *t, const struct uop *u);
 
 // Emitters of backend_x86_64_bits.c.
-bool x86_host_has_bmi2(void); // and BMI1, LZCNT, POPCNT
+bool x86_host_has_bmi2(const struct translation *t);
 void x86_emit_rotate(struct translation *t, const struct uop *u);
 void x86_emit_multiply(struct translation *t, const struct uop *u);
 void x86_emit_count(struct translation *t, const struct uop *u);

@@ -418,8 +418,15 @@ void x86_host_features(uint64_t features[2])
     add_feature(features, FEATURE_SSE41, ecx, 19);
     add_feature(features, FEATURE_SSE42, ecx, 20);
     add_feature(features, FEATURE_AES, ecx, 25);
-    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
+    add_feature(features, FEATURE_POPCNT, ecx, 23);
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
         add_feature(features, FEATURE_SHA, ebx, 29);
+        add_feature(features, FEATURE_BMI1, ebx, 3);
+        add_feature(features, FEATURE_BMI2, ebx, 8);
+        add_feature(features, FEATURE_ADX, ebx, 19);
+    }
+    if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
+        add_feature(features, FEATURE_ABM, ecx, 5);
 }
 
 #else
