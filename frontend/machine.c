@@ -366,6 +366,9 @@ static bool configure_translator(struct machine *machine, struct error *error)
         return false;
     if (wanted->threshold_plus)
         translate_set_threshold(machine->engine_state, wanted->threshold_plus - 1);
+    uint64_t allowed[2];
+    if (wanted->host_features[0] && translate_host_generation(wanted->host_features, allowed))
+        translate_limit_host_features(machine->engine_state, allowed);
     if (!wanted->perf_map)
         return true;
     machine->perf_map = perf_map_open(machine->cpu, error);

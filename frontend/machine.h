@@ -39,6 +39,7 @@ struct machine_config {
         unsigned code_mib;       // code memory, and as much for blocks; 0: the default
         unsigned threshold_plus; // 1 + executions of a block before it is translated; 0: the default
         bool perf_map;           // /tmp/perf-PID.map for profilers
+        char host_features[8];   // as translate_host_generation has it; empty: all
     } translator;                // engines that translate
     bool counting;               // -icount: one thread, time from the instruction count
     unsigned count_shift;        // counting: 2^shift ns an instruction

@@ -121,11 +121,13 @@ bool setup_prepare(struct setup *setup, struct error *error)
 
 struct machine_translator setup_translator(const struct accelerator *accelerator)
 {
-    return (struct machine_translator){
+    struct machine_translator translator = {
         .code_mib = accelerator->code_mib,
         .threshold_plus = accelerator->threshold + 1, // UINT32_MAX, not given, becomes 0
         .perf_map = accelerator->perf_map,
     };
+    memcpy(translator.host_features, accelerator->host_features, sizeof translator.host_features);
+    return translator;
 }
 
 struct machine_config setup_config(const struct setup *setup)

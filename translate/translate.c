@@ -8,6 +8,7 @@
 
 #include "base/host.h"
 #include "cpu/block.h"
+#include "cpu/model.h"
 #include "cpu/run.h"
 #include "translate/backend.h"
 
@@ -393,6 +394,29 @@ void translate_set_threshold(void *state, uint32_t executions)
 {
     struct jit *jit = state;
     jit->threshold = executions;
+}
+
+bool translate_host_generation(const char *name, uint64_t allowed[2])
+{
+    static const struct {
+        const char *name;
+        uint8_t count; // of `features` that there are
+    } generations[] = {{"none", 1}, {"sse2", 5}, {"sse3", 6}, {"ssse3", 7}, {"sse4.1", 8}, {"sse4.2", 9}};
+    static const uint8_t features[] = {FEATURE_NONE, FEATURE_CMOV,  FEATURE_MMX,   FEATURE_SSE,  FEATURE_SSE2,
+                                       FEATURE_SSE3, FEATURE_SSSE3, FEATURE_SSE41, FEATURE_SSE42};
+    allowed[0] = allowed[1] = UINT64_MAX;
+    if (!strcmp(name, "all"))
+        return true;
+    for (unsigned i = 0; i < ARRAY_SIZE(generations); i++) {
+        if (strcmp(name, generations[i].name))
+            continue;
+        allowed[0] = allowed[1] = 0;
+        allowed[FEATURE_FPU / 64] |= BIT(FEATURE_FPU % 64);
+        for (unsigned k = 1; k < generations[i].count; k++)
+            allowed[features[k] / 64] |= BIT(features[k] % 64);
+        return true;
+    }
+    return false;
 }
 
 void translate_limit_host_features(void *state, const uint64_t allowed[2])
