@@ -299,6 +299,7 @@ bool world_load(struct world *world, const struct world_description *d, struct e
     world->device = d->device;
     world->device_interrupts = d->device_interrupts;
     world->vector = 0;
+    atomic_store(&world->abandoned, false);
     memcpy(world->interrupt, d->interrupt, sizeof world->interrupt);
     world->interrupt_count = d->interrupt_count;
     world->next_interrupt = 0;
@@ -348,7 +349,10 @@ bool world_run_to(struct world *world, uint64_t count)
             cpu->instruction_limit = world->interrupt[world->next_interrupt].count;
         switch (world->engine->run(world->state, cpu)) {
         case STOP_DEADLINE:
+            break;
         case STOP_REQUEST:
+            if (atomic_load(&world->abandoned))
+                return false;
             break;
         case STOP_HALT:
             if (world->next_interrupt == world->interrupt_count)
@@ -360,4 +364,10 @@ bool world_run_to(struct world *world, uint64_t count)
         }
     }
     return true;
+}
+
+void world_abandon(struct world *world)
+{
+    atomic_store(&world->abandoned, true);
+    cpu_set_pending(world->cpu, PENDING_STOP);
 }

@@ -84,6 +84,7 @@ struct world {
     uint64_t device;
     uint32_t device_interrupts;
     uint8_t vector; // of the interrupt that waits
+    atomic_bool abandoned;
     struct world_interrupt interrupt[WORLD_MAX_INTERRUPTS];
     unsigned interrupt_count, next_interrupt;
     struct log quiet;
@@ -95,8 +96,11 @@ bool world_create(struct world *world, const struct world_description *d, const 
 /// Back to a first state: that of `d`, whose memory map and model are those that the world was created with.
 bool world_load(struct world *world, const struct world_description *d, struct error *error);
 void world_destroy(struct world *world);
-/// Runs until `count` instructions have retired in all. False: it came to an end before: a halt that nothing ends, or a
-/// shutdown.
+/// Runs until `count` instructions have retired in all. False: it came to an end before: a halt that nothing ends, a
+/// shutdown, or world_abandon.
 bool world_run_to(struct world *world, uint64_t count);
+/// Ends a run that takes too long: a string instruction with billions of elements is one instruction. From another
+/// thread or a signal handler. Lasts until world_load.
+void world_abandon(struct world *world);
 
 #endif
