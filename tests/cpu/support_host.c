@@ -166,7 +166,7 @@ void host_open(struct host_runner *host)
 {
     uint8_t *base = mmap((void *)USER_CODE, 0x2000, PROT_READ | PROT_WRITE | PROT_EXEC,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    uint8_t *data = mmap((void *)USER_DATA, USER_DATA_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
+    uint8_t *data = mmap((void *)USER_DATA, USER_DATA_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     assert_ptr_equal(base, (void *)USER_CODE);
     assert_ptr_equal(data, (void *)USER_DATA);
@@ -206,6 +206,12 @@ void host_put_code(struct host_runner *host, bool code64, const uint8_t *bytes, 
     emit_jump(at + length + USER_BRANCH_DISTANCE, USER_INSN + length + USER_BRANCH_DISTANCE, USER_CODE + taken);
 }
 
+void host_put_code_at(struct host_runner *host, uint64_t linear, const uint8_t *bytes, unsigned length)
+{
+    emit_jump(host->code + (USER_INSN - USER_CODE), USER_INSN, linear);
+    memcpy(host->data + (linear - USER_DATA), bytes, length);
+}
+
 static void read_fault(int signal_number, struct user_state *after)
 {
     // REG_* of the ucontext in the order of register numbers.
@@ -220,7 +226,8 @@ static void read_fault(int signal_number, struct user_state *after)
     after->error_code = (uint32_t)gregs[REG_ERR];
     after->cr2 = after->vector == VECTOR_PF ? (uint64_t)gregs[REG_CR2] : 0;
     if (after->vector == VECTOR_PF)
-        after->error_code &= after->cr2 >= UINT64_C(0x7ffffffff000) ? 6 : 7; // Linux says of its own pages that they are there
+        after->error_code &=
+            after->cr2 >= UINT64_C(0x7ffffffff000) ? 6 : 7; // Linux says of its own pages that they are there
 }
 
 void host_run(struct host_runner *host, bool code64, const struct user_state *before, struct user_state *after)
@@ -263,28 +270,17 @@ bool host_has(unsigned feature)
         uint32_t leaf;
         uint8_t reg, bit; // reg: 1 EBX, 2 ECX, 3 EDX
     } bits[] = {
-        {FEATURE_CX8, 1, 3, 8},
-        {FEATURE_CMOV, 1, 3, 15},
-        {FEATURE_CLFLUSH, 1, 3, 19},
-        {FEATURE_MMX, 1, 3, 23},
-        {FEATURE_SSE, 1, 3, 25},
-        {FEATURE_SSE2, 1, 3, 26},
-        {FEATURE_CX16, 1, 2, 13},
-        {FEATURE_SSE42, 1, 2, 20},
-        {FEATURE_MOVBE, 1, 2, 22},
-        {FEATURE_POPCNT, 1, 2, 23},
-        {FEATURE_FSGSBASE, 7, 1, 0},
-        {FEATURE_BMI1, 7, 1, 3},
-        {FEATURE_INVPCID, 7, 1, 10},
-        {FEATURE_BMI2, 7, 1, 8},
-        {FEATURE_ADX, 7, 1, 19},
-        {FEATURE_CLFLUSHOPT, 7, 1, 23},
-        {FEATURE_CLWB, 7, 1, 24},
-        {FEATURE_LAHF_LM, 0x80000001, 2, 0},
-        {FEATURE_ABM, 0x80000001, 2, 5},
-        {FEATURE_PREFETCHW, 0x80000001, 2, 8},
-        {FEATURE_LM, 0x80000001, 3, 29},
-        {FEATURE_MSR, 1, 3, 5},
+        {FEATURE_CX8, 1, 3, 8},          {FEATURE_CMOV, 1, 3, 15},
+        {FEATURE_CLFLUSH, 1, 3, 19},     {FEATURE_MMX, 1, 3, 23},
+        {FEATURE_SSE, 1, 3, 25},         {FEATURE_SSE2, 1, 3, 26},
+        {FEATURE_CX16, 1, 2, 13},        {FEATURE_SSE42, 1, 2, 20},
+        {FEATURE_MOVBE, 1, 2, 22},       {FEATURE_POPCNT, 1, 2, 23},
+        {FEATURE_FSGSBASE, 7, 1, 0},     {FEATURE_BMI1, 7, 1, 3},
+        {FEATURE_INVPCID, 7, 1, 10},     {FEATURE_BMI2, 7, 1, 8},
+        {FEATURE_ADX, 7, 1, 19},         {FEATURE_CLFLUSHOPT, 7, 1, 23},
+        {FEATURE_CLWB, 7, 1, 24},        {FEATURE_LAHF_LM, 0x80000001, 2, 0},
+        {FEATURE_ABM, 0x80000001, 2, 5}, {FEATURE_PREFETCHW, 0x80000001, 2, 8},
+        {FEATURE_LM, 0x80000001, 3, 29}, {FEATURE_MSR, 1, 3, 5},
     };
     if (feature == FEATURE_NONE)
         return true;

@@ -19,6 +19,8 @@ void host_open(struct host_runner *host);
 void host_catch_signals(void);
 void host_close(struct host_runner *host);
 void host_put_code(struct host_runner *host, bool code64, const uint8_t *bytes, unsigned length);
+/// Code anywhere in the data pages instead.
+void host_put_code_at(struct host_runner *host, uint64_t linear, const uint8_t *bytes, unsigned length);
 void host_run(struct host_runner *host, bool code64, const struct user_state *before, struct user_state *after);
 /// Does the host have this feature (enum cpu_feature)?
 bool host_has(unsigned feature);

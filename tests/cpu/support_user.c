@@ -100,6 +100,7 @@ struct user_guest *user_guest_create(void)
     struct user_guest *guest = calloc(1, sizeof *guest);
     struct error error = {{0}};
     assert_non_null(guest);
+    guest->start = USER_INSN;
     log_init(&guest->log);
     guest->model = support_full_model();
     guest->model.features[FEATURE_LA57 / 64] &= ~BIT(FEATURE_LA57 % 64); // as the host runs: 48 bits
@@ -141,17 +142,24 @@ void user_guest_put_code(struct user_guest *guest, const uint8_t *bytes, unsigne
 {
     // As a store, so that the blocks of the instruction before are dropped.
     address_space_write_bytes(&guest->space, PHYSICAL_CODE + (USER_INSN - USER_CODE), bytes, length, false);
+    guest->start = USER_INSN;
+}
+
+void user_guest_put_code_at(struct user_guest *guest, uint64_t linear, const uint8_t *bytes, unsigned length)
+{
+    address_space_write_bytes(&guest->space, PHYSICAL_DATA + (linear - USER_DATA), bytes, length, false);
+    guest->start = linear;
 }
 
 void user_guest_run(struct user_guest *guest, const struct user_state *before, struct user_state *after)
 {
     struct cpu *cpu = guest->cpu;
     memcpy(&cpu->var[VAR_RAX], before->gpr, sizeof before->gpr);
-    cpu->var[VAR_RIP] = USER_INSN;
+    cpu->var[VAR_RIP] = guest->start;
     cpu_set_rflags(cpu, before->flags);
     cpu->fault = (struct cpu_fault){0};
     cpu->cr2 = 0;
-    for (unsigned round = 0; round < 1000 && !cpu->fault.pending && cpu->var[VAR_RIP] == USER_INSN; round++) {
+    for (unsigned round = 0; round < 1000 && !cpu->fault.pending && cpu->var[VAR_RIP] == guest->start; round++) {
         struct block *block = block_find(cpu, MODE_ONE);
         if (block)
             interp_block(cpu, block);

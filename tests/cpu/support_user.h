@@ -33,6 +33,7 @@ struct user_guest {
     uint8_t *data; // of USER_DATA
     bool code64;
     uint64_t fs_base; // in 64-bit code
+    uint64_t start;   // where the instruction is
 };
 
 /// State before and after an instruction.
@@ -51,7 +52,9 @@ void user_guest_set_code(struct user_guest *guest, bool code64);
 /// MODE_* for the decoder.
 uint32_t user_mode(bool code64);
 void user_guest_put_code(struct user_guest *guest, const uint8_t *bytes, unsigned length);
-/// Runs the instruction at USER_INSN; one with REP until it is through.
+/// Code anywhere in the data pages instead; runs begin there.
+void user_guest_put_code_at(struct user_guest *guest, uint64_t linear, const uint8_t *bytes, unsigned length);
+/// Runs the instruction at guest->start; one with REP until it is through.
 void user_guest_run(struct user_guest *guest, const struct user_state *before, struct user_state *after);
 
 #endif
