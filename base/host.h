@@ -17,6 +17,9 @@ void *host_memory_file_map(int file, uint64_t size, struct error *error);
 void host_memory_unmap(void *address, uint64_t size);
 /// Gives the pages of [offset, +size) back to the host; they read as zero.
 void host_memory_file_discard(int file, uint64_t offset, uint64_t size);
+/// The first piece of the file at or after `from` that has pages behind it, as [*start, *end); pages that were never
+/// touched, not even read, have none. False: there is no more. Where the host cannot tell, the rest of the file.
+bool host_memory_file_find(int file, uint64_t from, uint64_t size, uint64_t *start, uint64_t *end);
 /// Anonymous zero memory; aborts the process never: NULL on failure.
 void *host_memory_reserve(size_t size, struct error *error);
 /// Asks for large host pages in reserved memory that will be filled from its start on: fewer faults. Advice only.

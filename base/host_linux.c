@@ -80,6 +80,20 @@ void host_memory_unmap(void *address, uint64_t size)
     munmap((uint8_t *)address - guard, (size_t)align_up(size, guard) + 2 * guard);
 }
 
+bool host_memory_file_find(int file, uint64_t from, uint64_t size, uint64_t *start, uint64_t *end)
+{
+    off_t data, hole;
+    if (from >= size)
+        return false;
+    data = lseek(file, (off_t)from, SEEK_DATA);
+    if (data < 0 && errno == ENXIO)
+        return false; // a hole up to the end
+    hole = data < 0 ? -1 : lseek(file, data, SEEK_HOLE);
+    *start = data < 0 ? from : (uint64_t)data;
+    *end = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
+    return *start < size;
+}
+
 void host_memory_file_discard(int file, uint64_t offset, uint64_t size)
 {
     static const uint8_t zeros[4096];

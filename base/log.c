@@ -22,6 +22,7 @@ static const struct {
     [LOG_EXEC] = {"exec", "every block as it is entered"},
     [LOG_DEVICE] = {"guest_errors", "accesses to device registers that a data sheet forbids"},
     [LOG_UNIMP] = {"unimp", "what a guest used and doppel lacks"},
+    [LOG_STATISTICS] = {"statistics", "the counters of `info statistics` and `info jit` when the program ends"},
     [LOG_FIRMWARE] = {"firmware", "what firmware writes to the debug ports 0x402 and 0xe9"},
 };
 

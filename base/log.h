@@ -9,17 +9,18 @@
 #include "base/error.h"
 
 enum log_category {
-    LOG_INT,      // interrupts and exceptions delivered
-    LOG_RESET,    // cpu state at reset and shutdown
-    LOG_MMU,      // page walks that fault, TLB flushes
-    LOG_MEM,      // unassigned memory and port accesses
-    LOG_IN_ASM,   // guest code as it is lifted
-    LOG_UOPS,     // its uops
-    LOG_OUT_ASM,  // host code
-    LOG_EXEC,     // every block as it is entered
-    LOG_DEVICE,   // guest errors in register accesses
-    LOG_UNIMP,    // what doppel lacks and a guest used
-    LOG_FIRMWARE, // bytes of the debug ports 0x402 and 0xE9
+    LOG_INT,        // interrupts and exceptions delivered
+    LOG_RESET,      // cpu state at reset and shutdown
+    LOG_MMU,        // page walks that fault, TLB flushes
+    LOG_MEM,        // unassigned memory and port accesses
+    LOG_IN_ASM,     // guest code as it is lifted
+    LOG_UOPS,       // its uops
+    LOG_OUT_ASM,    // host code
+    LOG_EXEC,       // every block as it is entered
+    LOG_DEVICE,     // guest errors in register accesses
+    LOG_UNIMP,      // what doppel lacks and a guest used
+    LOG_FIRMWARE,   // bytes of the debug ports 0x402 and 0xE9
+    LOG_STATISTICS, // counters when the program ends
     LOG_CATEGORIES
 };
 

@@ -29,6 +29,7 @@ struct block_cache {
     struct code_page *used;
     uint8_t *arena; // blocks, their uops and pages, in order of birth
     size_t arena_size, arena_used;
+    unsigned length; // instructions in a block at most
     struct block_listener listener;
     struct block_statistics statistics;
     struct lift lift;      // scratch
@@ -48,6 +49,7 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     cache->memory = memory;
     cache->model = model;
     cache->log = log;
+    cache->length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
     cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
     cache->rows = row_index_build(error);
@@ -115,10 +117,16 @@ void block_cache_flush(struct block_cache *cache)
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i])
-            cache->cpu[i]->jump_epoch++;
+            cpu_drop_jump_cache(cache->cpu[i]);
     }
     if (cache->listener.invalidated)
         cache->listener.invalidated(cache->listener.opaque, NULL);
+}
+
+void block_cache_set_length(struct block_cache *cache, unsigned instructions)
+{
+    cache->length = instructions < 1 || instructions > BLOCK_MAX_INSNS ? BLOCK_MAX_INSNS : instructions;
+    block_cache_flush(cache);
 }
 
 static void *arena_take(struct block_cache *cache, size_t size)
@@ -334,13 +342,17 @@ static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct 
 {
     struct lift *l = &cache->lift;
     uint64_t room = code_room(cpu, cpu->var[VAR_RIP]);
-    unsigned most = mode & (MODE_ONE | MODE_TF) ? 1 : BLOCK_MAX_INSNS;
+    unsigned most = mode & (MODE_ONE | MODE_TF) ? 1 : cache->length;
 
     l->mode = mode;
     l->model = cache->model;
     l->uop_count = l->insn_count = l->offset = l->next_offset = 0;
     l->next_temp = VAR_TEMP;
     l->ended = false;
+    l->rip = cpu->var[VAR_RIP];
+    l->linear_bits = cpu->mmu.linear_bits;
+    l->branch = 0;
+    l->branch_faults = false;
     while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_COUNT - 40) {
         if (!lift_one(cache, cpu, l, source, room))
             break;
@@ -402,6 +414,8 @@ static void fill(struct block_cache *cache, struct block *block, const struct so
     block->insn_count = (uint8_t)l->insn_count;
     block->uop_count = (uint16_t)l->uop_count;
     block->valid = true;
+    block->branch = l->branch;
+    block->branch_faults = l->branch_faults;
     for (unsigned i = 0; i < l->uop_count; i++)
         block->has_call |= l->uops[i].op == UOP_CALL;
     cache->statistics.lifted_blocks++;
@@ -487,6 +501,14 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
     return block ? block : keep_not(cache, cpu, &source);
 }
 
+/// Whether the relative branch of 64-bit code leads to no canonical address when the block stands at `linear`: for that
+/// it is lifted with a check, which other places of the page do without.
+static bool branch_faults(const struct cpu *cpu, uint64_t linear, const struct block *block)
+{
+    uint64_t target = linear + (uint64_t)block->branch;
+    return block->branch && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
+}
+
 /// A block of the page that fits key and mapping.
 static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
                             uint32_t mode)
@@ -503,6 +525,8 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
         if (block->backing != backing || block->mode != mode || block->ip != ip || !block->valid)
             continue;
         if (!(mode & MODE_FLAT) && code_room(cpu, ip) < block->bytes)
+            continue;
+        if (branch_faults(cpu, linear, block) != block->branch_faults)
             continue;
         if (!block->crosses)
             return block;

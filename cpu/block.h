@@ -33,8 +33,10 @@ struct block {
     uint8_t insn_count;
     bool valid;
     bool crosses;
-    bool has_call; // may change mode, pins or activity: leaves through the dispatcher
+    bool branch_faults; // the target of its relative branch is not canonical
+    bool has_call;      // may change mode, pins or activity: leaves through the dispatcher
     uint16_t uop_count;
+    int64_t branch;         // from the start to the target of the relative branch, 64-bit code; 0: none
     struct block *link[2];  // in-page successors of a direct exit: taken/only, not taken
     const void *host_code;  // a backend's entry, NULL: not translated
     const void *host_chain; // ... for other host code: polls first
@@ -57,6 +59,9 @@ void block_cache_attach(struct block_cache *cache, struct cpu *cpu);
 void block_cache_detach(struct block_cache *cache, struct cpu *cpu);
 /// Drops every block. Only between blocks.
 void block_cache_flush(struct block_cache *cache);
+/// Blocks made from now on hold at most so many instructions, 1 to BLOCK_MAX_INSNS; drops what there is. For finding
+/// the instruction that a difference comes from.
+void block_cache_set_length(struct block_cache *cache, unsigned instructions);
 const struct row_index *block_cache_rows(const struct block_cache *cache);
 
 /// A backend's hook: told when blocks die (one, or NULL for all), before their memory is reused.

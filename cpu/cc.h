@@ -77,6 +77,9 @@ static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint
     case CC_SAR:
         flags |= src & 1 ? FLAG_CF : 0;
         break;
+    case CC_CARRY:
+        flags |= extra & FLAG_CF;
+        break;
     default: // CC_LOGIC
         break;
     }
@@ -96,6 +99,7 @@ static inline bool cc_carry(const struct cpu *cpu)
     case CC_LITERAL:
     case CC_INC:
     case CC_DEC:
+    case CC_CARRY:
         return cpu->var[VAR_CC_EXTRA] & FLAG_CF;
     case CC_ADD:
         return cpu->var[VAR_CC_RESULT] << shift < cpu->var[VAR_CC_SRC] << shift;

@@ -6,12 +6,28 @@
 #include "base/host.h"
 #include "cpu/block.h"
 #include "cpu/cc.h"
+#include "cpu/debug.h"
 #include "cpu/model.h"
 
-static void jump_cache_flush(void *opaque)
+/// What jump caches and guards compare: the MMU's number for code of the present privilege.
+static void set_jump_epoch(struct cpu *cpu)
+{
+    cpu->jump_epoch = cpu->mmu.fetch_epoch[cpu->fetch_mode == MMU_USER];
+}
+
+static void fetches_changed(void *opaque)
 {
     struct cpu *cpu = opaque;
-    cpu->jump_epoch++;
+    if (UNLIKELY(cpu->mmu.epochs_restarted)) {
+        cpu->mmu.epochs_restarted = false;
+        memset(cpu->jump_cache, 0, JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache);
+    }
+    set_jump_epoch(cpu);
+}
+
+void cpu_drop_jump_cache(struct cpu *cpu)
+{
+    mmu_forget_fetches(&cpu->mmu);
 }
 
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
@@ -26,14 +42,17 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     cpu->smm_memory = config->smm_memory ? config->smm_memory : config->memory;
     cpu->ports = config->ports;
     cpu->outside = config->outside;
+    cpu->ferr_out = config->ferr;
+    cpu->x87_policy = model_x87_policy(config->model);
     cpu->blocks = config->blocks;
     cpu->log = config->log;
     cpu->index = config->index;
     cpu->instruction_limit = UINT64_MAX;
-    cpu->jump_epoch = 1;
     mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
+    cpu->mmu.no_pse36 = !model_has(cpu->model, FEATURE_PSE36);
     cpu->mmu.no_1g_pages = !model_has(cpu->model, FEATURE_PDPE1GB);
-    cpu->mmu.flushed = jump_cache_flush;
+    cpu->mmu.flushed = fetches_changed;
+    cpu->mmu.watched = debug_watched;
     cpu->mmu.opaque = cpu;
     if (cpu->blocks)
         block_cache_attach(cpu->blocks, cpu);
@@ -71,13 +90,14 @@ static void reset_fpu(struct cpu *cpu)
     memset(cpu->vtemp, 0, sizeof cpu->vtemp);
     cpu->mxcsr = 0x1f80;
     cpu->x87 = (struct x87){.control = 0x0040};
+    cpu->ferr = cpu->ignne = false; // the board resets its side
 }
 
 static void reset_power_on_msrs(struct cpu *cpu)
 {
     cpu->tsc_adjust = cpu->tsc_aux = 0;
     cpu->pat = UINT64_C(0x0007040600070406);
-    cpu->misc_enable = 1;
+    cpu->misc_enable = 1 | (model_has(cpu->model, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
     memset(cpu->mtrr_fixed, 0, sizeof cpu->mtrr_fixed);
     memset(cpu->mtrr_base, 0, sizeof cpu->mtrr_base);
     memset(cpu->mtrr_mask, 0, sizeof cpu->mtrr_mask);
@@ -101,8 +121,10 @@ void cpu_reset(struct cpu *cpu, bool init)
     cpu->cr0 = CR0_ET | (init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
     cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->efer = 0;
     memset(cpu->dr, 0, sizeof cpu->dr);
-    cpu->dr[6] = 0xffff0ff0;
-    cpu->dr[7] = 0x400;
+    cpu->dr[6] = DR6_ONES;
+    cpu->dr[7] = DR7_ONES;
+    cpu->debug_traps = 0;
+    debug_update(cpu);
     cpu->debugctl = 0;
     cpu->fault = (struct cpu_fault){0};
     cpu->leave = false;
@@ -128,6 +150,11 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
     atomic_store(&cpu->exit_request, 1);
 }
 
+void cpu_set_ignne(struct cpu *cpu, bool level)
+{
+    cpu->ignne = level;
+}
+
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits)
 {
     atomic_fetch_and(&cpu->pending, ~bits);
@@ -148,7 +175,7 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
     cpu_set_flags_literal(cpu, rflags);
     cpu->var[VAR_FLAGS] = (rflags & ~FLAGS_ARITHMETIC) | 2;
     cpu_update_mode(cpu);
-    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed))
+    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed) || UNLIKELY(rflags & FLAG_RF))
         atomic_store(&cpu->exit_request, 1);
 }
 
@@ -209,6 +236,7 @@ void cpu_update_mode(struct cpu *cpu)
     cpu->mode = mode;
     cpu->data_mode = cpu->cpl == 3 ? MMU_USER : flags & FLAG_AC ? MMU_KERNEL_AC : MMU_KERNEL;
     cpu->fetch_mode = cpu->cpl == 3 ? MMU_USER : MMU_KERNEL;
+    set_jump_epoch(cpu);
 }
 
 void cpu_update_paging(struct cpu *cpu, bool cr3_written)

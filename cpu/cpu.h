@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "base/wire.h"
 #include "mmu/mmu.h"
 
 // ---- Named variables of the uops. Each is a 64-bit slot of cpu->var. -----------------------------------------
@@ -27,7 +28,8 @@ enum cpu_var {
     VAR_ES_BASE, VAR_CS_BASE, VAR_SS_BASE, VAR_DS_BASE, VAR_FS_BASE, VAR_GS_BASE, // in the order of segment numbers
     VAR_FLAGS,     // RFLAGS less CF PF AF ZF SF OF (those live in the recipe); bit 1 is set
     VAR_NONE,      // a result that nobody wants
-    VAR_RESERVED0, VAR_RESERVED1,
+    VAR_X87_DATA,  // offset of the running x87 instruction's memory operand; dead between instructions
+    VAR_RESERVED1,
     VAR_TEMP,      // first temporary; single assignment inside a block; bits above the written width are undefined
     VAR_COUNT = 256
 };
@@ -48,6 +50,7 @@ enum cc_op {
     CC_SHL,     // src = the first operand shifted left by count-1: CF = its top bit
     CC_SHR,     // src = the first operand shifted right by count-1: CF = its bit 0; OF = its top bit
     CC_SAR,     // likewise; OF = 0
+    CC_CARRY,   // as CC_LOGIC, but CF = bit 0 of extra
     CC_OPS
 };
 
@@ -102,10 +105,13 @@ enum cc_op {
 #define CR4_SMEP BIT(20)
 #define CR4_SMAP BIT(21)
 
+#define MISC_ENABLE_MONITOR BIT(18)
+
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
+#define EFER_AIBRSE BIT(21) // AMD's automatic IBRS: kept, without effect
 
 enum cpu_vector {
     VECTOR_DE = 0,
@@ -154,9 +160,13 @@ struct descriptor_table {
     uint16_t limit;
 };
 
+/// Parts of the state that host code keeps in the host's registers of the same name.
+#define RESIDENT_SSE 1u // xmm0..15, MXCSR
+#define RESIDENT_X87 2u // x87 and MMX, but for the pointers
+
 /// A vector register, wide enough for what follows SSE. x86 byte order.
 union vreg {
-    uint8_t u8[64];
+    _Alignas(16) uint8_t u8[64];
     uint16_t u16[32];
     uint32_t u32[16];
     uint64_t u64[8];
@@ -179,15 +189,23 @@ struct f80 {
 };
 
 struct x87 {
-    struct f80 reg[8]; // physical: ST(i) is reg[(top + i) & 7]
-    uint16_t control;  // FCW
-    uint16_t status;   // FSW less TOP
+    _Alignas(16) struct f80 reg[8]; // physical: ST(i) is reg[(top + i) & 7]
+    uint16_t control;               // FCW
+    uint16_t status;                // FSW less TOP
     uint8_t top;
     uint8_t valid;   // bit per physical register: not empty
     uint16_t opcode; // FOP, 11 bits
     uint64_t ip, dp; // FIP, FDP
     uint16_t cs, ds; // FCS, FDS
 };
+
+/// How a model tracks x87 pointers (SDM vol. 1 sec. 8.1.8, 8.1.9); 0: FIP, FCS, FDP, FDS and FOP follow every
+/// instruction that is not control.
+#define X87_SELECTORS_ZERO 0x1u   // outside real-address and virtual-8086 mode FCS and FDS are 0
+#define X87_DATA_ON_FAULT 0x2u    // FDP and FDS change only with an unmasked exception
+#define X87_OPCODE_ON_FAULT 0x4u  // FOP likewise
+#define X87_SAVE_IF_PENDING 0x8u  // FXSAVE stores pointers only while FSW.ES is set, else zeros
+#define X87_LOAD_IF_PENDING 0x10u // FXRSTOR loads them only with an image where FSW.ES is set
 
 /// The executed block's mode, fixed while it runs; part of its key. Recomputed by cpu_update_mode.
 #define MODE_CPL_MASK 0x3u
@@ -211,12 +229,11 @@ struct x87 {
 #define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
 #define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 
-/// Width of the instruction pointer in a mode.
+/// Width of the instruction pointer in a mode. In 16-bit code only branches cut it to 16 bits; running over the end of
+/// 64 KiB leaves the segment (SDM vol. 3 ch. 22, segment wraparound).
 static inline uint8_t mode_code_width(uint32_t mode)
 {
-    if ((mode & MODE_CODE_MASK) == MODE_CODE64)
-        return WIDTH_64;
-    return (mode & MODE_CODE_MASK) == MODE_CODE32 ? WIDTH_32 : WIDTH_16;
+    return (mode & MODE_CODE_MASK) == MODE_CODE64 ? WIDTH_64 : WIDTH_32;
 }
 
 /// Bits of cpu->pending; any set bit must come with exit_request.
@@ -256,7 +273,11 @@ struct cpu_fault {
 /// What holds events off until after the next instruction (SDM vol. 3 sec. 6.8.3). MOV SS also holds debug traps.
 enum { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 
-enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
+#define MONITOR_LINE_BYTES 64u
+
+enum cpu_activity { ACTIVITY_RUN, ACTIVITY_HALT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN, ACTIVITY_MWAIT };
+
+#define CPU_HELPERS_MAX 128
 
 struct cpu_model;   // model.h: which CPUID features there are
 struct block_cache; // block.h
@@ -295,6 +316,10 @@ struct cpu {
     bool leave;          // leave the block after this instruction: its code changed, or a request must act now
     bool trap_cancelled; // INT n and SYSCALL: no single-step trap after this instruction
     uint8_t next_handle;
+    uint8_t resident;            // RESIDENT_*: state that is in the host's registers, not here; 0 while C code runs
+    uint8_t code_breakpoints;    // bit per DR0..DR3: an enabled breakpoint on execution; derived from DR7
+    uint8_t port_breakpoints;    // likewise on ports
+    uint32_t debug_traps;        // DR6 bits of traps to deliver at the next boundary; comes with exit_request
     struct mmu_handle handle[8]; // slow accesses of the running instruction: handle values 1..8
 
     // Architectural state beyond var[].
@@ -314,18 +339,24 @@ struct cpu {
     bool nmi_blocked;
     bool in_smm;
     uint8_t cpl;
-    uint64_t monitor_address;
-    bool monitor_armed;
-    uint64_t random_state; // RDRAND, RDSEED: a generator that repeats in counting mode
+    uint64_t monitor_address;                 // of MONITOR's line in the memory file
+    bool monitor_armed;                       // nothing has happened since MONITOR that MWAIT must not sleep after
+    bool mwait_breaks;                        // ACTIVITY_MWAIT: a masked interrupt ends it
+    uint8_t monitor_line[MONITOR_LINE_BYTES]; // what the line held
+    uint64_t random_state;                    // RDRAND, RDSEED: a generator that repeats in counting mode
 
     union vreg vreg[32]; // xmm0.. (0..15 are used)
     union vreg vtemp[VREG_TEMPS];
     uint32_t mxcsr;
     struct x87 x87;
+    uint8_t x87_policy; // X87_*_ON_FAULT and the like, from the model
+    bool ferr;          // level of the FERR pin: an instruction waits for an x87 exception's handler
+    bool ignne;         // level of the IGNNE pin: pending x87 exceptions are ignored while CR0.NE is clear
 
     // Machinery.
     const struct cpu_model *model;
     struct cpu_outside outside;
+    struct wire ferr_out;             // FERR; driven under the machine lock
     struct address_space *memory;     // the ordinary view
     struct address_space *smm_memory; // as seen in SMM
     struct address_space *ports;
@@ -337,7 +368,8 @@ struct cpu {
     uint64_t code_page;   // linear address of the page of the flat block that runs
     const void *no_chain; // where the jump cache leads when a block has no host code
     unsigned index;       // number of this vCPU
-    uint64_t stat_faults, stat_interrupts, stat_blocks, stat_calls;
+    uint64_t stat_faults, stat_interrupts, stat_blocks;
+    uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
     struct mmu mmu;
     struct cpu_jump_entry jump_cache[JUMP_CACHE_ENTRIES];
 };
@@ -347,6 +379,7 @@ struct cpu_config {
     const struct cpu_model *model;
     struct address_space *memory, *smm_memory, *ports;
     struct cpu_outside outside;
+    struct wire ferr;           // the FERR pin
     struct block_cache *blocks; // shared by the machine's vCPUs
     const struct log *log;
     unsigned index;
@@ -357,9 +390,14 @@ void cpu_destroy(struct cpu *cpu);
 void cpu_reset(struct cpu *cpu, bool init);
 extern const struct state_table cpu_state_table;
 
+/// ACTIVITY_MWAIT: something has happened that ends it, other than an event that is delivered. The vCPU looks at its
+/// line when it is polled; who lets it sleep polls it now and then.
+bool cpu_mwait_ends(const struct cpu *cpu);
 /// Pins; any thread.
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
+/// The IGNNE pin; with the machine lock held, on the vCPU's thread or while it is parked.
+void cpu_set_ignne(struct cpu *cpu, bool level);
 
 /// The six flags from the recipe, and whole RFLAGS.
 uint64_t cpu_flags_arithmetic(const struct cpu *cpu);
@@ -374,6 +412,8 @@ static inline void cpu_set_flags_literal(struct cpu *cpu, uint64_t flags)
 }
 /// Brings representation-only differences away (flags recipe, dead slots): before hashing, saving, comparing.
 void cpu_normalize(struct cpu *cpu);
+/// Blocks die or moved: nothing that a jump cache or guard knows holds any more.
+void cpu_drop_jump_cache(struct cpu *cpu);
 /// Recomputes mode, data_mode, fetch_mode from state. After any change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL, SMM.
 void cpu_update_mode(struct cpu *cpu);
 /// Tells the MMU of control registers after a change of CR0, CR3, CR4, EFER.

@@ -3,6 +3,7 @@
 
 #include "cpu/block.h"
 #include "cpu/cpu.h"
+#include "cpu/debug.h"
 
 static const struct state_field segment_fields[] = {
     STATE_U(segment, selector),
@@ -56,7 +57,7 @@ static bool cpu_after_load(void *object, struct error *error)
 {
     struct cpu *cpu = object;
     uint64_t pdpte[4];
-    if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_SHUTDOWN || cpu->shadow > SHADOW_MOV_SS ||
+    if (cpu->cpl > 3 || (unsigned)cpu->activity > ACTIVITY_MWAIT || cpu->shadow > SHADOW_MOV_SS ||
         cpu->var[VAR_ZERO] != 0 || cpu->var[VAR_CC_OP] != CC_LITERAL << 2 ||
         (cpu->var[VAR_CC_EXTRA] & ~FLAGS_ARITHMETIC))
         return error_set(error, "the CPU section holds values that no CPU can have");
@@ -66,6 +67,8 @@ static bool cpu_after_load(void *object, struct error *error)
     memcpy(cpu->mmu.pdpte, pdpte, sizeof pdpte); // not from memory, which may differ by now
     mmu_flush_all(&cpu->mmu);
     cpu_update_mode(cpu);
+    cpu->debug_traps &= DR6_KNOWN;
+    debug_update(cpu);
     cpu->leave = false;
     atomic_store(&cpu->exit_request, 1);
     return true;
@@ -92,6 +95,10 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, leave),
     STATE_SKIP(cpu, trap_cancelled),
     STATE_SKIP(cpu, next_handle),
+    STATE_SKIP(cpu, resident),
+    STATE_SKIP(cpu, code_breakpoints),
+    STATE_SKIP(cpu, port_breakpoints),
+    STATE_U(cpu, debug_traps),
     STATE_SKIP(cpu, jump_epoch),
     STATE_SKIP(cpu, handle),
     STATE_NESTED_ARRAY(cpu, segment, &segment_table),
@@ -134,13 +141,19 @@ static const struct state_field cpu_fields[] = {
     STATE_U(cpu, cpl),
     STATE_U(cpu, monitor_address),
     STATE_U(cpu, monitor_armed),
+    STATE_U(cpu, mwait_breaks),
+    STATE_RAW(cpu, monitor_line),
     STATE_U(cpu, random_state),
     STATE_RAW(cpu, vreg),
     STATE_SKIP(cpu, vtemp),
     STATE_U(cpu, mxcsr),
     STATE_NESTED(cpu, x87, &x87_table),
+    STATE_SKIP(cpu, x87_policy),
+    STATE_U(cpu, ferr),
+    STATE_U(cpu, ignne),
     STATE_SKIP(cpu, model),
     STATE_SKIP(cpu, outside),
+    STATE_SKIP(cpu, ferr_out),
     STATE_SKIP(cpu, memory),
     STATE_SKIP(cpu, smm_memory),
     STATE_SKIP(cpu, ports),
@@ -156,7 +169,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, stat_faults),
     STATE_SKIP(cpu, stat_interrupts),
     STATE_SKIP(cpu, stat_blocks),
-    STATE_SKIP(cpu, stat_calls),
+    STATE_SKIP(cpu, stat_call),
     // Of the MMU only the PDPTEs are state: with PAE they are registers, loaded by MOV CR3.
     {.name = "mmu", .type = STATE_TRANSIENT, .offset = offsetof(struct cpu, mmu), .size = MMU_PDPTE, .count = 1},
     {.name = "pdpte", .type = STATE_UNSIGNED, .offset = offsetof(struct cpu, mmu) + MMU_PDPTE, .size = 8, .count = 4},

@@ -2,6 +2,7 @@
 // All checks and pushes are made before any state changes.
 #include <inttypes.h>
 
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 /// What the delivery to a gate's code segment has found out, before it commits.
@@ -20,15 +21,6 @@ static unsigned event_ext(const struct event_delivery *event)
 static uint32_t idt_error(const struct event_delivery *event)
 {
     return event->vector * 8u + 2 + event_ext(event);
-}
-
-/// RFLAGS for the stack: faults push RF so that an instruction breakpoint does not hit again.
-static uint64_t flags_image(const struct cpu *cpu, const struct event_delivery *event)
-{
-    uint64_t flags = cpu_rflags(cpu) & ~FLAG_RF;
-    if (event->source == EVENT_EXCEPTION && event->vector != VECTOR_DB)
-        flags |= FLAG_RF;
-    return flags;
 }
 
 static bool deliver_real(struct cpu *cpu, const struct event_delivery *event)
@@ -143,7 +135,7 @@ static bool deliver_long(struct cpu *cpu, const struct event_delivery *event, co
     frame_new64(cpu, &frame, sp & ~UINT64_C(15), entry.cpl);
     frame_push(&frame, cpu->segment[SEG_SS].selector, 8);
     frame_push(&frame, cpu->var[VAR_RSP], 8);
-    frame_push(&frame, flags_image(cpu, event), 8);
+    frame_push(&frame, cpu_rflags(cpu), 8);
     frame_push(&frame, cpu->segment[SEG_CS].selector, 8);
     frame_push(&frame, event->return_rip, 8);
     if (event->has_error_code)
@@ -162,7 +154,7 @@ static bool deliver_long(struct cpu *cpu, const struct event_delivery *event, co
 static void push_event(struct cpu *cpu, struct frame *frame, const struct event_delivery *event, bool wide)
 {
     unsigned bytes = wide ? 4 : 2;
-    frame_push(frame, cut_bytes(flags_image(cpu, event), bytes), bytes);
+    frame_push(frame, cut_bytes(cpu_rflags(cpu), bytes), bytes);
     frame_push(frame, cpu->segment[SEG_CS].selector, bytes);
     frame_push(frame, cut_bytes(event->return_rip, bytes), bytes);
     if (event->has_error_code)
@@ -281,8 +273,13 @@ void cpu_deliver_fault(struct cpu *cpu)
         uint8_t second;
 
         cpu->fault = (struct cpu_fault){0};
-        if (first.vector == VECTOR_DB)
-            cpu->dr[7] &= ~BIT(13); // GD
+        // Faults push RF, so that a breakpoint on the instruction does not hit again; #DB brings its own.
+        if (first.vector != VECTOR_DB) {
+            cpu->var[VAR_FLAGS] |= FLAG_RF;
+        } else {
+            cpu->dr[7] &= ~DR7_GD;
+            cpu->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
+        }
         if (event_deliver(cpu, &event) == TASK_DONE)
             return;
         second = cpu->fault.vector;

@@ -41,10 +41,11 @@ static inline vec_u64 vec_get(const union vreg *v)
 }
 
 // ---- Shared state changes -----------------------------------------------------------------------------------------
-/// An unmasked x87 exception waits, and the system wants #MF for it. (With CR0.NE clear it would go out on FERR.)
+/// An unmasked x87 exception waits, and this instruction must not run before it is handled: its function raises #MF.
+/// With CR0.NE clear run_deliver_fault makes FERR of that; the IGNNE pin lets instructions run nevertheless.
 static inline bool x87_must_fault(const struct cpu *cpu)
 {
-    return UNLIKELY(cpu->x87.status & X87_ES) && (cpu->cr0 & CR0_NE);
+    return UNLIKELY(cpu->x87.status & X87_ES) && ((cpu->cr0 & CR0_NE) || !cpu->ignne);
 }
 
 /// What every MMX instruction does first: pending #MF (then false), all registers valid, TOP 0.
@@ -143,7 +144,7 @@ row_execute simd_sha256msg1, simd_sha256msg2, simd_sha256rnds2;
 #define X87_OFFSET(operand) ((operand)&0xffff)
 #define X87_OPCODE(operand) ((unsigned)((operand) >> 16) & 0x7ff)
 #define X87_STI(operand) ((unsigned)((operand) >> 16) & 7)
-#define X87_ARGUMENT(operand) ((unsigned)((operand) >> 32))
+#define X87_ARGUMENT(operand) ((unsigned)((operand) >> 32) & 0xfffff)
 
 /// Arguments of rows: an operation or format, and what happens to the stack.
 #define X87_POP 0x100u
@@ -153,7 +154,9 @@ row_execute simd_sha256msg1, simd_sha256msg2, simd_sha256rnds2;
 #define X87_TRUNCATE 0x2000u // FISTTP
 #define X87_FORMAT(format) ((uint32_t)(format) << 16)
 
-#define X87_CONDITION_TRUE BIT(63) // FCMOVcc moves
+#define X87_SEGMENT(operand) ((unsigned)((operand) >> 52) & 7) // of the memory operand
+#define X87_MEMORY BIT(55)                                     // there is one, at VAR_X87_DATA in its segment
+#define X87_CONDITION_TRUE BIT(63)                             // FCMOVcc moves
 
 row_execute x87_arithmetic, x87_arithmetic_memory, x87_compare, x87_compare_memory, x87_compare_flags;
 row_execute x87_unary, x87_examine, x87_two_operands, x87_two_results;
@@ -171,6 +174,17 @@ static inline unsigned x87_format_bytes(enum x87_format format)
     static const uint8_t sizes[] = {4, 8, 2, 4, 8, 10, 10};
     return sizes[format];
 }
+/// Real-address and virtual-8086 mode: images hold linear addresses.
+static inline bool x87_real_format(const struct cpu *cpu)
+{
+    return !(cpu->mode & MODE_PROTECTED) || (cpu->mode & MODE_VM86);
+}
+/// CR0.NE is clear: asserts FERR and waits, as if halted, for an interrupt (SDM vol. 1 sec. 8.7.2).
+void x87_wait_for_handler(struct cpu *cpu);
+/// The x87 part of the images of FXSAVE and XSAVE (SDM vol. 1 table 10-2), bytes 0 to 23 and 32 to 159; `to` is zeros.
+/// `wide`: REX.W, pointers of 64 bits.
+void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide);
+void x87_get_image(struct cpu *cpu, const uint8_t *from, bool wide);
 /// Recomputes ES and B after a change of masks or flags.
 void x87_update_summary(struct cpu *cpu);
 /// Stores to memory, for helper_x87_store: fills up to 10 bytes and returns how many; 0: nothing to store. Pops.

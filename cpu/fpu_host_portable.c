@@ -1,8 +1,6 @@
-// Floating point for hosts without x87: everything computed in integers (softfloat.h). The transcendental x87 functions
-// come from the C library's doubles and so have 53 good bits, not 64.
+// Floating point for hosts without x87: everything computed in integers (softfloat.h). Results and flags are the
+// processor's, bit by bit; of the transcendental x87 functions they are those of the exact function, rounded.
 #if !defined(__x86_64__) || defined(DOPPEL_PORTABLE_FPU)
-
-#include <math.h>
 
 #include "cpu/fpu_host.h"
 #include "cpu/softfloat.h"
@@ -428,8 +426,14 @@ static struct x87_result scale_soft(struct soft a, struct soft b, uint16_t contr
     if (chop.flags & SOFT_IE || by > 65536 || by < -65536)
         by = b.sign ? -65536 : 65536;
     a.exponent += (int)by;
-    if (a.exponent > 16383 + 24576 || a.exponent < -16382 - 24576)
-        context.masks |= SOFT_OE | SOFT_UE; // too far for the wrapped exponent: as if masked
+    bool over = a.exponent > 16383 + 24576 && !(context.masks & SOFT_OE);
+    bool under = a.exponent < -16382 - 24576 && !(context.masks & SOFT_UE);
+    if (over || under) { // too far for the wrapped exponent: infinity or zero, whatever the rounding
+        context.flags |= SOFT_PE | (over ? SOFT_OE : SOFT_UE);
+        context.rounded_up = over;
+        a = (struct soft){.class = over ? SOFT_INFINITY : SOFT_ZERO, .sign = a.sign, .significand = BIT(63)};
+        return x87_finish(&context, a, old, 0);
+    }
     return x87_finish(&context, soft_round(&context, a), old, 0);
 }
 
@@ -486,33 +490,38 @@ static uint16_t examine(struct soft a, struct f80 bits)
     return code | (bits.sign_exponent >> 15 ? X87_C1 : 0);
 }
 
-// ---- The C library's functions
-// -------------------------------------------------------------------------------------------
-static double to_double(struct soft a)
+// ---- Transcendental functions: always with 64 bits
+// ------------------------------------------------------------------------
+static struct soft first_function(struct soft_context *context, enum x87_operation operation, struct soft a,
+                                  struct soft b)
 {
-    struct soft_context context = {.format = soft_double, .masks = X87_EXCEPTIONS};
-    uint64_t bits = soft_pack(soft_round(&context, a), true);
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static struct soft from_double(double value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return soft_unpack(bits, true);
+    switch (operation) {
+    case X87_2XM1:
+        return soft_exp2m1(context, a);
+    case X87_SIN:
+        return soft_sin(context, a);
+    case X87_COS:
+    case X87_SINCOS:
+        return soft_cos(context, a);
+    case X87_PTAN:
+        return a.class == SOFT_INFINITY ? soft_tan(context, a) : soft_from_integer(1);
+    case X87_YL2X:
+        return soft_y_log2(context, b, a);
+    case X87_YL2XP1:
+        return soft_y_log2p1(context, b, a);
+    default:
+        return soft_atan2(context, b, a);
+    }
 }
 
 static struct x87_result transcendental(enum x87_operation operation, struct soft a, struct soft b, uint16_t control,
                                         struct f80 old)
 {
-    struct soft_context context = x87_context(control);
+    struct soft_context context = x87_context(control | 0x300);
     struct soft result, second = {0};
-    bool trigonometric =
-        operation == X87_SIN || operation == X87_COS || operation == X87_PTAN || operation == X87_SINCOS;
     bool two = operation == X87_YL2X || operation == X87_YL2XP1 || operation == X87_PATAN;
     bool pushes = operation == X87_PTAN || operation == X87_SINCOS;
+    bool trigonometric = pushes || operation == X87_SIN || operation == X87_COS;
     if (special(&context, a, two ? b : a, &result)) {
         struct x87_result finished = x87_finish(&context, result, old, 0);
         finished.pushed = pushes;
@@ -521,44 +530,11 @@ static struct x87_result transcendental(enum x87_operation operation, struct sof
     }
     if (trigonometric && a.class == SOFT_FINITE && a.exponent >= 63)
         return (struct x87_result){.status = X87_C2, .done = true, .st0 = old};
-    context.flags |= a.denormal || (two && b.denormal) ? SOFT_DE : 0;
-    double x = to_double(a), y = to_double(b), value, deeper = 1;
-    switch (operation) {
-    case X87_2XM1:
-        value = expm1(x * M_LN2);
-        break;
-    case X87_SIN:
-        value = sin(x);
-        break;
-    case X87_COS:
-        value = cos(x);
-        break;
-    case X87_PTAN:
-        value = 1;
-        deeper = tan(x);
-        break;
-    case X87_SINCOS:
-        value = cos(x);
-        deeper = sin(x);
-        break;
-    case X87_YL2X:
-        value = y * log2(x);
-        context.flags |= x == 0 && y != 0 ? SOFT_ZE : 0;
-        break;
-    case X87_YL2XP1:
-        value = y * (log1p(x) / M_LN2);
-        break;
-    default:
-        value = atan2(y, x);
-    }
-    result = from_double(value);
-    second = from_double(deeper);
-    if (is_nan(result) || is_nan(second)) {
-        context.flags |= SOFT_IE;
-        result = second = soft_default_nan();
-    } else if (result.class == SOFT_FINITE && !(a.class == SOFT_ZERO)) {
-        context.flags |= SOFT_PE;
-    }
+    result = first_function(&context, operation, a, b);
+    if (pushes)
+        second = operation == X87_PTAN ? soft_tan(&context, a) : soft_sin(&context, a);
+    if ((a.denormal || (two && b.denormal)) && !(context.flags & (SOFT_IE | SOFT_ZE)))
+        context.flags |= SOFT_DE;
     struct x87_result finished = x87_finish(&context, result, old, 0);
     finished.pushed = pushes;
     finished.st1 = x87_put(second);

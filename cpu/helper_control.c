@@ -1,5 +1,7 @@
 // Control and debug registers, descriptor table registers, TLB instructions (SDM vol. 3 ch. 2, sec. 4.10.4, 17.2).
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 static uint64_t general_protection(struct cpu *cpu)
 {
@@ -64,8 +66,11 @@ static uint64_t set_cr0(struct cpu *cpu, uint64_t value)
 
 static uint64_t set_cr3(struct cpu *cpu, uint64_t value)
 {
-    if (cpu_is_64(cpu) && (cpu->cr4 & CR4_PCIDE))
-        value &= ~BIT(63); // "keep": a flush of more than asked for is allowed
+    uint64_t keep = 0; // bit 63 asks to keep the PCID's entries
+    if (cpu_is_64(cpu) && (cpu->cr4 & CR4_PCIDE)) {
+        keep = value & BIT(63);
+        value &= ~keep;
+    }
     if (!cpu_is_64(cpu))
         value = (uint32_t)value;
     if (cpu_is_long(cpu) && value >> cpu->model->physical_bits)
@@ -73,7 +78,7 @@ static uint64_t set_cr3(struct cpu *cpu, uint64_t value)
     if (!load_pdptes(cpu, cpu->cr0, value, cpu->cr4))
         return 0;
     cpu->cr3 = value;
-    cpu_update_paging(cpu, true);
+    mmu_set_control(&cpu->mmu, cpu->cr0, value | keep, cpu->cr4, cpu->efer, true);
     return 0;
 }
 
@@ -88,7 +93,7 @@ uint64_t cpu_cr4_known(const struct cpu *cpu)
         {FEATURE_PGE, CR4_PGE},           {FEATURE_MMX, CR4_PCE},       {FEATURE_FXSR, CR4_OSFXSR},
         {FEATURE_SSE, CR4_OSXMMEXCPT},    {FEATURE_UMIP, CR4_UMIP},     {FEATURE_FSGSBASE, CR4_FSGSBASE},
         {FEATURE_PCID, CR4_PCIDE},        {FEATURE_XSAVE, CR4_OSXSAVE}, {FEATURE_SMEP, CR4_SMEP},
-        {FEATURE_SMAP, CR4_SMAP},
+        {FEATURE_SMAP, CR4_SMAP},         {FEATURE_LA57, CR4_LA57},
     };
     uint64_t known = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
@@ -103,7 +108,7 @@ static uint64_t set_cr4(struct cpu *cpu, uint64_t value)
 
     if (value & ~cpu_cr4_known(cpu))
         return general_protection(cpu);
-    if (cpu_is_long(cpu) && !(value & CR4_PAE))
+    if (cpu_is_long(cpu) && (!(value & CR4_PAE) || (changed & CR4_LA57)))
         return general_protection(cpu);
     if ((changed & value & CR4_PCIDE) && (!cpu_is_long(cpu) || (cpu->cr3 & 0xfff)))
         return general_protection(cpu);
@@ -161,9 +166,10 @@ static bool debug_access(struct cpu *cpu, uint64_t *number)
             return cpu_raise(cpu, VECTOR_UD);
         *number += 2;
     }
-    if (cpu->dr[7] & BIT(13)) {
-        cpu->dr[6] |= BIT(13); // BD
-        return cpu_raise(cpu, VECTOR_DB);
+    if (cpu->dr[7] & DR7_GD) {
+        cpu->var[VAR_FLAGS] |= FLAG_RF; // the one #DB that pushes it as other faults do
+        debug_fault(cpu, DR6_BD);
+        return false;
     }
     return true;
 }
@@ -180,10 +186,12 @@ uint64_t helper_set_debug(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (imm >= 6 && a >> 32)
         return general_protection(cpu);
     if (imm == 6)
-        a = (a & 0xe00f) | 0xffff0ff0;
+        a = (a & DR6_KNOWN) | DR6_ONES;
     else if (imm == 7)
-        a = (a & 0xffff2fff) | 0x400;
+        a = (a & DR7_KNOWN) | DR7_ONES;
     cpu->dr[imm & 7] = a;
+    if (imm != 6)
+        debug_update(cpu);
     return 0;
 }
 
@@ -201,7 +209,7 @@ uint64_t helper_load_table(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm
         return cpu_raise_mmu(cpu, &fault, false);
     if (bytes == 4 && operand == 2)
         base &= 0xffffff;
-    if (!cpu_canonical(cpu, base))
+    if (!cpu_canonical_base(cpu, base))
         return general_protection(cpu);
     *(imm & 1 ? &cpu->idt : &cpu->gdt) = (struct descriptor_table){.base = base, .limit = (uint16_t)limit};
     return 0;
@@ -217,6 +225,8 @@ uint64_t helper_store_table(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t im
 
     if ((cpu->cr4 & CR4_UMIP) && cpu->cpl > 0)
         return general_protection(cpu);
+    if (!cpu_check_alignment(cpu, a, bytes))
+        return 0;
     if (!mmu_access(&cpu->mmu, cpu->data_mode, MMU_WRITE, a, 2, &limit, &fault) ||
         !mmu_access(&cpu->mmu, cpu->data_mode, MMU_WRITE, b, bytes, &base, &fault))
         return cpu_raise_mmu(cpu, &fault, false);
@@ -245,35 +255,6 @@ uint64_t helper_invpcid(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         return cpu_raise_mmu(cpu, &fault, false);
     if (a > 3 || pcid >> 12 || (a == 0 && !cpu_canonical(cpu, linear)) || (a <= 1 && !(cpu->cr4 & CR4_PCIDE) && pcid))
         return general_protection(cpu);
-    if (a == 0)
-        mmu_flush_page(&cpu->mmu, linear);
-    else if (a == 2)
-        mmu_flush_all(&cpu->mmu);
-    else
-        mmu_flush_non_global(&cpu->mmu);
-    return 0;
-}
-
-// ---- Extended control register ----------------------------------------------------------------------------------
-
-uint64_t helper_xgetbv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        return cpu_raise(cpu, VECTOR_UD);
-    if ((uint32_t)cpu->var[VAR_RCX] != 0)
-        return general_protection(cpu);
-    cpu->var[VAR_RAX] = (uint32_t)cpu->xcr0;
-    cpu->var[VAR_RDX] = cpu->xcr0 >> 32;
-    return 0;
-}
-
-uint64_t helper_xsetbv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    uint64_t value = (uint32_t)cpu->var[VAR_RAX] | cpu->var[VAR_RDX] << 32;
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        return cpu_raise(cpu, VECTOR_UD);
-    if (cpu->cpl > 0 || (uint32_t)cpu->var[VAR_RCX] != 0 || !(value & 1) || (value & ~UINT64_C(3)))
-        return general_protection(cpu);
-    cpu->xcr0 = value;
+    mmu_invalidate_pcid(&cpu->mmu, (unsigned)a, (uint16_t)pcid, linear);
     return 0;
 }

@@ -1,5 +1,6 @@
 // Far JMP and CALL: direct and indirect, code segments, call gates, task gates, TSSs (SDM vol. 3 sec. 5.8).
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 struct far_target {
     uint16_t selector;
@@ -216,9 +217,11 @@ uint64_t helper_far_indirect(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t i
     struct mmu_fault fault;
     if (!cpu_is_64(cpu))
         after &= 0xffffffff;
+    if (!cpu_check_alignment(cpu, a, t.bytes)) // the selector behind it has then its own alignment
+        return 0;
     if (!mmu_read(&cpu->mmu, cpu->data_mode, a, t.bytes, &t.offset, &fault) ||
         !mmu_read(&cpu->mmu, cpu->data_mode, after, 2, &selector, &fault))
-        return cpu_raise_mmu(cpu, &fault, false);
+        return cpu_raise_mmu(cpu, &fault, imm >> 9 & 1);
     t.selector = (uint16_t)selector;
     return far_transfer(cpu, &t);
 }

@@ -1,6 +1,7 @@
 // Helpers of x87 and SIMD: memory images (FXSAVE, FNSAVE, FNSTENV), stores that may be held back, masked stores.
 #include "cpu/fpu.h"
 #include "cpu/helper.h"
+#include "cpu/segment.h"
 
 // ---- Guest memory in pieces, all checked before the first is used
 // --------------------------------------------------------
@@ -11,10 +12,13 @@ struct image {
     unsigned size;
 };
 
-static bool image_open(struct cpu *cpu, struct image *image, uint64_t linear, unsigned size, bool write)
+/// align: what alignment checks ask for.
+static bool image_open(struct cpu *cpu, struct image *image, uint64_t linear, unsigned size, unsigned align, bool write)
 {
     struct mmu_fault fault;
     image->size = size;
+    if (!cpu_check_alignment(cpu, linear, align))
+        return false;
     for (unsigned at = 0; at < size; at += PIECE) {
         unsigned bytes = size - at < PIECE ? size - at : PIECE;
         if (!mmu_access(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear + at, bytes,
@@ -83,11 +87,12 @@ uint64_t helper_x87_store(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     uint8_t bytes[16] = {0};
     if (x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
-    if (!image_open(cpu, &image, a, x87_format_bytes(X87_ARGUMENT(imm) >> 16), true))
+    unsigned size = x87_format_bytes(X87_ARGUMENT(imm) >> 16);
+    if (!image_open(cpu, &image, a, size, cpu_alignment(size), true))
         return 0;
+    cpu->var[VAR_X87_DATA] = b;
     if (x87_store_value(cpu, imm, bytes))
         image_write(cpu, &image, bytes);
-    cpu->x87.dp = b;
     return 0;
 }
 
@@ -98,40 +103,41 @@ struct environment {
     uint32_t ip, dp;
 };
 
+/// FCS and FDS in the images of a model that has given them up (CPUID.7.0:EBX bit 13).
+static uint16_t selector(const struct cpu *cpu, uint16_t value)
+{
+    return cpu->x87_policy & X87_SELECTORS_ZERO ? 0 : value;
+}
+
 static void put_bytes(uint8_t *to, uint64_t value, unsigned bytes)
 {
     memcpy(to, &value, bytes);
-}
-
-static bool real_format(const struct cpu *cpu)
-{
-    return !(cpu->mode & MODE_PROTECTED) || (cpu->mode & MODE_VM86);
 }
 
 /// `unit` is 2 or 4: seven words or doublewords.
 static void write_environment(const struct cpu *cpu, uint8_t *to, unsigned unit)
 {
     const struct x87 *x87 = &cpu->x87;
-    uint64_t upper = unit == 4 ? 0xffff0000u : 0; // unused halves of control, status, tag and DS read as ones
+    uint64_t upper = unit == 4 ? 0xffff0000u : 0; // unused upper halves read as ones
     memset(to, 0, 7 * unit);
     put_bytes(to, x87->control | upper, unit);
     put_bytes(to + unit, x87_status_word(cpu) | upper, unit);
     put_bytes(to + 2 * unit, x87_tag_word(cpu) | upper, unit);
-    if (real_format(cpu)) {
+    if (x87_real_format(cpu)) {
         uint32_t ip = (uint32_t)(x87->ip + ((uint32_t)x87->cs << 4)),
                  dp = (uint32_t)(x87->dp + ((uint32_t)x87->ds << 4));
         unsigned shift = unit == 4 ? 12 : 0; // upper 16 or 4 bits of the linear addresses stand at bit 12
         uint32_t ip_high = ip >> 16, dp_high = dp >> 16;
-        put_bytes(to + 3 * unit, ip & 0xffff, unit);
+        put_bytes(to + 3 * unit, (ip & 0xffff) | upper, unit);
         put_bytes(to + 4 * unit, (shift ? ip_high << 12 : ip_high << 12 & 0xf000) | x87->opcode, unit);
-        put_bytes(to + 5 * unit, dp & 0xffff, unit);
+        put_bytes(to + 5 * unit, (dp & 0xffff) | upper, unit);
         put_bytes(to + 6 * unit, shift ? dp_high << 12 : dp_high << 12 & 0xf000, unit);
         return;
     }
     put_bytes(to + 3 * unit, x87->ip, unit);
-    put_bytes(to + 4 * unit, x87->cs | (unit == 4 ? (uint32_t)x87->opcode << 16 : 0), unit);
+    put_bytes(to + 4 * unit, selector(cpu, x87->cs) | (unit == 4 ? (uint32_t)x87->opcode << 16 : 0), unit);
     put_bytes(to + 5 * unit, x87->dp, unit);
-    put_bytes(to + 6 * unit, x87->ds | upper, unit);
+    put_bytes(to + 6 * unit, selector(cpu, x87->ds) | upper, unit);
 }
 
 static uint32_t get_unit(const uint8_t *from, unsigned unit)
@@ -150,7 +156,7 @@ static void read_environment(struct cpu *cpu, const uint8_t *from, unsigned unit
         if ((tag >> 2 * i & 3) != 3)
             x87->valid |= (uint8_t)(1u << i);
     x87->cs = x87->ds = 0;
-    if (real_format(cpu)) {
+    if (x87_real_format(cpu)) {
         uint32_t high = unit == 4 ? 0x0ffff000u : 0xf000u;
         x87->ip = (ip & 0xffff) | (code & high) << 4;
         x87->dp = (dp & 0xffff) | (data & high) << 4;
@@ -158,9 +164,9 @@ static void read_environment(struct cpu *cpu, const uint8_t *from, unsigned unit
     } else {
         x87->ip = ip;
         x87->dp = dp;
-        x87->cs = (uint16_t)code;
-        x87->ds = (uint16_t)data;
-        x87->opcode = unit == 4 ? code >> 16 & 0x7ff : x87->opcode;
+        x87->cs = selector(cpu, (uint16_t)code);
+        x87->ds = selector(cpu, (uint16_t)data);
+        x87->opcode = unit == 4 ? code >> 16 & 0x7ff : 0;
     }
     x87->control = 0x037f;
     x87_set_status_word(cpu, (uint16_t)get_unit(from + unit, unit));
@@ -172,7 +178,7 @@ uint64_t helper_fnstenv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     unsigned unit = imm & 4 ? 4 : 2, size = 7 * unit;
     uint8_t bytes[IMAGE_MAX];
     struct image image;
-    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), true))
+    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), unit, true))
         return 0;
     write_environment(cpu, bytes, unit);
     for (unsigned i = 0; i < 8; i++)
@@ -192,7 +198,7 @@ uint64_t helper_fldenv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct image image;
     if (x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
-    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), false))
+    if (!image_open(cpu, &image, a, size + (imm & 8 ? 80 : 0), unit, false))
         return 0;
     image_read(cpu, &image, bytes);
     read_environment(cpu, bytes, unit);
@@ -219,30 +225,66 @@ static unsigned fxsave_size(const struct cpu *cpu)
     return 160 + 16 * xmm_count(cpu);
 }
 
-uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
+static void put_pointers(const struct cpu *cpu, uint8_t *to, bool wide)
 {
     const struct x87 *x87 = &cpu->x87;
+    store_le16(to + 6, x87->opcode);
+    put_bytes(to + 8, x87->ip, wide ? 8 : 4);
+    put_bytes(to + 16, x87->dp, wide ? 8 : 4);
+    if (!wide) {
+        store_le16(to + 12, selector(cpu, x87->cs));
+        store_le16(to + 20, selector(cpu, x87->ds));
+    }
+}
+
+static void get_pointers(struct cpu *cpu, const uint8_t *from, bool wide)
+{
+    struct x87 *x87 = &cpu->x87;
+    x87->opcode = load_le16(from + 6) & 0x7ff;
+    x87->ip = wide ? load_le64(from + 8) : load_le32(from + 8);
+    x87->dp = wide ? load_le64(from + 16) : load_le32(from + 16);
+    x87->cs = wide ? 0 : selector(cpu, load_le16(from + 12));
+    x87->ds = wide ? 0 : selector(cpu, load_le16(from + 20));
+}
+
+void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide)
+{
+    const struct x87 *x87 = &cpu->x87;
+    store_le16(to, x87->control);
+    store_le16(to + 2, x87_status_word(cpu));
+    to[4] = x87->valid;
+    if (!(cpu->x87_policy & X87_SAVE_IF_PENDING) || (x87->status & X87_ES))
+        put_pointers(cpu, to, wide);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(to + 32 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
+}
+
+void x87_get_image(struct cpu *cpu, const uint8_t *from, bool wide)
+{
+    struct x87 *x87 = &cpu->x87;
+    x87->valid = from[4];
+    if (!(cpu->x87_policy & X87_LOAD_IF_PENDING) || (load_le16(from + 2) & X87_ES))
+        get_pointers(cpu, from, wide);
+    x87_set_status_word(cpu, load_le16(from + 2));
+    x87_set_control(cpu, load_le16(from));
+    for (unsigned i = 0; i < 8; i++) {
+        struct f80 *reg = &x87->reg[(x87->top + i) & 7];
+        reg->significand = load_le64(from + 32 + 16 * i);
+        reg->sign_exponent = load_le16(from + 32 + 16 * i + 8);
+    }
+}
+
+uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
+{
     uint8_t bytes[FXSAVE_USED] = {0};
     struct image image;
-    bool wide = imm & 1;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    if (!image_open(cpu, &image, a, fxsave_size(cpu), true))
+    if (!image_open(cpu, &image, a, fxsave_size(cpu), 16, true))
         return 0;
-    store_le16(bytes, x87->control);
-    store_le16(bytes + 2, x87_status_word(cpu));
-    bytes[4] = x87->valid;
-    store_le16(bytes + 6, x87->opcode);
-    put_bytes(bytes + 8, x87->ip, wide ? 8 : 4);
-    put_bytes(bytes + 16, x87->dp, wide ? 8 : 4);
-    if (!wide) {
-        store_le16(bytes + 12, x87->cs);
-        store_le16(bytes + 20, x87->ds);
-    }
+    x87_put_image(cpu, bytes, imm & 1);
     store_le32(bytes + 24, cpu->mxcsr);
     store_le32(bytes + 28, MXCSR_DEFINED);
-    for (unsigned i = 0; i < 8; i++)
-        memcpy(bytes + 32 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
     for (unsigned i = 0; i < xmm_count(cpu); i++)
         memcpy(bytes + 160 + 16 * i, &cpu->vreg[i], 16);
     image_write(cpu, &image, bytes);
@@ -251,31 +293,17 @@ uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 
 uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
-    struct x87 *x87 = &cpu->x87;
     uint8_t bytes[FXSAVE_USED] = {0};
     struct image image;
-    bool wide = imm & 1;
     if (a & 15)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    if (!image_open(cpu, &image, a, fxsave_size(cpu), false))
+    if (!image_open(cpu, &image, a, fxsave_size(cpu), 16, false))
         return 0;
     image_read(cpu, &image, bytes);
     uint32_t mxcsr = load_le32(bytes + 24);
     if (mxcsr & ~MXCSR_DEFINED)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    x87->valid = bytes[4];
-    x87->opcode = load_le16(bytes + 6) & 0x7ff;
-    x87->ip = wide ? load_le64(bytes + 8) : load_le32(bytes + 8);
-    x87->dp = wide ? load_le64(bytes + 16) : load_le32(bytes + 16);
-    x87->cs = wide ? 0 : load_le16(bytes + 12);
-    x87->ds = wide ? 0 : load_le16(bytes + 20);
-    x87_set_status_word(cpu, load_le16(bytes + 2));
-    x87_set_control(cpu, load_le16(bytes));
-    for (unsigned i = 0; i < 8; i++) {
-        struct f80 *reg = &x87->reg[(x87->top + i) & 7];
-        reg->significand = load_le64(bytes + 32 + 16 * i);
-        reg->sign_exponent = load_le16(bytes + 32 + 16 * i + 8);
-    }
+    x87_get_image(cpu, bytes, imm & 1);
     cpu->mxcsr = mxcsr;
     for (unsigned i = 0; i < xmm_count(cpu); i++)
         memcpy(&cpu->vreg[i], bytes + 160 + 16 * i, 16);
@@ -288,11 +316,13 @@ uint64_t helper_maskmov(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     const union vreg *data = cpu_vreg(cpu, imm & 63), *mask = cpu_vreg(cpu, imm >> 8 & 63);
     unsigned bytes = imm >> 16 & 16 ? 16 : 8;
+    uint32_t traps = cpu->debug_traps;
     struct image image;
     if (bytes == 8 && x87_must_fault(cpu))
         return cpu_raise(cpu, VECTOR_MF);
-    if (!image_open(cpu, &image, a, bytes, true))
+    if (!image_open(cpu, &image, a, bytes, 8, true))
         return 0;
+    cpu->debug_traps = traps; // breakpoints see what is written
     for (unsigned i = 0; i < bytes; i++) {
         struct mmu_fault fault;
         if ((mask->u8[i] & 0x80) && !mmu_write(&cpu->mmu, cpu->data_mode, a + i, 1, data->u8[i], &fault))

@@ -22,10 +22,8 @@ static void set_register(struct cpu *cpu, unsigned var, unsigned width, uint64_t
 static bool access(struct cpu *cpu, uint64_t linear, unsigned bytes, bool write, struct mmu_handle *handle, bool stack)
 {
     struct mmu_fault fault;
-    if ((cpu->mode & MODE_ALIGN) && (linear & (bytes - 1))) {
-        cpu_raise_error(cpu, VECTOR_AC, 0);
+    if (!cpu_check_alignment(cpu, linear, cpu_alignment(bytes)))
         return false;
-    }
     if (mmu_access(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear, bytes, handle, &fault))
         return true;
     cpu_raise_mmu(cpu, &fault, stack);
@@ -183,6 +181,9 @@ uint64_t helper_string(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     while ((count = cpu->var[VAR_RCX] & width_mask(s.address)) != 0) {
         if (chunk == 0 || cpu->leave) {
             cpu->instructions -= cpu->counting; // counts once, when it ends
+            // What comes between iterations pushes RF.
+            cpu->var[VAR_FLAGS] |= FLAG_RF;
+            atomic_store(&cpu->exit_request, 1);
             return a;
         }
         done = string_bulk(cpu, &s, count < chunk ? count : chunk);
@@ -253,6 +254,7 @@ uint64_t helper_enter(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     unsigned size = imm & 0xffff, level = imm >> 16 & 31, bytes = imm >> 24 & 15, pushes = 1;
     uint64_t sp = cpu->var[VAR_RSP], bp = cpu->var[VAR_RBP], frame = sp - bytes;
     struct mmu_handle handle[33], from[32];
+    uint32_t traps;
 
     // All checks first, then reads and pushes in turn: an old frame may overlap the new one.
     for (unsigned i = 1; i < level; i++) {
@@ -264,8 +266,10 @@ uint64_t helper_enter(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         if (!stack_access(cpu, sp - (i + 1) * bytes, bytes, true, &handle[i]))
             return 0;
     }
+    traps = cpu->debug_traps;
     if (!stack_access(cpu, sp - pushes * bytes - size, bytes, true, &from[0])) // the new top must be writable
         return 0;
+    cpu->debug_traps = traps; // no access, so no breakpoint either
     store(cpu, &handle[0], bp);
     for (unsigned i = 1; i < level; i++)
         store(cpu, &handle[i], load(cpu, &from[i]));

@@ -1,5 +1,6 @@
 // Software interrupts, IRET, flags (PUSHF, POPF, STI, CLI), HLT, BOUND.
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 /// VME: does the redirection bitmap of the TSS leave INT `vector` to the 8086 program? Raises faults of the look-up.
 static bool vme_redirected(struct cpu *cpu, uint8_t vector, bool *redirected)
@@ -49,7 +50,7 @@ static uint64_t interrupt_in_vm86(struct cpu *cpu, uint8_t vector, uint64_t next
         return 0;
     frame_set_sp(cpu, &frame);
     segment_set_real(cpu, SEG_CS, (uint16_t)(target >> 16), true);
-    flags = cpu_rflags(cpu) & ~(FLAG_TF | FLAG_NT | FLAG_RF);
+    flags = cpu_rflags(cpu) & ~(FLAG_TF | FLAG_RF);
     flags &= cpu_iopl(cpu) == 3 ? ~FLAG_IF : ~FLAG_VIF;
     cpu_set_rflags(cpu, flags);
     return target & 0xffff;
@@ -80,17 +81,18 @@ uint64_t helper_interrupt_overflow(struct cpu *cpu, uint64_t a, uint64_t b, uint
 
 // ---- IRET -------------------------------------------------------------------------------------------------------
 
-/// RFLAGS after IRET or POPF at ring `cpl` with `iopl` in force. 16-bit images leave the upper half alone.
+/// RFLAGS after IRET or POPF at ring `cpl` with `iopl` in force. 16-bit images leave the upper half alone, and RF,
+/// which is clear while an instruction runs.
 static uint64_t flags_merge(uint64_t old, uint64_t image, unsigned cpl, unsigned iopl, unsigned bytes)
 {
-    uint64_t mask = FLAGS_ARITHMETIC | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
+    uint64_t mask = FLAGS_ARITHMETIC | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID | FLAG_RF;
     if (cpl == 0)
         mask |= FLAG_IOPL;
     if (cpl <= iopl)
         mask |= FLAG_IF;
     if (bytes == 2)
         mask &= 0xffff;
-    return ((old & ~mask) | (image & mask)) & ~FLAG_RF;
+    return (old & ~mask) | (image & mask);
 }
 
 static uint64_t iret_real(struct cpu *cpu, unsigned bytes)
@@ -157,8 +159,8 @@ static uint64_t iret_to_vm86(struct cpu *cpu, struct frame *frame, uint64_t rip,
     segment_set_real(cpu, SEG_CS, (uint16_t)cs, true);
     cpu->var[VAR_RSP] = (uint32_t)sp;
     cpu->cpl = 3;
-    cpu_set_rflags(cpu, image & (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_VM |
-                                 FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID));
+    cpu_set_rflags(cpu, image & (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF |
+                                 FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID));
     return rip;
 }
 
@@ -238,6 +240,12 @@ static uint64_t far_return(struct cpu *cpu, struct frame *frame, unsigned bytes,
     return rip;
 }
 
+bool virtual_interrupt_due(const struct cpu *cpu)
+{
+    uint64_t flags = cpu->var[VAR_FLAGS], enabled = flags & FLAG_VM ? CR4_VME : CR4_PVI;
+    return (flags & FLAG_VIF) && (flags & FLAG_VIP) && (cpu->cr4 & enabled) && cpu->cpl == 3 && cpu_is_protected(cpu);
+}
+
 uint64_t helper_iret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     unsigned bytes = (unsigned)imm;
@@ -266,6 +274,11 @@ uint64_t helper_iret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         cpu->nmi_blocked = false;
         if (atomic_load(&cpu->pending))
             cpu_request_poll(cpu);
+    }
+    if (!cpu->fault.pending && virtual_interrupt_due(cpu)) {
+        cpu->var[VAR_RIP] = target;
+        cpu_raise_error(cpu, VECTOR_GP, 0);
+        return task_finish(cpu, TASK_FAULT_IN_NEW);
     }
     return target;
 }
@@ -313,9 +326,7 @@ uint64_t helper_popf(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         flags = flags_merge(flags, a, 3, 0, 2) & ~FLAG_VIF;
         flags |= a & FLAG_IF ? FLAG_VIF : 0;
     } else {
-        flags = flags_merge(flags, a, cpu->cpl, cpu_is_protected(cpu) ? cpu_iopl(cpu) : 3, bytes);
-        if (bytes > 2 && !cpu_is_vm86(cpu))
-            flags &= ~(FLAG_VIF | FLAG_VIP);
+        flags = flags_merge(flags, a & ~FLAG_RF, cpu->cpl, cpu_is_protected(cpu) ? cpu_iopl(cpu) : 3, bytes);
     }
     cpu_set_rflags(cpu, flags);
     return 0;
@@ -369,6 +380,8 @@ uint64_t helper_bound(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     uint64_t low, high;
     struct mmu_fault fault;
 
+    if (!cpu_check_alignment(cpu, b, bytes))
+        return 0;
     if (!mmu_read(&cpu->mmu, cpu->data_mode, b, bytes, &low, &fault) ||
         !mmu_read(&cpu->mmu, cpu->data_mode, (b + bytes) & 0xffffffff, bytes, &high, &fault))
         return cpu_raise_mmu(cpu, &fault, false);

@@ -1,5 +1,7 @@
 // IN, OUT, INS, OUTS: permissions and the ports address space under the machine lock (SDM vol. 1 ch. 19).
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 bool io_check(struct cpu *cpu, uint16_t port, unsigned bytes)
 {
@@ -45,6 +47,8 @@ static void notice_map_change(struct cpu *cpu)
 uint64_t port_read(struct cpu *cpu, uint16_t port, unsigned bytes)
 {
     uint64_t value;
+    if (UNLIKELY(cpu->port_breakpoints))
+        debug_port(cpu, port, bytes);
     if (!cpu->ports)
         return bits_mask(bytes * 8);
     lock(cpu);
@@ -56,6 +60,8 @@ uint64_t port_read(struct cpu *cpu, uint16_t port, unsigned bytes)
 
 void port_write(struct cpu *cpu, uint16_t port, uint64_t value, unsigned bytes)
 {
+    if (UNLIKELY(cpu->port_breakpoints))
+        debug_port(cpu, port, bytes);
     if (!cpu->ports)
         return;
     lock(cpu);
@@ -136,6 +142,8 @@ static bool string_io_once(struct cpu *cpu, const struct string_io *s)
 
     if (!data_linear(cpu, s->segment, offset, s->bytes, !s->out, &linear))
         return false;
+    if (!cpu_check_alignment(cpu, linear, s->bytes))
+        return false;
     if (!mmu_access(&cpu->mmu, cpu->data_mode, s->out ? MMU_READ : MMU_WRITE, linear, s->bytes, &handle, &fault))
         return cpu_raise_mmu(cpu, &fault, s->segment == SEG_SS);
     if (s->out) {
@@ -169,6 +177,8 @@ uint64_t helper_string_io(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     for (unsigned i = 0; (count = address_register(cpu, VAR_RCX, s.address)) != 0; i++) {
         if (i == (cpu->mode & MODE_TF ? 1 : STRING_IO_CHUNK) || (i && cpu->leave)) {
             cpu->instructions -= cpu->counting; // counts once, when it ends
+            cpu->var[VAR_FLAGS] |= FLAG_RF;
+            cpu_request_poll(cpu);
             return a;
         }
         if (!string_io_once(cpu, &s))

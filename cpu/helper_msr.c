@@ -32,7 +32,7 @@ static bool plain(struct msr *m, uint64_t *place, uint64_t writable)
 
 static bool canonical(struct msr *m, uint64_t *place)
 {
-    if (m->write && !cpu_canonical(m->cpu, m->value))
+    if (m->write && !cpu_canonical_base(m->cpu, m->value))
         return false;
     return plain(m, place, UINT64_MAX);
 }
@@ -65,6 +65,7 @@ static bool efer(struct msr *m)
     known |= model_has(cpu->model, FEATURE_SYSCALL) ? EFER_SCE : 0;
     known |= model_has(cpu->model, FEATURE_LM) ? EFER_LME | EFER_LMA : 0;
     known |= model_has(cpu->model, FEATURE_NX) ? EFER_NXE : 0;
+    known |= model_has(cpu->model, FEATURE_AUTO_IBRS) ? EFER_AIBRSE : 0;
     changed = m->value ^ cpu->efer;
     if ((m->value & ~known) || ((changed & EFER_LME) && (cpu->cr0 & CR0_PG)))
         return false;
@@ -148,28 +149,67 @@ static bool machine_check(struct msr *m)
     return plain(m, &m->cpu->mc_bank[bank][part], part == 0 ? UINT64_MAX : 0);
 }
 
+/// IA32_TSC_DEADLINE is a time of the guest's TSC, the timer knows the one before IA32_TSC_ADJUST. 0: not armed.
+static uint64_t get_deadline(struct cpu *cpu)
+{
+    const struct cpu_outside *o = &cpu->outside;
+    uint64_t value = o->tsc_deadline_read ? o->tsc_deadline_read(o->opaque) : 0;
+    return value ? value + cpu->tsc_adjust : 0;
+}
+
+static void set_deadline(struct cpu *cpu, uint64_t value)
+{
+    const struct cpu_outside *o = &cpu->outside;
+    uint64_t now = cpu_tsc(cpu), base = now - cpu->tsc_adjust;
+    if (!o->tsc_deadline_write)
+        return;
+    if (value && value <= now)
+        value = base ? base : 1; // over already
+    else if (value)
+        value = value - now < UINT64_MAX - base ? base + (value - now) : UINT64_MAX;
+    o->tsc_deadline_write(o->opaque, value);
+}
+
+static bool tsc_deadline(struct msr *m)
+{
+    if (!model_has(m->cpu->model, FEATURE_TSC_DEADLINE))
+        return false;
+    if (m->write)
+        set_deadline(m->cpu, m->value);
+    else
+        m->value = get_deadline(m->cpu);
+    return true;
+}
+
+/// The TSC jumps: an armed deadline stays where it is in the TSC's time.
+static void set_adjust(struct cpu *cpu, uint64_t value)
+{
+    uint64_t deadline = get_deadline(cpu);
+    cpu->tsc_adjust = value;
+    if (deadline)
+        set_deadline(cpu, deadline);
+}
+
 static bool time_stamp(struct msr *m)
 {
     struct cpu *cpu = m->cpu;
     if (!model_has(cpu->model, FEATURE_TSC))
         return false;
     if (m->write)
-        cpu->tsc_adjust += m->value - cpu_tsc(cpu);
+        set_adjust(cpu, cpu->tsc_adjust + m->value - cpu_tsc(cpu));
     else
         m->value = cpu_tsc(cpu);
     return true;
 }
 
-static bool tsc_deadline(struct msr *m)
+static bool tsc_adjust(struct msr *m)
 {
-    const struct cpu_outside *o = &m->cpu->outside;
-    if (!model_has(m->cpu->model, FEATURE_TSC_DEADLINE))
+    if (!model_has(m->cpu->model, FEATURE_TSC_ADJUST))
         return false;
-    if (m->write) {
-        if (o->tsc_deadline_write)
-            o->tsc_deadline_write(o->opaque, m->value);
-    } else
-        m->value = o->tsc_deadline_read ? o->tsc_deadline_read(o->opaque) : 0;
+    if (m->write)
+        set_adjust(m->cpu, m->value);
+    else
+        m->value = m->cpu->tsc_adjust;
     return true;
 }
 
@@ -177,6 +217,10 @@ static bool apic_base(struct msr *m)
 {
     const struct cpu_outside *o = &m->cpu->outside;
     if (!model_has(m->cpu->model, FEATURE_APIC))
+        return false;
+    // What the APIC does not know: how wide addresses are, whether there is an x2APIC.
+    if (m->write && ((m->value >> m->cpu->model->physical_bits) ||
+                     ((m->value & BIT(10)) && !model_has(m->cpu->model, FEATURE_X2APIC))))
         return false;
     if (m->write)
         return o->apic_base_write && o->apic_base_write(o->opaque, m->value);
@@ -198,8 +242,9 @@ static bool misc_enable(struct msr *m)
 {
     static const uint64_t known = 1 | BIT(3) | BIT(16) | BIT(18) | BIT(22) | BIT(34); // what a guest may toggle
     static const uint64_t fixed = BIT(11) | BIT(12);                                  // no BTS, no PEBS
+    uint64_t absent = model_has(m->cpu->model, FEATURE_MONITOR) ? 0 : MISC_ENABLE_MONITOR;
     if (m->write)
-        m->cpu->misc_enable = m->value & known;
+        m->cpu->misc_enable = m->value & known & ~absent;
     else
         m->value = m->cpu->misc_enable | fixed;
     return true;
@@ -290,7 +335,9 @@ static bool intel(struct msr *m)
     case 0x3a: // feature control: locked
         return constant(m, 1);
     case 0x48:
-        return model_has(cpu->model, FEATURE_SPEC_CTRL) && plain(m, &cpu->spec_ctrl, 7);
+        // IBRS, STIBP, SSBD; BHI_DIS_S
+        return model_has(cpu->model, FEATURE_SPEC_CTRL) &&
+               plain(m, &cpu->spec_ctrl, 7 | (model_has(cpu->model, FEATURE_BHI_CTRL) ? BIT(10) : 0));
     case 0x49: // IBPB comes with SPEC_CTRL; there is nothing to flush
         return model_has(cpu->model, FEATURE_SPEC_CTRL) && m->write && m->value <= 1;
     case 0x79: // microcode update trigger
@@ -330,7 +377,7 @@ static bool access_msr(struct msr *m)
     case 0x1b:
         return apic_base(m);
     case 0x3b:
-        return model_has(cpu->model, FEATURE_TSC_ADJUST) && plain(m, &cpu->tsc_adjust, UINT64_MAX);
+        return tsc_adjust(m);
     case 0x8b: // microcode revision: written 0 before CPUID, then read
         return ignored(m, cpu->microcode ? cpu->microcode : BIT(32));
     case 0x174:
@@ -343,6 +390,8 @@ static bool access_msr(struct msr *m)
         return model_has(cpu->model, FEATURE_PAT) && pat(m);
     case 0x6e0:
         return tsc_deadline(m);
+    case 0xda0: // XSS: no supervisor state components
+        return model_has(cpu->model, FEATURE_XSAVES) && plain(m, &cpu->xss, 0);
     case MSR_EFER:
         return (model_has(cpu->model, FEATURE_NX) || model_has(cpu->model, FEATURE_LM)) && efer(m);
     case 0xc0000081:

@@ -1,6 +1,7 @@
 // Segment registers: descriptors, checked loads, stack frames for gates and returns, and the instructions that ask
 // about descriptors (LAR, LSL, VERR, VERW, ARPL, LLDT, LTR). SDM vol. 3 ch. 3 and 5.
 #include "cpu/privileged.h"
+#include "cpu/segment.h"
 
 void descriptor_decode(struct descriptor *d)
 {
@@ -277,16 +278,25 @@ static uint64_t frame_linear(const struct frame *frame, uint64_t offset)
     return frame->flat64 ? offset : (frame->base + offset) & 0xffffffff;
 }
 
+/// Alignment checks are for what ring 3 does with its own stack.
+static bool frame_aligned(struct cpu *cpu, const struct frame *frame, uint64_t linear, unsigned bytes)
+{
+    return frame->mode != MMU_USER || cpu_check_alignment(cpu, linear, bytes);
+}
+
 bool frame_write(struct cpu *cpu, struct frame *frame)
 {
     struct mmu_handle handle[FRAME_ITEMS];
     struct mmu_fault fault;
+    uint64_t linear;
 
     for (unsigned i = 0; i < frame->count; i++) {
         if (!frame_inside(frame, frame->item[i].offset, frame->item[i].bytes))
             return cpu_raise_error(cpu, VECTOR_SS, frame->error);
-        if (!mmu_access(&cpu->mmu, frame->mode, MMU_WRITE, frame_linear(frame, frame->item[i].offset),
-                        frame->item[i].bytes, &handle[i], &fault))
+        linear = frame_linear(frame, frame->item[i].offset);
+        if (!frame_aligned(cpu, frame, linear, frame->item[i].bytes))
+            return false;
+        if (!mmu_access(&cpu->mmu, frame->mode, MMU_WRITE, linear, frame->item[i].bytes, &handle[i], &fault))
             return cpu_raise_mmu(cpu, &fault, true);
     }
     for (unsigned i = 0; i < frame->count; i++)
@@ -299,6 +309,8 @@ bool frame_pop(struct cpu *cpu, struct frame *frame, unsigned bytes, uint64_t *v
     struct mmu_fault fault;
     if (!frame_inside(frame, frame->sp, bytes))
         return cpu_raise_error(cpu, VECTOR_SS, frame->error);
+    if (!frame_aligned(cpu, frame, frame_linear(frame, frame->sp), bytes))
+        return false;
     if (!mmu_read(&cpu->mmu, frame->mode, frame_linear(frame, frame->sp), bytes, value, &fault))
         return cpu_raise_mmu(cpu, &fault, true);
     frame->sp = (frame->sp + bytes) & frame->mask;
@@ -371,7 +383,7 @@ uint64_t helper_load_ldt(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (cpu_is_long(cpu)) {
         if (!descriptor_read_upper(cpu, &d, VECTOR_GP, 0))
             return 0;
-        if (!cpu_canonical(cpu, d.base))
+        if (!cpu_canonical_base(cpu, d.base))
             return cpu_raise_error(cpu, VECTOR_GP, selector_error(selector, 0));
     }
     segment_set_descriptor(cpu, SEG_LDTR, selector, &d);
@@ -398,7 +410,7 @@ uint64_t helper_load_task(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (cpu_is_long(cpu)) {
         if (!descriptor_read_upper(cpu, &d, VECTOR_GP, 0))
             return 0;
-        if (!cpu_canonical(cpu, d.base))
+        if (!cpu_canonical_base(cpu, d.base))
             return cpu_raise_error(cpu, VECTOR_GP, selector_error(selector, 0));
     }
     if (descriptor_set_type(cpu, &d, type | 2))

@@ -1,4 +1,5 @@
-// SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, FS/GS base instructions, MONITOR, MWAIT (SDM vol. 3 sec. 5.8.7-8).
+// SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, FS/GS base instructions (SDM vol. 3 sec. 5.8.7-8).
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 #define RIGHTS_CODE64 (SEGMENT_P | SEGMENT_S | 0xb | SEGMENT_L | SEGMENT_G)
@@ -52,6 +53,10 @@ uint64_t helper_sysret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         cpu_set_rflags(cpu, (cpu->var[VAR_R11] & UINT64_C(0x3c7fd7)) | 2);
     else
         cpu_set_rflags(cpu, cpu_rflags(cpu) | FLAG_IF);
+    // As in SYSCALL it is the new TF that decides: the trap comes before the first instruction of the program.
+    cpu->trap_cancelled = true;
+    if (cpu->var[VAR_FLAGS] & FLAG_TF)
+        debug_trap(cpu, DR6_BS);
     return rip;
 }
 
@@ -99,27 +104,7 @@ uint64_t helper_check_fsgsbase(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t
 {
     if (!(cpu->cr4 & CR4_FSGSBASE))
         return cpu_raise(cpu, VECTOR_UD);
-    if (imm && !cpu_canonical(cpu, a))
+    if (imm && !cpu_canonical_base(cpu, a))
         return cpu_raise_error(cpu, VECTOR_GP, 0);
-    return 0;
-}
-
-/// a = linear address.
-uint64_t helper_monitor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    if ((uint32_t)cpu->var[VAR_RCX])
-        return cpu_raise_error(cpu, VECTOR_GP, 0);
-    cpu->monitor_address = a;
-    cpu->monitor_armed = true;
-    return 0;
-}
-
-/// An implementation may leave MWAIT at any time; this one goes on at once and lets pins act.
-uint64_t helper_mwait(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
-{
-    if ((uint32_t)cpu->var[VAR_RCX] & ~1u)
-        return cpu_raise_error(cpu, VECTOR_GP, 0);
-    cpu->monitor_armed = false;
-    cpu_request_poll(cpu);
     return 0;
 }

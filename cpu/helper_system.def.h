@@ -34,6 +34,9 @@
     X(invpcid, true) /* a = type, b = linear */                                                                        \
     X(xgetbv, true)                                                                                                    \
     X(xsetbv, true)                                                                                                    \
+    X(xsave_check, true) /* imm = XSAVE_* (xsave.h) */                                                                 \
+    X(xsave, true)       /* a = linear, imm = XSAVE_* */                                                               \
+    X(xrstor, true)                                                                                                    \
     X(in, true)        /* a = port, imm = bytes */                                                                     \
     X(out, true)       /* a = port, b = value, imm = bytes */                                                          \
     X(string_io, true) /* a, b = this, next rip, imm: helper_io.c; returns rip */                                      \
@@ -50,7 +53,7 @@
     X(sysexit, true)                                                                                                   \
     X(swapgs, false)                                                                                                   \
     X(check_fsgsbase, true) /* imm = 1: a will be written */                                                           \
-    X(monitor, true)        /* a = linear */                                                                           \
+    X(monitor, true)        /* a = linear, imm = 1: in SS */                                                           \
     X(mwait, true)                                                                                                     \
     X(rsm, true) /* returns rip */
 

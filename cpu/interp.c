@@ -5,6 +5,7 @@
 #include "cpu/block.h"
 #include "cpu/cc.h"
 #include "cpu/engine.h"
+#include "cpu/fpu.h"
 #include "cpu/interp_alu.h"
 #include "cpu/run.h"
 #include "cpu/segment.h"
@@ -70,6 +71,13 @@ void interp_prepare(struct uop *uops, unsigned count)
 // ---- memory ------------------------------------------------------------------------------------------------------
 // A handle value of 4096 and more is a host address; 1..8 names cpu->handle[]; faults give 0.
 
+/// A pending x87 exception comes before the faults of an instruction that waits for it.
+static inline void raise_waiting(struct cpu *cpu, const struct uop *u)
+{
+    if (UNLIKELY(u->aux & UOP_X87) && x87_must_fault(cpu))
+        cpu_raise(cpu, VECTOR_MF);
+}
+
 __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struct uop *u, uint64_t linear)
 {
     bool write = u->aux & UOP_WRITE;
@@ -83,10 +91,15 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
         if (host)
             mmu_paranoid_check(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, host);
     }
-    if (UNLIKELY(cpu->mode & MODE_ALIGN) && !(u->aux & UOP_MODE) && u->param <= 8 && (linear & (u->param - 1)))
-        return cpu_raise_error(cpu, VECTOR_AC, 0);
-    if (!mmu_access(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param, handle, &fault))
+    if (UNLIKELY(cpu->mode & MODE_ALIGN) && !(u->aux & UOP_MODE) && (linear & (cpu_alignment(u->param) - 1))) {
+        raise_waiting(cpu, u);
+        if (!cpu_raise_alignment(cpu, linear))
+            return 0;
+    }
+    if (!mmu_access(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param, handle, &fault)) {
+        raise_waiting(cpu, u);
         return cpu_raise_mmu(cpu, &fault, u->aux & UOP_STACK);
+    }
     if (!handle->crosses && handle->piece[0].host && !handle->code)
         return (uint64_t)(uintptr_t)handle->piece[0].host;
     return slot + 1;
@@ -95,8 +108,10 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
 static inline uint64_t xlat(struct cpu *cpu, const struct uop *u, uint64_t linear)
 {
     enum mmu_mode mode = u->aux & UOP_MODE ? (enum mmu_mode)u->c : cpu->data_mode;
-    if (UNLIKELY(u->aux & UOP_ALIGNED) && (linear & (u->param - 1)))
+    if (UNLIKELY(u->aux & UOP_ALIGNED) && (linear & (u->param - 1))) {
+        raise_waiting(cpu, u);
         return cpu_raise_error(cpu, VECTOR_GP, 0);
+    }
     void *host = tlb_lookup(&cpu->mmu, mode, u->aux & UOP_WRITE ? MMU_WRITE : MMU_READ, linear, u->param);
     if (LIKELY(host != NULL) && LIKELY(!(cpu->mode & (MODE_ALIGN | MODE_PARANOID))))
         return (uint64_t)(uintptr_t)host;
@@ -582,11 +597,14 @@ enter:
             V(u->dst) = xlat(cpu, u, V(u->a));
             if (UNLIKELY(!V(u->dst)))
                 goto fault;
+            NEXT_OR_LEAVE(); // where no load or store follows
             break;
         case CODE(UOP_SEG, WIDTH_8, 0, 0):
         case CODE(UOP_SEG, WIDTH_16, 0, 0):
         case CODE(UOP_SEG, WIDTH_32, 0, 0):
         case CODE(UOP_SEG, WIDTH_64, 0, 0):
+            if (UNLIKELY(u->aux & UOP_X87)) // before the limit is looked at
+                raise_waiting(cpu, u);
             V(u->dst) = cpu_segment_linear(cpu, u->sub, V(u->a), u->param, u->aux & UOP_WRITE);
             FAULT_IF_PENDING();
             break;
@@ -600,7 +618,7 @@ enter:
         case CODE(UOP_CALL, WIDTH_8, 0, 0):
         case CODE(UOP_CALL, WIDTH_64, 0, 0):
             cpu->insn_in_block = u->insn;
-            cpu->stat_calls++;
+            cpu->stat_call[u->param]++;
             target = uop_helpers[u->param].function(cpu, V(u->a), V(u->b), (uint64_t)u->imm);
             FAULT_IF_PENDING();
             V(u->dst) = target;

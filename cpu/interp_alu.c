@@ -36,6 +36,16 @@ static void set_flags(struct cpu *cpu, const struct uop *u, uint64_t mask, uint6
         cpu_set_flags_literal(cpu, (cc_all(cpu) & ~mask) | (flags & mask));
 }
 
+/// Of a logical operation, but for the carry.
+static void set_logic_flags(struct cpu *cpu, const struct uop *u, uint64_t result, bool carry)
+{
+    if (!(u->aux & UOP_SETS_FLAGS))
+        return;
+    cpu->var[VAR_CC_OP] = cc_pack(CC_CARRY, u->width);
+    cpu->var[VAR_CC_RESULT] = result;
+    cpu->var[VAR_CC_EXTRA] = carry;
+}
+
 static void rotate(struct cpu *cpu, const struct uop *u)
 {
     unsigned bits = 8u << u->width, masked = (unsigned)operand_b(cpu, u) & (bits == 64 ? 63 : 31);
@@ -199,7 +209,7 @@ static void bit_test(struct cpu *cpu, const struct uop *u)
 static void bit_scan(struct cpu *cpu, const struct uop *u)
 {
     unsigned bits = 8u << u->width;
-    uint64_t b = operand_b(cpu, u), result, flags = 0;
+    uint64_t b = operand_b(cpu, u), result;
     switch (u->op) {
     case UOP_BSF:
         result = b ? (unsigned)__builtin_ctzll(b) : cpu->var[u->a];
@@ -215,8 +225,7 @@ static void bit_scan(struct cpu *cpu, const struct uop *u)
             result = bits;
         else
             result = u->op == UOP_TZCNT ? (unsigned)__builtin_ctzll(b) : (unsigned)__builtin_clzll(b) - (64 - bits);
-        flags = (b ? 0 : FLAG_CF) | (result ? 0 : FLAG_ZF);
-        set_flags(cpu, u, FLAGS_ARITHMETIC, flags); // the other four are undefined
+        set_logic_flags(cpu, u, result, !b); // all but CF and ZF are undefined
         break;
     default: // UOP_POPCNT
         result = (unsigned)__builtin_popcountll(b);
@@ -243,25 +252,23 @@ static void lowest_bit(struct cpu *cpu, const struct uop *u)
     } else
         result = u->op == UOP_BLSR ? a & (a - 1) : a ^ (a - 1);
     write_width(cpu, u->dst, u->width, result);
-    set_flags(cpu, u, FLAGS_ARITHMETIC,
-              (cc_result_flags(result, u->width) & (FLAG_ZF | FLAG_SF)) | (carry ? FLAG_CF : 0));
+    set_logic_flags(cpu, u, result, carry);
 }
 
 /// BZHI, BEXTR.
 static void bit_field(struct cpu *cpu, const struct uop *u)
 {
     unsigned bits = 8u << u->width, low = (uint8_t)cpu->var[u->b], length = (uint8_t)(cpu->var[u->b] >> 8);
-    uint64_t result = cpu->var[u->a] & bits_mask(bits), mask = FLAG_ZF | FLAG_SF, carry = 0;
+    uint64_t result = cpu->var[u->a] & bits_mask(bits);
+    bool carry = u->op == UOP_BZHI && low >= bits;
     if (u->op == UOP_BZHI) {
-        carry = low >= bits ? FLAG_CF : 0;
         result &= low < bits ? bits_mask(low) : bits_mask(bits);
     } else {
         result = low < bits ? result >> low : 0;
         result &= length < bits ? bits_mask(length) : bits_mask(bits);
-        mask = FLAG_ZF; // SF is undefined
     }
     write_width(cpu, u->dst, u->width, result);
-    set_flags(cpu, u, FLAGS_ARITHMETIC, (cc_result_flags(result, u->width) & mask) | carry);
+    set_logic_flags(cpu, u, result, carry);
 }
 
 /// PDEP, PEXT.

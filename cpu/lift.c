@@ -245,17 +245,34 @@ void lift_check_target(struct lift *l, uint8_t target)
         lift_emit(l, UOP_CHECK_TARGET, WIDTH_64)->a = target;
 }
 
-void lift_exit_relative(struct lift *l, const struct insn *insn, int64_t displacement)
+bool lift_chains(struct lift *l, const struct insn *insn)
 {
-    uint8_t width = lift_is_64(l) ? WIDTH_64 : width_of(insn->operand_bytes), target;
-    if (width == WIDTH_32 && !(l->mode & MODE_FLAT)) {
-        target = add(l, WIDTH_32, VAR_RIP, VAR_ZERO, 0, l->next_offset + displacement);
-        lift_check_target(l, target);
-        lift_exit_to(l, target);
+    if (!lift_is_64(l))
+        return (l->mode & MODE_FLAT) && insn->operand_bytes == 4;
+    if (l->linear_bits) {
+        uint64_t target = l->rip + (uint64_t)(l->branch = l->next_offset + (int64_t)insn->immediate);
+        l->branch_faults = (uint64_t)bits_sign_extend(target, l->linear_bits) != target;
+    }
+    return !l->branch_faults;
+}
+
+uint8_t lift_relative_target(struct lift *l, const struct insn *insn)
+{
+    uint8_t width = lift_is_64(l) ? WIDTH_64 : width_of(insn->operand_bytes);
+    return add(l, width, VAR_RIP, VAR_ZERO, 0, l->next_offset + (int64_t)insn->immediate);
+}
+
+void lift_exit_relative(struct lift *l, const struct insn *insn)
+{
+    uint8_t target;
+    if (lift_chains(l, insn)) {
+        lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = l->next_offset + (int64_t)insn->immediate;
+        l->ended = true;
         return;
     }
-    lift_emit(l, UOP_EXIT, width)->imm = l->next_offset + displacement;
-    l->ended = true;
+    target = lift_relative_target(l, insn);
+    lift_check_target(l, target);
+    lift_exit_to(l, target);
 }
 
 void lift_set_sp(struct lift *l, uint8_t new_sp)

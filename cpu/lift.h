@@ -11,14 +11,17 @@
 #define LIFT_MAX_INSNS 64
 
 struct lift {
-    uint32_t mode;      // of the block
-    uint64_t eip_start; // non-flat/16-bit blocks: IP of the first instruction (wrap at 16 bits); flat: unused
+    uint32_t mode; // of the block
     const struct cpu_model *model;
     unsigned uop_count, insn_count;
     unsigned next_temp;
     unsigned offset;      // of this instruction from the block's start, in bytes
     unsigned next_offset; // of the following one
     bool ended;           // an exit or raise was emitted
+    uint64_t rip;         // of the block's start
+    unsigned linear_bits; // of 64-bit code; 0: targets of relative branches are not looked at
+    int64_t branch;       // from the block's start to the target of its relative branch, in 64-bit code; else 0
+    bool branch_faults;   // that target is not canonical
     bool partial[LIFT_MAX_INSNS];
     uint16_t insn_offset[LIFT_MAX_INSNS + 1];
     struct uop uops[LIFT_MAX_UOPS];
@@ -86,8 +89,13 @@ void lift_exit_next(struct lift *l);
 void lift_exit_to(struct lift *l, uint8_t target);
 /// Faults unless a near branch may go to `target`; before the instruction's first write.
 void lift_check_target(struct lift *l, uint8_t target);
-/// Near branch relative to the next instruction, cut to the operand size, canonical/limit-checked.
-void lift_exit_relative(struct lift *l, const struct insn *insn, int64_t displacement);
+/// A near branch whose target is a constant away and needs no check, so that blocks can be linked: 64-bit code and flat
+/// code with 32-bit operands.
+bool lift_chains(struct lift *l, const struct insn *insn);
+/// The target of a relative branch, cut to the operand size.
+uint8_t lift_relative_target(struct lift *l, const struct insn *insn);
+/// Near branch relative to the next instruction, cut to the operand size, limit-checked.
+void lift_exit_relative(struct lift *l, const struct insn *insn);
 
 /// Push and pop with the mode's stack size; pop: value and new stack pointer, commit with lift_set_sp last.
 void lift_push(struct lift *l, uint8_t value, unsigned bytes);

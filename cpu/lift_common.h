@@ -20,6 +20,14 @@ static inline uint8_t lift_source(struct lift *l, const struct insn *insn, unsig
     return VAR_IMM;
 }
 
+/// Memory operand n straight into a general register, whose upper bits become zero: for moves that do that.
+static inline void lift_load_register(struct lift *l, uint8_t reg, uint8_t handle, uint8_t width)
+{
+    struct uop *u = lift_emit(l, UOP_LOAD, width);
+    u->dst = reg;
+    u->a = handle;
+}
+
 /// Handle of memory operand n.
 static inline uint8_t lift_memory(struct lift *l, const struct insn *insn, unsigned n, bool write)
 {

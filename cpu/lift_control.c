@@ -2,11 +2,6 @@
 #include "cpu/lift.h"
 #include "cpu/lift_common.h"
 
-static uint8_t code_width(const struct lift *l, const struct insn *insn)
-{
-    return lift_is_64(l) ? WIDTH_64 : width_of(insn->operand_bytes);
-}
-
 static unsigned stack_bytes(const struct lift *l, const struct insn *insn)
 {
     return lift_is_64(l) && insn->operand_bytes == 4 ? 8 : insn->operand_bytes;
@@ -18,13 +13,29 @@ void lift_push_operand(struct lift *l, const struct insn *insn)
     lift_push(l, value, stack_bytes(l, insn));
 }
 
+/// RSP of 64-bit code goes up.
+static void move_sp(struct lift *l, int64_t bytes)
+{
+    struct uop *u = lift_emit(l, UOP_EA, WIDTH_64);
+    u->dst = u->a = VAR_RSP;
+    u->imm = bytes;
+}
+
 /// POP to memory addresses with the stack pointer already moved (SDM vol. 2, POP).
 void lift_pop_operand(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = stack_bytes(l, insn);
     struct insn moved = *insn;
-    uint8_t sp, value = lift_pop(l, bytes, &sp), handle;
+    uint8_t sp, value, handle;
 
+    if (lift_is_64(l) && bytes == 8 && insn->operand[0].kind == OPERAND_GPR) {
+        uint8_t reg = insn->operand[0].reg;
+        lift_load_register(l, reg, lift_xlat(l, VAR_RSP, bytes, false, true), WIDTH_64);
+        if (reg != VAR_RSP)
+            move_sp(l, bytes);
+        return;
+    }
+    value = lift_pop(l, bytes, &sp);
     if (insn->operand[0].kind != OPERAND_MEMORY) {
         lift_set_sp(l, sp);
         lift_rmw_end(l, insn, 0, VAR_NONE, value);
@@ -79,10 +90,43 @@ static int64_t displacement(const struct insn *insn)
     return (int64_t)insn->immediate;
 }
 
+/// dst = condition ? yes : no, by SELECT's condition `sub`, or by SELECT_Z when `test` is a variable.
+struct choice {
+    uint8_t sub, test, test_width;
+    bool negate; // taken when the tested variable is not zero
+};
+
+static uint8_t choose(struct lift *l, const struct choice *c, uint8_t yes, uint8_t no)
+{
+    struct uop *u = lift_emit(l, c->test == VAR_NONE ? UOP_SELECT : UOP_SELECT_Z,
+                              c->test == VAR_NONE ? (uint8_t)WIDTH_64 : c->test_width);
+    u->a = c->negate ? yes : no;
+    u->b = c->negate ? no : yes;
+    if (c->test == VAR_NONE)
+        u->sub = c->sub;
+    else
+        u->c = c->test;
+    return u->dst = lift_temp(l);
+}
+
+/// Where a conditional branch that does not chain leads: the target is cut and, when taken, checked.
+static uint8_t chosen_target(struct lift *l, const struct insn *insn, const struct choice *c)
+{
+    uint8_t target = lift_relative_target(l, insn);
+    lift_check_target(l, choose(l, c, target, VAR_RIP));
+    return choose(l, c, target, lift_next_rip(l));
+}
+
 void lift_jcc(struct lift *l, const struct insn *insn)
 {
-    struct uop *u = lift_emit(l, UOP_EXIT_IF, code_width(l, insn));
-    u->sub = (uint8_t)insn->row->argument;
+    struct choice c = {.sub = (uint8_t)insn->row->argument, .test = VAR_NONE};
+    struct uop *u;
+    if (!lift_chains(l, insn)) {
+        lift_exit_to(l, chosen_target(l, insn, &c));
+        return;
+    }
+    u = lift_emit(l, UOP_EXIT_IF, mode_code_width(l->mode));
+    u->sub = c.sub;
     u->imm = l->next_offset + displacement(insn);
     u->param = l->next_offset;
     l->ended = true;
@@ -108,7 +152,7 @@ static uint8_t branch_target(struct lift *l, const struct insn *insn)
 void lift_jmp(struct lift *l, const struct insn *insn)
 {
     if (insn->operand[0].kind == OPERAND_RELATIVE)
-        lift_exit_relative(l, insn, displacement(insn));
+        lift_exit_relative(l, insn);
     else
         lift_exit_to(l, branch_target(l, insn));
 }
@@ -118,9 +162,13 @@ void lift_call_near(struct lift *l, const struct insn *insn)
     uint8_t target = VAR_NONE;
     if (insn->operand[0].kind != OPERAND_RELATIVE)
         target = branch_target(l, insn);
+    else if (!lift_chains(l, insn)) {
+        target = lift_relative_target(l, insn);
+        lift_check_target(l, target);
+    }
     lift_push(l, lift_next_rip(l), stack_bytes(l, insn));
     if (target == VAR_NONE) {
-        lift_emit(l, UOP_EXIT, code_width(l, insn))->imm = l->next_offset + displacement(insn);
+        lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = l->next_offset + displacement(insn);
         l->ended = true;
     } else
         lift_exit_to(l, target);
@@ -129,7 +177,15 @@ void lift_call_near(struct lift *l, const struct insn *insn)
 void lift_ret_near(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = stack_bytes(l, insn);
-    uint8_t sp, value = lift_pop(l, bytes, &sp);
+    uint8_t sp, value;
+    if (lift_is_64(l)) {
+        value = lift_load(l, lift_xlat(l, VAR_RSP, bytes, false, true), width_of(bytes));
+        lift_check_target(l, value);
+        move_sp(l, bytes + (insn->operand_count ? (int64_t)(insn->immediate & 0xffff) : 0));
+        lift_exit_to(l, value);
+        return;
+    }
+    value = lift_pop(l, bytes, &sp);
     lift_check_target(l, value);
     if (insn->operand_count) {
         // The stack pointer that lift_pop made, moved by the immediate.
@@ -146,6 +202,7 @@ void lift_loop(struct lift *l, const struct insn *insn)
 {
     unsigned kind = insn->row->argument;
     uint8_t address = width_of(insn->address_bytes), count = VAR_RCX, test = VAR_RCX, test_width = address;
+    uint8_t target = VAR_NONE;
     struct uop *u;
 
     if (kind != 3) {
@@ -167,9 +224,17 @@ void lift_loop(struct lift *l, const struct insn *insn)
         test = both;
         test_width = WIDTH_8;
     }
+    if (!lift_chains(l, insn)) {
+        struct choice c = {.test = test, .test_width = test_width, .negate = kind != 3};
+        target = chosen_target(l, insn, &c);
+    }
     if (kind != 3)
         lift_op(l, UOP_MOV, address, VAR_RCX, VAR_ZERO, count, false);
-    u = lift_emit(l, UOP_EXIT_IF_ZERO, code_width(l, insn));
+    if (target != VAR_NONE) {
+        lift_exit_to(l, target);
+        return;
+    }
+    u = lift_emit(l, UOP_EXIT_IF_ZERO, mode_code_width(l->mode));
     u->a = test;
     u->c = test_width;
     u->aux = kind == 3 ? 0 : UOP_NEGATE;

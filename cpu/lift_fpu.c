@@ -27,11 +27,33 @@ static bool is_vector(const struct operand *operand)
 
 // ---- Vector operands
 // ---------------------------------------------------------------------------------------------------
+/// The uops from number `from` on belong to an instruction that a pending x87 exception comes before.
+static void mark_waiting(struct lift *l, unsigned from)
+{
+    for (unsigned i = from; i < l->uop_count; i++)
+        if (l->uops[i].op == UOP_SEG || l->uops[i].op == UOP_XLAT)
+            l->uops[i].aux |= UOP_X87;
+}
+
+/// MMX instructions do, but not CVTPI2PS and CVTPI2PD from memory, which touch no MMX register.
+static bool waits(const struct insn *insn)
+{
+    if (!(insn->row->attributes & ROW_MMX))
+        return false;
+    for (unsigned i = 0; i < insn->operand_count; i++)
+        if (insn->operand[i].kind == OPERAND_MMX)
+            return true;
+    return false;
+}
+
 static uint8_t vector_handle(struct lift *l, const struct insn *insn, unsigned n, bool write)
 {
     unsigned bytes = insn->operand[n].bytes;
+    unsigned from = l->uop_count;
     uint8_t linear = lift_linear(l, insn, bytes, write, 0);
     uint8_t handle = lift_xlat(l, linear, bytes, write, insn->segment == SEG_SS);
+    if (waits(insn))
+        mark_waiting(l, from);
     if ((insn->row->attributes & ROW_ALIGNED) && bytes == 16)
         l->uops[l->uop_count - 1].aux |= UOP_ALIGNED;
     return handle;
@@ -82,7 +104,11 @@ static uint8_t read_source(struct lift *l, const struct insn *insn, unsigned n)
 {
     if (insn->operand[n].kind != OPERAND_GPR && (is_vector(&insn->operand[n]) || insn->operand[n].bytes >= 4))
         return lift_vector_read(l, insn, n);
-    lift_call(l, HELPER_vector_set, VAR_NONE, lift_read(l, insn, n), VAR_ZERO, VREG_TEMP);
+    unsigned from = l->uop_count;
+    uint8_t value = lift_read(l, insn, n);
+    if (waits(insn))
+        mark_waiting(l, from);
+    lift_call(l, HELPER_vector_set, VAR_NONE, value, VAR_ZERO, VREG_TEMP);
     return VREG_TEMP;
 }
 
@@ -212,7 +238,10 @@ void lift_simd_from_gpr(struct lift *l, const struct insn *insn)
     if (!lift_fpu_check(l, insn))
         return;
     bool conversion = insn->row->execute == sse_cvtsi2ss || insn->row->execute == sse_cvtsi2sd;
+    unsigned from = l->uop_count;
     uint8_t value = read_integer(l, insn, 1, conversion), vreg = vreg_of(&insn->operand[0]);
+    if (waits(insn))
+        mark_waiting(l, from);
     lift_row(l, insn, VAR_NONE, vreg, vreg, value, 0);
 }
 
@@ -251,9 +280,15 @@ void lift_simd_extract(struct lift *l, const struct insn *insn)
 {
     if (!lift_fpu_check(l, insn))
         return;
+    // The address first: the function of an MMX row changes tags and TOP.
+    bool memory = insn->operand[0].kind == OPERAND_MEMORY;
+    uint8_t handle = memory ? vector_handle(l, insn, 0, true) : VAR_NONE;
     uint8_t value = lift_temp(l), vreg = vreg_of(&insn->operand[1]);
     lift_row(l, insn, value, vreg, vreg, VAR_IMM, row_operand(insn));
-    lift_write(l, insn, 0, value);
+    if (memory)
+        lift_store(l, handle, value, width_of(insn->operand[0].bytes));
+    else
+        lift_write(l, insn, 0, value);
 }
 
 /// MOVQ mm/m64, mm.
@@ -283,7 +318,10 @@ void lift_simd_maskmov(struct lift *l, const struct insn *insn)
     uop->dst = offset;
     uop->a = VAR_RDI;
     uop->b = VAR_ZERO;
+    unsigned from = l->uop_count;
     uint8_t linear = lift_segment(l, segment, offset, bytes, true);
+    if (bytes == 8)
+        mark_waiting(l, from);
     lift_call(l, HELPER_maskmov, VAR_NONE, linear, VAR_ZERO,
               vreg_of(&insn->operand[0]) | (uint64_t)vreg_of(&insn->operand[1]) << 8 | (uint64_t)bytes << 16);
 }
@@ -311,25 +349,35 @@ static uint64_t x87_operand(const struct lift *l, const struct insn *insn)
 {
     const char *text = insn->row->encoding;
     unsigned escape = (unsigned)(text[1] <= '9' ? text[1] - '0' : text[1] - 'A' + 10) & 7;
-    return (l->offset & 0xffff) | (uint64_t)(escape << 8 | insn->modrm) << 16 | (uint64_t)insn->row->argument << 32;
+    uint64_t operand =
+        (l->offset & 0xffff) | (uint64_t)(escape << 8 | insn->modrm) << 16 | (uint64_t)insn->row->argument << 32;
+    if (insn->operand_count && insn->operand[0].kind == OPERAND_MEMORY)
+        operand |= X87_MEMORY | (uint64_t)insn->segment << 52;
+    return operand;
 }
 
-static const struct operand *memory_operand(const struct insn *insn, unsigned *n)
+/// The memory operand's bytes in VREG_TEMP, its offset in VAR_X87_DATA.
+static void read_memory(struct lift *l, const struct insn *insn)
 {
-    for (*n = 0; *n < insn->operand_count; ++*n)
-        if (insn->operand[*n].kind == OPERAND_MEMORY)
-            return &insn->operand[*n];
-    return NULL;
+    unsigned bytes = insn->operand[0].bytes;
+    unsigned from = l->uop_count;
+    uint8_t offset = lift_effective(l, insn), linear = lift_segment(l, insn->segment, offset, bytes, false);
+    uint8_t handle = lift_xlat(l, linear, bytes, false, insn->segment == SEG_SS);
+    mark_waiting(l, from);
+    emit_vload(l, VREG_TEMP, handle, bytes);
+    struct uop *uop = lift_emit(l, UOP_MOV, WIDTH_64);
+    uop->dst = VAR_X87_DATA;
+    uop->b = offset;
 }
 
 /// Everything that is one function over the state and at most one memory operand to read.
 void lift_x87(struct lift *l, const struct insn *insn)
 {
-    unsigned n;
     if (!lift_fpu_check(l, insn))
         return;
-    uint8_t source = memory_operand(insn, &n) ? lift_vector_read(l, insn, n) : VREG_TEMP;
-    lift_row(l, insn, VAR_NONE, VREG_TEMP, source, VAR_IMM, x87_operand(l, insn));
+    if (insn->operand_count && insn->operand[0].kind == OPERAND_MEMORY)
+        read_memory(l, insn);
+    lift_row(l, insn, VAR_NONE, VREG_TEMP, VREG_TEMP, VAR_IMM, x87_operand(l, insn));
 }
 
 /// FWAIT: only its function knows whether CR0.TS and MP make it fault.
@@ -371,13 +419,18 @@ void lift_x87_store(struct lift *l, const struct insn *insn)
 {
     if (!lift_fpu_check(l, insn))
         return;
-    uint8_t linear = lift_linear(l, insn, insn->operand[0].bytes, true, 0);
-    lift_call(l, HELPER_x87_store, VAR_NONE, linear, lift_effective(l, insn), x87_operand(l, insn));
+    unsigned from = l->uop_count;
+    uint8_t offset = lift_effective(l, insn);
+    uint8_t linear = lift_segment(l, insn->segment, offset, insn->operand[0].bytes, true);
+    mark_waiting(l, from);
+    lift_call(l, HELPER_x87_store, VAR_NONE, linear, offset, x87_operand(l, insn));
 }
 
 void lift_fldcw(struct lift *l, const struct insn *insn)
 {
+    unsigned from = l->uop_count;
     lift_ldmxcsr(l, insn);
+    mark_waiting(l, from);
 }
 
 /// FNSTCW, FNSTSW to memory or AX.
@@ -393,7 +446,10 @@ void lift_x87_environment(struct lift *l, const struct insn *insn)
     if (!lift_fpu_check(l, insn))
         return;
     unsigned bytes = insn->operand_bytes == 2 ? 14 : 28;
+    unsigned from = l->uop_count;
     uint8_t linear = lift_linear(l, insn, bytes + (registers ? 80 : 0), store, 0);
+    if (!store)
+        mark_waiting(l, from);
     lift_call(l, store ? HELPER_fnstenv : HELPER_fldenv, VAR_NONE, linear, VAR_ZERO,
               (insn->operand_bytes == 2 ? 2 : 4) | insn->row->argument);
 }

@@ -48,10 +48,15 @@ void lift_unary(struct lift *l, const struct insn *insn)
 
 void lift_mov(struct lift *l, const struct insn *insn)
 {
-    const struct operand *to = &insn->operand[0];
+    const struct operand *to = &insn->operand[0], *from = &insn->operand[1];
     uint8_t width = width_of(to->bytes), source, handle;
     int64_t imm;
 
+    if (to->kind == OPERAND_GPR && width >= WIDTH_32 &&
+        (from->kind == OPERAND_MEMORY || from->kind == OPERAND_OFFSET)) {
+        lift_load_register(l, to->reg, lift_memory(l, insn, 1, false), width);
+        return;
+    }
     source = lift_source(l, insn, 1, &imm);
     if (lift_plain_register(to)) {
         lift_op(l, UOP_MOV, width, to->reg, VAR_ZERO, source, false);
@@ -71,8 +76,14 @@ void lift_mov(struct lift *l, const struct insn *insn)
 
 void lift_mov_extend(struct lift *l, const struct insn *insn)
 {
-    uint8_t source = lift_read(l, insn, 1);
-    struct uop *u = lift_emit(l, (enum uop_op)insn->row->argument, width_of(insn->operand[0].bytes));
+    uint8_t source;
+    struct uop *u;
+    if (insn->row->argument == UOP_ZEXT && insn->operand[1].kind == OPERAND_MEMORY && insn->operand[0].bytes >= 4) {
+        lift_load_register(l, insn->operand[0].reg, lift_memory(l, insn, 1, false), width_of(insn->operand[1].bytes));
+        return;
+    }
+    source = lift_read(l, insn, 1);
+    u = lift_emit(l, (enum uop_op)insn->row->argument, width_of(insn->operand[0].bytes));
     u->dst = insn->operand[0].reg;
     u->a = source;
     u->sub = width_of(insn->operand[1].bytes);
@@ -80,8 +91,15 @@ void lift_mov_extend(struct lift *l, const struct insn *insn)
 
 void lift_lea(struct lift *l, const struct insn *insn)
 {
-    uint8_t address = lift_effective(l, insn);
-    lift_op(l, UOP_MOV, width_of(insn->operand[0].bytes), insn->operand[0].reg, VAR_ZERO, address, false);
+    unsigned at = l->uop_count;
+    uint8_t width = width_of(insn->operand[0].bytes), address = lift_effective(l, insn);
+    struct uop *u = &l->uops[at];
+    if (l->uop_count == at + 1 && width >= WIDTH_32) { // one EA: to the register itself, cut to its size
+        u->dst = insn->operand[0].reg;
+        u->width = width < u->width ? width : u->width;
+        return;
+    }
+    lift_op(l, UOP_MOV, width, insn->operand[0].reg, VAR_ZERO, address, false);
 }
 
 void lift_movbe(struct lift *l, const struct insn *insn)
@@ -246,11 +264,13 @@ void lift_bit_scan(struct lift *l, const struct insn *insn)
 
 void lift_setcc(struct lift *l, const struct insn *insn)
 {
-    uint8_t value = lift_temp(l);
+    bool direct = lift_plain_register(&insn->operand[0]);
+    uint8_t value = direct ? insn->operand[0].reg : lift_temp(l);
     struct uop *u = lift_emit(l, UOP_SETCC, WIDTH_8);
     u->dst = value;
     u->sub = (uint8_t)insn->row->argument;
-    lift_write(l, insn, 0, value);
+    if (!direct)
+        lift_write(l, insn, 0, value);
 }
 
 static void select_condition(struct lift *l, unsigned condition, uint8_t width, uint8_t dst, uint8_t no, uint8_t yes)

@@ -86,8 +86,8 @@ void lift_load_far_pointer(struct lift *l, const struct insn *insn)
     unsigned bytes = insn->operand_bytes;
     uint8_t first = lift_linear(l, insn, bytes + 2, false, 0), second = lift_temp(l), offset, selector;
     lift_op_imm(l, UOP_ADD, lift_is_64(l) ? WIDTH_64 : WIDTH_32, second, first, bytes, false);
-    offset = lift_load(l, lift_xlat(l, first, bytes, false, false), width_of(bytes));
-    selector = lift_load(l, lift_xlat(l, second, 2, false, false), WIDTH_16);
+    offset = lift_load(l, lift_xlat(l, first, bytes, false, insn->segment == SEG_SS), width_of(bytes));
+    selector = lift_load(l, lift_xlat(l, second, 2, false, insn->segment == SEG_SS), WIDTH_16);
     lift_call(l, HELPER_load_segment, VAR_NONE, selector, VAR_ZERO, insn->row->argument);
     lift_write(l, insn, 0, offset);
 }
@@ -121,21 +121,26 @@ static void zero_flag_from(struct lift *l, uint8_t result)
 void lift_query_descriptor(struct lift *l, const struct insn *insn)
 {
     bool verify = insn->row->argument == SYSTEM_VERR || insn->row->argument == SYSTEM_VERW;
-    uint8_t selector = lift_read(l, insn, verify ? 0 : 1), result = lift_temp(l), chosen;
-    unsigned width = width_of(insn->operand_bytes);
+    uint8_t selector = lift_read(l, insn, verify ? 0 : 1), result = lift_temp(l), chosen, value;
     struct uop *uop;
 
     lift_call(l, HELPER_query_descriptor, result, selector, VAR_ZERO, insn->row->argument);
     zero_flag_from(l, result);
     if (verify)
         return;
+    value = lift_temp(l);
+    uop = lift_emit(l, UOP_ZEXT, WIDTH_64); // without bit 32
+    uop->dst = value;
+    uop->a = result;
+    uop->sub = WIDTH_32;
     chosen = lift_temp(l);
-    uop = lift_emit(l, UOP_SELECT, (uint8_t)width);
+    uop = lift_emit(l, UOP_SELECT, WIDTH_64);
     uop->dst = chosen;
-    uop->a = lift_read(l, insn, 0);
-    uop->b = result;
+    uop->a = insn->operand[0].reg;
+    uop->b = value;
     uop->sub = 4; // Z
-    lift_write(l, insn, 0, chosen);
+    // A register that is not written keeps even its upper half.
+    lift_op(l, UOP_MOV, insn->operand_bytes == 2 ? WIDTH_16 : WIDTH_64, insn->operand[0].reg, VAR_ZERO, chosen, false);
 }
 
 void lift_arpl(struct lift *l, const struct insn *insn)
@@ -160,7 +165,8 @@ void lift_far_direct(struct lift *l, const struct insn *insn)
 void lift_far_indirect(struct lift *l, const struct insn *insn)
 {
     uint8_t linear = lift_linear(l, insn, insn->operand_bytes + 2u, false, 0);
-    exit_by_call(l, HELPER_far_indirect, linear, lift_next_rip(l), insn->operand_bytes | insn->row->argument << 8);
+    exit_by_call(l, HELPER_far_indirect, linear, lift_next_rip(l),
+                 insn->operand_bytes | insn->row->argument << 8 | (insn->segment == SEG_SS ? 0x200u : 0));
 }
 
 void lift_far_return(struct lift *l, const struct insn *insn)
@@ -316,7 +322,7 @@ void lift_invpcid(struct lift *l, const struct insn *insn)
 
 void lift_cache_line(struct lift *l, const struct insn *insn) // CLFLUSH and friends: checked as a read of a byte
 {
-    lift_xlat(l, lift_linear(l, insn, 1, false, 0), 1, false, false);
+    lift_xlat(l, lift_linear(l, insn, 1, false, 0), 1, false, insn->segment == SEG_SS);
 }
 
 void lift_rdtsc(struct lift *l, const struct insn *insn)
@@ -358,14 +364,25 @@ void lift_fsgsbase(struct lift *l, const struct insn *insn) // argument: segment
 
 void lift_monitor(struct lift *l, const struct insn *insn)
 {
-    uint8_t offset = lift_temp(l), linear;
+    unsigned segment = insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS;
+    if (lift_cpl(l) > 0) {
+        lift_raise(l, VECTOR_UD);
+        return;
+    }
+    uint8_t offset = lift_temp(l);
     struct uop *uop = lift_emit(l, UOP_EA, width_of(insn->address_bytes));
     uop->dst = offset;
     uop->a = VAR_RAX;
     uop->b = VAR_ZERO;
-    linear = lift_segment(l, insn->segment_override >= 0 ? (unsigned)insn->segment_override : SEG_DS, offset, 1, false);
-    lift_xlat(l, linear, 1, false, false);
-    lift_call(l, HELPER_monitor, VAR_NONE, linear, VAR_ZERO, 0);
+    lift_call(l, HELPER_monitor, VAR_NONE, lift_segment(l, segment, offset, 1, false), VAR_ZERO, segment == SEG_SS);
+}
+
+void lift_mwait(struct lift *l, const struct insn *insn)
+{
+    if (lift_cpl(l) > 0)
+        lift_raise(l, VECTOR_UD);
+    else
+        lift_call(l, HELPER_mwait, VAR_NONE, VAR_ZERO, VAR_ZERO, 0);
 }
 
 // ---- Ports ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ lift_function lift_to_rip; // argument: helper(next rip, imm = operand bytes) th
 lift_function lift_pushf, lift_popf, lift_cli, lift_sti, lift_set_ac;
 lift_function lift_mov_from_control, lift_mov_to_control, lift_mov_from_debug, lift_mov_to_debug;
 lift_function lift_smsw, lift_lmsw, lift_table, lift_invlpg, lift_invpcid, lift_cache_line;
-lift_function lift_rdtsc, lift_rdpid, lift_random, lift_fsgsbase, lift_monitor;
+lift_function lift_rdtsc, lift_rdpid, lift_random, lift_fsgsbase, lift_monitor, lift_mwait;
 lift_function lift_in, lift_out, lift_string_io;
+lift_function lift_xsave; // lift_xsave.c
 
 #endif

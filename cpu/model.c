@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "cpu/cpu.h"
+#include "cpu/xsave.h"
 
 // ---- Features: name as -cpu and /proc/cpuinfo know it, and where CPUID reports it --------------------------------
 enum cpuid_word {
@@ -18,7 +19,28 @@ enum cpuid_word {
     WORD_EXT1_ECX,
     WORD_EXT1_EDX,
     WORD_EXT7_EDX,
+    WORD_D1_EAX,
+    WORD_7_2_EDX,
+    WORD_EXT8_EBX,
+    WORD_EXT21_EAX,
+    WORD_EXT21_ECX,
     WORD_NONE
+};
+
+static const struct cpuid_place word_places[WORD_NONE] = {
+    [WORD_1_EDX] = {1, 0, CPUID_EDX, 0},
+    [WORD_1_ECX] = {1, 0, CPUID_ECX, 0},
+    [WORD_7_EBX] = {7, 0, CPUID_EBX, 0},
+    [WORD_7_ECX] = {7, 0, CPUID_ECX, 0},
+    [WORD_7_EDX] = {7, 0, CPUID_EDX, 0},
+    [WORD_D1_EAX] = {0xd, 1, CPUID_EAX, 0},
+    [WORD_7_2_EDX] = {7, 2, CPUID_EDX, 0},
+    [WORD_EXT1_ECX] = {0x80000001u, 0, CPUID_ECX, 0},
+    [WORD_EXT1_EDX] = {0x80000001u, 0, CPUID_EDX, 0},
+    [WORD_EXT7_EDX] = {0x80000007u, 0, CPUID_EDX, 0},
+    [WORD_EXT8_EBX] = {0x80000008u, 0, CPUID_EBX, 0},
+    [WORD_EXT21_EAX] = {0x80000021u, 0, CPUID_EAX, 0},
+    [WORD_EXT21_ECX] = {0x80000021u, 0, CPUID_ECX, 0},
 };
 
 struct feature_info {
@@ -69,6 +91,8 @@ static const struct feature_info features[FEATURE_COUNT] = {
     [FEATURE_FSGSBASE] = {"fsgsbase", WORD_7_EBX, 0},
     [FEATURE_TSC_ADJUST] = {"tsc-adjust", WORD_7_EBX, 1},
     [FEATURE_BMI1] = {"bmi1", WORD_7_EBX, 3},
+    [FEATURE_FDP_EXCPTN_ONLY] = {"fdp-excptn-only", WORD_7_EBX, 6},
+    [FEATURE_ZERO_FCS_FDS] = {"zero-fcs-fds", WORD_7_EBX, 13},
     [FEATURE_SMEP] = {"smep", WORD_7_EBX, 7},
     [FEATURE_BMI2] = {"bmi2", WORD_7_EBX, 8},
     [FEATURE_ERMS] = {"erms", WORD_7_EBX, 9},
@@ -94,6 +118,20 @@ static const struct feature_info features[FEATURE_COUNT] = {
     [FEATURE_INVARIANT_TSC] = {"invtsc", WORD_EXT7_EDX, 8},
     [FEATURE_SPEC_CTRL] = {"spec-ctrl", WORD_7_EDX, 26},
     [FEATURE_ARCH_CAPABILITIES] = {"arch-capabilities", WORD_7_EDX, 29},
+    [FEATURE_XSAVEOPT] = {"xsaveopt", WORD_D1_EAX, 0},
+    [FEATURE_XSAVEC] = {"xsavec", WORD_D1_EAX, 1},
+    [FEATURE_XGETBV1] = {"xgetbv1", WORD_D1_EAX, 2},
+    [FEATURE_XSAVES] = {"xsaves", WORD_D1_EAX, 3},
+    [FEATURE_LA57] = {"la57", WORD_7_ECX, 16},
+    [FEATURE_BHI_CTRL] = {"bhi-ctrl", WORD_7_2_EDX, 4},
+    [FEATURE_MCDT_NO] = {"mcdt-no", WORD_7_2_EDX, 5},
+    [FEATURE_AMD_SSB_NO] = {"amd-no-ssb", WORD_EXT8_EBX, 26},
+    [FEATURE_BTC_NO] = {"btc-no", WORD_EXT8_EBX, 29},
+    [FEATURE_LFENCE_SERIALIZES] = {"lfence-always-serializing", WORD_EXT21_EAX, 2},
+    [FEATURE_AUTO_IBRS] = {"auto-ibrs", WORD_EXT21_EAX, 8},
+    [FEATURE_SRSO_NO] = {"srso-no", WORD_EXT21_EAX, 29},
+    [FEATURE_TSA_SQ_NO] = {"tsa-sq-no", WORD_EXT21_ECX, 1},
+    [FEATURE_TSA_L1_NO] = {"tsa-l1-no", WORD_EXT21_ECX, 2},
 };
 
 // ---- Models -----------------------------------------------------------------------------------------------------
@@ -135,7 +173,74 @@ static const uint8_t features_max[] = {
     FEATURE_PCLMULQDQ,    FEATURE_AES,
     FEATURE_SHA,          FEATURE_BMI1,
     FEATURE_BMI2,         FEATURE_ADX,
-    FEATURE_ABM,
+    FEATURE_ABM,          FEATURE_PCID,
+    FEATURE_INVPCID,      FEATURE_FDP_EXCPTN_ONLY,
+    FEATURE_ZERO_FCS_FDS, FEATURE_XSAVE,
+    FEATURE_XSAVEOPT,     FEATURE_XSAVEC,
+    FEATURE_XGETBV1,      FEATURE_XSAVES,
+    FEATURE_BHI_CTRL,     FEATURE_MCDT_NO,
+    FEATURE_MONITOR,
+};
+
+/// What doppel implements but `max` leaves off.
+static const uint8_t features_more[] = {
+    FEATURE_LA57,      FEATURE_CR8_LEGACY, FEATURE_AMD_SSB_NO,
+    FEATURE_BTC_NO,    FEATURE_SRSO_NO,    FEATURE_LFENCE_SERIALIZES,
+    FEATURE_AUTO_IBRS, FEATURE_TSA_SQ_NO,  FEATURE_TSA_L1_NO,
+};
+
+/// Of `host` whatever the host has: that doppel is a hypervisor, and by what a vendor's processors tell that they are
+/// not open to hardware bugs.
+static const uint8_t features_intel_safe[] = {FEATURE_HYPERVISOR, FEATURE_SPEC_CTRL, FEATURE_ARCH_CAPABILITIES,
+                                              FEATURE_BHI_CTRL, FEATURE_MCDT_NO};
+static const uint8_t features_amd_safe[] = {FEATURE_HYPERVISOR, FEATURE_AMD_SSB_NO,        FEATURE_BTC_NO,
+                                            FEATURE_SRSO_NO,    FEATURE_LFENCE_SERIALIZES, FEATURE_AUTO_IBRS,
+                                            FEATURE_TSA_SQ_NO,  FEATURE_TSA_L1_NO};
+
+/// The left one does nothing, or cannot be used, without the right one.
+static const struct {
+    uint8_t feature, needs;
+} dependencies[] = {
+    {FEATURE_MMX, FEATURE_FPU},
+    {FEATURE_SSE, FEATURE_FXSR},
+    {FEATURE_SSE2, FEATURE_SSE},
+    {FEATURE_SSE3, FEATURE_SSE2},
+    {FEATURE_SSSE3, FEATURE_SSE3},
+    {FEATURE_SSE41, FEATURE_SSSE3},
+    {FEATURE_SSE42, FEATURE_SSE41},
+    {FEATURE_PCLMULQDQ, FEATURE_SSE2},
+    {FEATURE_AES, FEATURE_SSE2},
+    {FEATURE_SHA, FEATURE_SSE2},
+    {FEATURE_MTRR, FEATURE_MSR},
+    {FEATURE_PAT, FEATURE_MSR},
+    {FEATURE_MCA, FEATURE_MCE},
+    {FEATURE_SYSCALL, FEATURE_MSR},
+    {FEATURE_SEP, FEATURE_MSR},
+    {FEATURE_NX, FEATURE_PAE},
+    {FEATURE_LM, FEATURE_PAE},
+    {FEATURE_LM, FEATURE_SYSCALL},
+    {FEATURE_LM, FEATURE_SSE2},
+    {FEATURE_PCID, FEATURE_LM},
+    {FEATURE_LA57, FEATURE_LM},
+    {FEATURE_PDPE1GB, FEATURE_LM},
+    {FEATURE_LAHF_LM, FEATURE_LM},
+    {FEATURE_FSGSBASE, FEATURE_LM},
+    {FEATURE_CX16, FEATURE_LM},
+    {FEATURE_CX16, FEATURE_CX8},
+    {FEATURE_RDTSCP, FEATURE_TSC},
+    {FEATURE_TSC_ADJUST, FEATURE_TSC},
+    {FEATURE_INVARIANT_TSC, FEATURE_TSC},
+    {FEATURE_X2APIC, FEATURE_APIC},
+    {FEATURE_X2APIC, FEATURE_MSR},
+    {FEATURE_TSC_DEADLINE, FEATURE_APIC},
+    {FEATURE_TSC_DEADLINE, FEATURE_TSC},
+    {FEATURE_SPEC_CTRL, FEATURE_MSR},
+    {FEATURE_ARCH_CAPABILITIES, FEATURE_MSR},
+    {FEATURE_BHI_CTRL, FEATURE_SPEC_CTRL},
+    {FEATURE_XSAVEOPT, FEATURE_XSAVE},
+    {FEATURE_XSAVEC, FEATURE_XSAVE},
+    {FEATURE_XGETBV1, FEATURE_XSAVE},
+    {FEATURE_XSAVES, FEATURE_XSAVEC},
 };
 
 #define LIST(array) array, ARRAY_SIZE(array)
@@ -185,25 +290,57 @@ static void append(char *text, size_t size, const char *name)
 
 static bool unknown_model(const char *name, struct error *error)
 {
-    char list[128] = "";
+    char list[128] = "host";
     for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
         append(list, sizeof list, models[i].name);
     return error_set(error, "unknown model '%.40s'; there are %s", name, list);
 }
 
-/// Features that `max` could have: only those can be switched on.
-static bool is_implemented(unsigned feature)
+static bool is_in(const uint8_t *list, unsigned count, unsigned feature)
 {
-    static const uint8_t more[] = {FEATURE_CR8_LEGACY};
-    for (unsigned i = 0; i < ARRAY_SIZE(features_max); i++) {
-        if (features_max[i] == feature)
-            return true;
-    }
-    for (unsigned i = 0; i < ARRAY_SIZE(more); i++) {
-        if (more[i] == feature)
+    for (unsigned i = 0; i < count; i++) {
+        if (list[i] == feature)
             return true;
     }
     return false;
+}
+
+bool model_implements(enum cpu_feature feature)
+{
+    return is_in(LIST(features_max), feature) || is_in(LIST(features_more), feature);
+}
+
+const char *model_feature_name(enum cpu_feature feature)
+{
+    return feature < FEATURE_COUNT && features[feature].name && *features[feature].name ? features[feature].name : NULL;
+}
+
+bool model_feature_place(enum cpu_feature feature, struct cpuid_place *place)
+{
+    if (!model_feature_name(feature) || features[feature].word == WORD_NONE)
+        return false;
+    *place = word_places[features[feature].word];
+    place->bit = features[feature].bit;
+    return true;
+}
+
+/// What the host and doppel have in common.
+static bool from_host(struct cpu_model *model, struct error *error)
+{
+    *model = (struct cpu_model){.name = "host", .physical_bits = 40, .linear_bits = 48, .tsc_hz = DEFAULT_TSC_HZ};
+    if (!model_ask_host(model))
+        return error_set(error, "model 'host' needs an x86 host; 'max' runs everywhere");
+    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
+        if (!model_implements((enum cpu_feature)i))
+            set_feature(model, i, false);
+    }
+    set_feature(model, FEATURE_LA57, false); // as in `max`, only when asked for
+    bool amd = strcmp(model->vendor, "AuthenticAMD") == 0;
+    const uint8_t *safe = amd ? features_amd_safe : features_intel_safe;
+    unsigned count = amd ? ARRAY_SIZE(features_amd_safe) : ARRAY_SIZE(features_intel_safe);
+    for (unsigned i = 0; i < count; i++)
+        set_feature(model, safe[i], true);
+    return true;
 }
 
 static bool same_name(const char *a, const char *b)
@@ -216,65 +353,123 @@ static bool same_name(const char *a, const char *b)
     return *a == *b;
 }
 
-static bool switch_feature(struct cpu_model *model, const char *name, bool on, struct error *error)
+/// A feature by its name, or by another that people and QEMU use. 0: there is none.
+static unsigned find_feature(const char *name)
 {
-    char list[420] = "";
+    static const struct {
+        const char *name;
+        uint8_t feature;
+    } others[] = {{"sse3", FEATURE_SSE3},    {"sse4-1", FEATURE_SSE41},
+                  {"sse4-2", FEATURE_SSE42}, {"lzcnt", FEATURE_ABM},
+                  {"sha", FEATURE_SHA},      {"i64", FEATURE_LM},
+                  {"xd", FEATURE_NX},        {"tsc-deadline-timer", FEATURE_TSC_DEADLINE},
+                  {"sep", FEATURE_SEP}};
     for (unsigned i = 1; i < FEATURE_COUNT; i++) {
-        if (!features[i].name || !same_name(features[i].name, name))
-            continue;
-        if (on && !is_implemented(i))
+        if (features[i].name && same_name(features[i].name, name))
+            return i;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+        if (same_name(others[i].name, name))
+            return others[i].feature;
+    }
+    return 0;
+}
+
+/// A model as -cpu describes it, and what the user asked for by name.
+struct wish {
+    struct cpu_model *model;
+    uint64_t asked[2];
+};
+
+static bool switch_feature(struct wish *wish, const char *name, bool on, struct error *error)
+{
+    char list[700] = "";
+    unsigned feature = find_feature(name);
+    if (feature) {
+        if (on && !model_implements((enum cpu_feature)feature))
             return error_set(error, "feature '%s' is not implemented by doppel yet", name);
-        set_feature(model, i, on);
+        set_feature(wish->model, feature, on);
+        wish->asked[feature / 64] &= ~BIT(feature % 64);
+        wish->asked[feature / 64] |= on ? BIT(feature % 64) : 0;
         return true;
     }
     for (unsigned i = 1; i < FEATURE_COUNT; i++) {
-        if (features[i].name && is_implemented(i))
+        if (features[i].name && model_implements((enum cpu_feature)i))
             append(list, sizeof list, features[i].name);
     }
     return error_set(error, "unknown feature '%.40s'; there are %s", name, list);
 }
 
-static bool parse_item(struct cpu_model *model, char *item, struct error *error)
+static bool parse_item(struct wish *wish, char *item, struct error *error)
 {
     char *value = strchr(item, '=');
     if (item[0] == '+' || item[0] == '-')
-        return switch_feature(model, item + 1, item[0] == '+', error);
+        return switch_feature(wish, item + 1, item[0] == '+', error);
     if (!value)
-        return switch_feature(model, item, true, error);
+        return switch_feature(wish, item, true, error);
     *value++ = 0;
     if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
-        return switch_feature(model, item, strcmp(value, "on") == 0, error);
+        return switch_feature(wish, item, strcmp(value, "on") == 0, error);
     if (same_name(item, "tsc-frequency")) {
         char *end;
         unsigned long long hz = strtoull(value, &end, 10);
         if (*end || hz < 1000000 || hz > 4200000000ull)
             return error_set(error, "tsc-frequency must be 1000000 to 4200000000 (Hz), not '%.40s'", value);
-        model->tsc_hz = hz;
+        wish->model->tsc_hz = hz;
         return true;
     }
     return error_set(error, "'%.40s' must be on or off, not '%.40s'", item, value);
 }
 
+/// Drops what cannot be without something that is off; an error if it was asked for.
+static bool apply_dependencies(struct wish *wish, struct error *error)
+{
+    struct cpu_model *model = wish->model;
+    for (bool again = true; again;) {
+        again = false;
+        for (unsigned i = 0; i < ARRAY_SIZE(dependencies); i++) {
+            unsigned feature = dependencies[i].feature, needs = dependencies[i].needs;
+            if (!model_has(model, (enum cpu_feature)feature) || model_has(model, (enum cpu_feature)needs))
+                continue;
+            if (wish->asked[feature / 64] >> (feature % 64) & 1)
+                return error_set(error, "feature '%s' needs '%s', which is off", features[feature].name,
+                                 features[needs].name);
+            set_feature(model, feature, false);
+            again = true;
+        }
+    }
+    model->linear_bits = model_has(model, FEATURE_LA57) ? 57 : model->linear_bits;
+    return true;
+}
+
+static bool find_model(const char *name, struct cpu_model *model, struct error *error)
+{
+    if (strcmp(name, "host") == 0)
+        return from_host(model, error);
+    for (unsigned i = 0; i < ARRAY_SIZE(models); i++) {
+        if (strcmp(name, models[i].name) == 0) {
+            from_info(&models[i], model);
+            return true;
+        }
+    }
+    return unknown_model(name, error);
+}
+
 bool model_parse(const char *text, struct cpu_model *model, struct error *error)
 {
     char copy[1024], *item, *rest = copy;
+    struct wish wish = {.model = model};
     if (strlen(text) >= sizeof copy)
         return error_set(error, "the text is longer than %zu characters", sizeof copy - 1);
     memcpy(copy, text, strlen(text) + 1);
     item = strsep(&rest, ",");
-    for (unsigned i = 0;; i++) {
-        if (i == ARRAY_SIZE(models))
-            return unknown_model(item, error);
-        if (strcmp(item, models[i].name) == 0) {
-            from_info(&models[i], model);
-            break;
-        }
-    }
+    if (!find_model(item, model, error))
+        return false;
     while ((item = strsep(&rest, ","))) {
-        if (*item && !parse_item(model, item, error))
+        if (*item && !parse_item(&wish, item, error))
             return false;
     }
-    return true;
+    return apply_dependencies(&wish, error);
 }
 
 void model_help(FILE *to)
@@ -283,9 +478,10 @@ void model_help(FILE *to)
     fprintf(to, "Models:\n");
     for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
         fprintf(to, "  %-10s %s\n", models[i].name, models[i].description);
+    fprintf(to, "  %-10s %s\n", "host", "what the host and doppel have in common, under the host's name");
     fprintf(to, "Features, as +name, -name, name=on or name=off:\n ");
     for (unsigned i = 1; i < FEATURE_COUNT; i++) {
-        if (!features[i].name || !is_implemented(i))
+        if (!features[i].name || !model_implements((enum cpu_feature)i))
             continue;
         if (column + strlen(features[i].name) > 74) {
             fprintf(to, "\n ");
@@ -319,11 +515,32 @@ static bool is_amd(const struct cpu_model *model)
     return strcmp(model->vendor, "AuthenticAMD") == 0;
 }
 
+uint8_t model_x87_policy(const struct cpu_model *model)
+{
+    uint8_t policy = 0;
+    if (model_has(model, FEATURE_ZERO_FCS_FDS))
+        policy |= X87_SELECTORS_ZERO;
+    if (model_has(model, FEATURE_FDP_EXCPTN_ONLY))
+        policy |= X87_DATA_ON_FAULT;
+    // Without bits of their own: Intel since the Pentium 4 (SDM vol. 1 sec. 8.1.9.1), AMD's images (APM vol. 2
+    // "FXSAVE"; CPUID 8000_0008.EBX bit 2, which no model has, would be FXRSTOR's).
+    if (!is_amd(model) && model_has(model, FEATURE_SSE2))
+        policy |= X87_OPCODE_ON_FAULT;
+    if (is_amd(model))
+        policy |= X87_SAVE_IF_PENDING | X87_LOAD_IF_PENDING;
+    return policy;
+}
+
 static uint32_t max_leaf(const struct cpu_model *model)
 {
     if (!model_has(model, FEATURE_CMOV))
         return 1;
     return is_amd(model) ? 0xd : 0x16;
+}
+
+static uint32_t max_extended_leaf(const struct cpu_model *model)
+{
+    return feature_word(model, WORD_EXT21_EAX) || feature_word(model, WORD_EXT21_ECX) ? 0x80000021u : 0x80000008u;
 }
 
 static bool apic_enabled(const struct cpu *cpu)
@@ -353,6 +570,8 @@ static struct cpuid_result leaf_1(const struct cpu *cpu)
         r.ebx |= 8 << 8;
     if (cpu->cr4 & CR4_OSXSAVE)
         r.ecx |= 1u << 27;
+    if (!(cpu->misc_enable & MISC_ENABLE_MONITOR))
+        r.ecx &= ~(1u << 3);
     if (!apic_enabled(cpu))
         r.edx &= ~(1u << 9);
     return r;
@@ -391,6 +610,27 @@ static struct cpuid_result leaf_tsc(const struct cpu_model *model)
     return (struct cpuid_result){.eax = 1000, .ebx = (uint32_t)(model->tsc_hz / 1000000), .ecx = MODEL_CRYSTAL_HZ};
 }
 
+/// XSAVE: components and sizes, then the instructions. Components 0 and 1 have no leaf of their own.
+static struct cpuid_result leaf_xsave(const struct cpu *cpu, uint32_t subleaf)
+{
+    const struct cpu_model *model = cpu->model;
+    uint64_t components = xsave_components(model);
+    struct cpuid_result r = {0};
+    if (!model_has(model, FEATURE_XSAVE) || subleaf > 1)
+        return r;
+    if (subleaf == 0) {
+        r.eax = (uint32_t)components;
+        r.ebx = xsave_area_size(cpu->xcr0);
+        r.ecx = xsave_area_size(components);
+        r.edx = components >> 32;
+    } else {
+        r.eax = feature_word(model, WORD_D1_EAX);
+        if (model_has(model, FEATURE_XSAVEC))
+            r.ebx = xsave_area_size(cpu->xcr0 | cpu->xss);
+    }
+    return r;
+}
+
 static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
     const struct cpu_model *model = cpu->model;
@@ -403,20 +643,25 @@ static struct cpuid_result basic_leaf(const struct cpu *cpu, uint32_t leaf, uint
         return (struct cpuid_result){.eax = is_amd(model) ? 0 : 0x00feff01};
     case 4:
         return !is_amd(model) ? leaf_4(subleaf) : (struct cpuid_result){0};
+    case 5: // MONITOR: the line; extensions, masked interrupts. No substates of C1: an idle guest shall halt
+        if (!model_has(model, FEATURE_MONITOR))
+            return (struct cpuid_result){0};
+        return (struct cpuid_result){.eax = MONITOR_LINE_BYTES, .ebx = MONITOR_LINE_BYTES, .ecx = 3};
     case 6: // the APIC timer runs always
         return (struct cpuid_result){.eax = model_has(model, FEATURE_APIC) ? 4 : 0};
     case 7:
+        if (subleaf == 2)
+            return (struct cpuid_result){.edx = feature_word(model, WORD_7_2_EDX)};
         if (subleaf)
             return (struct cpuid_result){0};
-        return (struct cpuid_result){.ebx = feature_word(model, WORD_7_EBX),
+        return (struct cpuid_result){.eax = feature_word(model, WORD_7_2_EDX) ? 2 : 0,
+                                     .ebx = feature_word(model, WORD_7_EBX),
                                      .ecx = feature_word(model, WORD_7_ECX),
                                      .edx = feature_word(model, WORD_7_EDX)};
     case 0xb:
         return model_has(model, FEATURE_X2APIC) ? leaf_topology(cpu, subleaf) : (struct cpuid_result){0};
     case 0xd:
-        if (!model_has(model, FEATURE_XSAVE) || subleaf > 0)
-            return (struct cpuid_result){0};
-        return (struct cpuid_result){.eax = 3, .ebx = 576, .ecx = 576};
+        return leaf_xsave(cpu, subleaf);
     case 0x15:
         return leaf_tsc(model);
     case 0x16: {
@@ -434,7 +679,9 @@ static struct cpuid_result extended_leaf(const struct cpu *cpu, uint32_t leaf)
     struct cpuid_result r = {0};
     switch (leaf) {
     case 0x80000000u:
-        r = is_amd(model) ? leaf_vendor(model, 0x80000008u) : (struct cpuid_result){.eax = 0x80000008u};
+        r.eax = max_extended_leaf(model);
+        if (is_amd(model))
+            r = leaf_vendor(model, r.eax);
         break;
     case 0x80000001u:
         r.ecx = feature_word(model, WORD_EXT1_ECX);
@@ -461,6 +708,11 @@ static struct cpuid_result extended_leaf(const struct cpu *cpu, uint32_t leaf)
         break;
     case 0x80000008u:
         r.eax = model->physical_bits | model->linear_bits << 8;
+        r.ebx = feature_word(model, WORD_EXT8_EBX);
+        break;
+    case 0x80000021u:
+        r.eax = feature_word(model, WORD_EXT21_EAX);
+        r.ecx = feature_word(model, WORD_EXT21_ECX);
         break;
     default:
         break;
@@ -478,7 +730,7 @@ struct cpuid_result model_cpuid(const struct cpu *cpu, uint32_t leaf, uint32_t s
         memcpy(&r.edx, "ppel", 4);
         return r;
     }
-    if (leaf >= 0x80000000u && leaf <= 0x80000008u && max_leaf(model) > 1)
+    if (leaf >= 0x80000000u && leaf <= max_extended_leaf(model) && max_leaf(model) > 1)
         return extended_leaf(cpu, leaf);
     // Beyond the last leaf, processors repeat the data of the highest basic one.
     if (leaf > max_leaf(model)) {

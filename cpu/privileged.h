@@ -37,6 +37,11 @@ static inline bool cpu_canonical(const struct cpu *cpu, uint64_t address)
 {
     return (uint64_t)bits_sign_extend(address, cpu->mmu.linear_bits ? cpu->mmu.linear_bits : 48) == address;
 }
+/// For bases of segments and tables and what MSRs hold: with LA57 in the model 57 bits count, whatever CR4 says.
+static inline bool cpu_canonical_base(const struct cpu *cpu, uint64_t address)
+{
+    return (uint64_t)bits_sign_extend(address, model_has(cpu->model, FEATURE_LA57) ? 57 : 48) == address;
+}
 static inline bool cpu_is_amd(const struct cpu *cpu)
 {
     return strcmp(cpu->model->vendor, "AuthenticAMD") == 0;
@@ -223,6 +228,9 @@ struct event_delivery {
 };
 /// Goes through the IDT; sets RIP.
 enum task_result event_deliver(struct cpu *cpu, const struct event_delivery *event);
+
+/// VIF and VIP are both set where they count: #GP(0) before the next instruction (SDM vol. 3 sec. 20.3.2).
+bool virtual_interrupt_due(const struct cpu *cpu);
 
 // ---- Others -----------------------------------------------------------------------------------------------------
 /// I/O permission (SDM vol. 1 sec. 19.5); raises #GP(0).

@@ -33,6 +33,9 @@ struct insn;
 #define ROW_REP BIT(17)               // F3/F2 is REP/REPNE (string instructions)
 #define ROW_MODRM_IGNORED_MOD BIT(18) // MOV CR/DR: mod is ignored, always registers
 #define ROW_NOP_IF_NO_FEATURE BIT(19) // hint space: without the feature it is a NOP, not #UD
+// Which flags are undefined depends on the count (SDM vol. 2, shifts and SHLD): none for 0; OF is defined for 1; CF is
+// undefined for SHL and SHR beyond the width, and for SHLD and SHRD by more than the width everything is.
+#define ROW_COUNT_FLAGS BIT(20)
 
 enum cpu_feature; // model.h
 

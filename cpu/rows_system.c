@@ -2,11 +2,14 @@
 #include "cpu/lift_system.h"
 #include "cpu/model.h"
 #include "cpu/privileged.h"
+#include "cpu/xsave.h"
 
 #define ENDS ROW_ENDS_BLOCK
 #define CPL0 ROW_CPL0
 #define SIX FLAGS_ARITHMETIC
 #define IDT (1u << 16)
+#define XSAVE HELPER_xsave
+#define XRSTOR HELPER_xrstor
 
 const struct row rows_system[] = {
     // Segment registers.
@@ -99,6 +102,12 @@ const struct row rows_system[] = {
     {"66 0F AE /7", "clflushopt", "Mb", lift_cache_line, 0, 0, 0, 0, 0, FEATURE_CLFLUSHOPT},
     {"66 0F AE /6", "clwb", "Mb", lift_cache_line, 0, 0, 0, 0, 0, FEATURE_CLWB},
     {"NP 0F 01 D0", "xgetbv", "", lift_system_call, HELPER_xgetbv, 0, 0, 0, 0, FEATURE_XSAVE},
+    {"NP 0F AE /4", "xsave|xsave|xsave64", "M", lift_xsave, XSAVE, 0, 0, 0, 0, FEATURE_XSAVE},
+    {"NP 0F AE /5", "xrstor|xrstor|xrstor64", "M", lift_xsave, XRSTOR, 0, 0, 0, 0, FEATURE_XSAVE},
+    {"NP 0F AE /6", "xsaveopt|xsaveopt|xsaveopt64", "M", lift_xsave, XSAVE | XSAVE_OPTIMIZED << 16, 0, 0, 0, 0, FEATURE_XSAVEOPT},
+    {"NP 0F C7 /4", "xsavec|xsavec|xsavec64", "M", lift_xsave, XSAVE | XSAVE_COMPACTED << 16, 0, 0, 0, 0, FEATURE_XSAVEC},
+    {"NP 0F C7 /5", "xsaves|xsaves|xsaves64", "M", lift_xsave, XSAVE | (XSAVE_COMPACTED | XSAVE_SUPERVISOR) << 16, 0, 0, 0, 0, FEATURE_XSAVES},
+    {"NP 0F C7 /3", "xrstors|xrstors|xrstors64", "M", lift_xsave, XRSTOR | XSAVE_SUPERVISOR << 16, 0, 0, 0, 0, FEATURE_XSAVES},
     {"NP 0F 01 D1", "xsetbv", "", lift_system_call, HELPER_xsetbv, ENDS, 0, 0, 0, FEATURE_XSAVE},
 
     // Identification, MSRs, time, random numbers.
@@ -122,8 +131,8 @@ const struct row rows_system[] = {
     {"F3 0F AE /1", "rdgsbase", "Ry", lift_fsgsbase, SEG_GS, ROW_ONLY_64, 0, 0, 0, FEATURE_FSGSBASE},
     {"F3 0F AE /2", "wrfsbase", "Ry", lift_fsgsbase, SEG_FS | 1 << 8, ROW_ONLY_64, 0, 0, 0, FEATURE_FSGSBASE},
     {"F3 0F AE /3", "wrgsbase", "Ry", lift_fsgsbase, SEG_GS | 1 << 8, ROW_ONLY_64, 0, 0, 0, FEATURE_FSGSBASE},
-    {"NP 0F 01 C8", "monitor", "", lift_monitor, 0, CPL0, 0, 0, 0, FEATURE_MONITOR},
-    {"NP 0F 01 C9", "mwait", "", lift_system_call, HELPER_mwait, CPL0 | ENDS, 0, 0, 0, FEATURE_MONITOR},
+    {"NP 0F 01 C8", "monitor", "", lift_monitor, 0, 0, 0, 0, 0, FEATURE_MONITOR},
+    {"NP 0F 01 C9", "mwait", "", lift_mwait, 0, ENDS, 0, 0, 0, FEATURE_MONITOR},
     {"0F AA", "rsm", "", lift_to_rip, HELPER_rsm, ENDS, 0, SIX, 0},
 };
 const unsigned rows_system_count = ARRAY_SIZE(rows_system);

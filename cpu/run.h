@@ -12,7 +12,5 @@ typedef void run_block(void *state, struct cpu *cpu, struct block *block);
 enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state);
 /// Delivers cpu->fault.
 void run_deliver_fault(struct cpu *cpu);
-/// #DB after an instruction that began with TF set.
-void run_single_step_trap(struct cpu *cpu);
 
 #endif

@@ -1,5 +1,7 @@
-// Segment limit and rights checks.
+// Segment limit and rights checks; alignment checks.
 #include "cpu/segment.h"
+
+#include "cpu/privileged.h"
 
 static bool rights_forbid(const struct cpu *cpu, const struct segment *s, bool write)
 {
@@ -32,4 +34,11 @@ uint64_t cpu_segment_linear(struct cpu *cpu, unsigned segment, uint64_t offset, 
     if (outside)
         return cpu_raise_error(cpu, segment == SEG_SS ? VECTOR_SS : VECTOR_GP, 0);
     return (uint32_t)(offset + cpu->var[VAR_ES_BASE + segment]);
+}
+
+bool cpu_raise_alignment(struct cpu *cpu, uint64_t linear)
+{
+    if (cpu_is_long(cpu) && !cpu_canonical(cpu, linear))
+        return true;
+    return cpu_raise_error(cpu, VECTOR_AC, 0);
 }

@@ -1,9 +1,12 @@
 // System management mode: entry by SMI, RSM (SDM vol. 3 ch. 31). The save map is AMD64's for models with long mode (as
 // firmware for this chipset expects), else the 32-bit one.
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 #define SMM_REVISION32 0x00020000u
 #define SMM_REVISION64 0x00020064u
+#define SMM_HALT64 0x7ec9u // auto halt restart: the SMI came while the processor halted
+#define SMM_HALT32 0x7f02u
 #define SMM_SAVE 0x8000u // offsets below are from SMBASE + this, as manuals give them
 
 struct smm_map {
@@ -130,6 +133,8 @@ void cpu_enter_smm(struct cpu *cpu)
     cpu->nmi_blocked = true;
     write_field(&m, 0x7efc, wide ? SMM_REVISION64 : SMM_REVISION32, 4);
     write_field(&m, wide ? 0x7f00 : 0x7ef8, cpu->smbase, 4);
+    write_field(&m, wide ? SMM_HALT64 : SMM_HALT32, cpu->activity == ACTIVITY_HALT, wide ? 1 : 2);
+    cpu->activity = ACTIVITY_RUN;
     if (wide)
         map64(&m, &flags, &cpu->cr0, &cpu->cr3, &cpu->cr4, &cpu->efer);
     else
@@ -138,7 +143,8 @@ void cpu_enter_smm(struct cpu *cpu)
     cpu->efer = 0;
     cpu->cr0 &= ~(CR0_PE | CR0_EM | CR0_TS | CR0_PG);
     cpu->cr4 = 0;
-    cpu->dr[7] = 0x400;
+    cpu->dr[7] = DR7_ONES;
+    debug_update(cpu);
     cpu->cpl = 0;
     for (unsigned i = 0; i < 6; i++)
         segment_set(cpu, i, 0, 0, UINT32_MAX, SEGMENT_P | SEGMENT_S | 3 | SEGMENT_G);
@@ -164,6 +170,7 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     struct smm_map m = {.cpu = cpu, .base = cpu->smbase + SMM_SAVE};
     bool wide = model_has(cpu->model, FEATURE_LM);
     uint64_t flags = 0, cr0 = 0, cr3 = 0, cr4 = 0, efer = 0;
+    bool halted;
 
     if (!cpu->in_smm)
         return cpu_raise(cpu, VECTOR_UD);
@@ -173,6 +180,7 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         map32(&m, &flags, &cr0, &cr3, &cr4);
     // SMBASE relocation.
     cpu->smbase = (uint32_t)read_field(&m, wide ? 0x7f00 : 0x7ef8, 4);
+    halted = read_field(&m, wide ? SMM_HALT64 : SMM_HALT32, 1) & 1; // the handler may have changed it
     cpu->in_smm = false;
     cpu->nmi_blocked = false;
     mmu_set_space(&cpu->mmu, cpu->memory);
@@ -187,13 +195,16 @@ uint64_t helper_rsm(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     cpu->cr3 = cr3;
     cpu->cr4 = cr4 & cpu_cr4_known(cpu);
     cpu->efer = efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
-    cpu->dr[6] = (cpu->dr[6] & 0xe00f) | 0xffff0ff0;
-    cpu->dr[7] = (cpu->dr[7] & 0xffff2fff) | 0x400;
+    cpu->dr[6] = (cpu->dr[6] & DR6_KNOWN) | DR6_ONES;
+    cpu->dr[7] = (cpu->dr[7] & DR7_KNOWN) | DR7_ONES;
+    debug_update(cpu);
     cpu->cpl = !(cr0 & CR0_PE) ? 0 : flags & FLAG_VM ? 3 : cpu->segment[SEG_CS].selector & 3;
     cpu_update_paging(cpu, true);
     if ((cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA))
         mmu_load_pdptes(&cpu->mmu, cr3);
     cpu_set_rflags(cpu, (flags & UINT64_C(0x3f7fd5)) | 2);
+    if (halted)
+        cpu->activity = ACTIVITY_HALT;
     cpu_request_poll(cpu);
     return cpu->var[VAR_RIP];
 }

@@ -170,8 +170,7 @@ static struct soft overflow(struct soft_context *context, struct soft value, boo
     return value;
 }
 
-/// The result with sign, exponent and 128 bits of significand (any position of the leading one, jammed below).
-static struct soft finish(struct soft_context *context, bool sign, int exponent, u128 value)
+struct soft soft_finish(struct soft_context *context, bool sign, int exponent, u128 value)
 {
     if (!value)
         return zero(sign);
@@ -215,7 +214,7 @@ static struct soft finish(struct soft_context *context, bool sign, int exponent,
 
 struct soft soft_round(struct soft_context *context, struct soft a)
 {
-    return a.class == SOFT_FINITE ? finish(context, a.sign, a.exponent, (u128)a.significand << 64) : a;
+    return a.class == SOFT_FINITE ? soft_finish(context, a.sign, a.exponent, (u128)a.significand << 64) : a;
 }
 
 // ---- Arithmetic
@@ -241,7 +240,7 @@ struct soft soft_add(struct soft_context *context, struct soft a, struct soft b)
     u128 sum = a.sign == b.sign ? big + small : big - small;
     if (!sum)
         return zero(context->rounding == SOFT_DOWN);
-    return finish(context, a.sign, a.exponent + 2, sum);
+    return soft_finish(context, a.sign, a.exponent + 2, sum);
 }
 
 struct soft soft_multiply(struct soft_context *context, struct soft a, struct soft b)
@@ -251,7 +250,7 @@ struct soft soft_multiply(struct soft_context *context, struct soft a, struct so
         return a.class == SOFT_ZERO || b.class == SOFT_ZERO ? invalid(context) : infinity(sign);
     if (a.class == SOFT_ZERO || b.class == SOFT_ZERO)
         return zero(sign);
-    return finish(context, sign, a.exponent + b.exponent + 1, (u128)a.significand * b.significand);
+    return soft_finish(context, sign, a.exponent + b.exponent + 1, (u128)a.significand * b.significand);
 }
 
 struct soft soft_divide(struct soft_context *context, struct soft a, struct soft b)
@@ -271,7 +270,7 @@ struct soft soft_divide(struct soft_context *context, struct soft a, struct soft
     u128 high = dividend / b.significand, rest = dividend % b.significand;
     u128 low = (rest << 64) / b.significand;
     u128 quotient = high << 64 | low | ((rest << 64) % b.significand != 0);
-    return finish(context, sign, a.exponent - b.exponent, quotient);
+    return soft_finish(context, sign, a.exponent - b.exponent, quotient);
 }
 
 struct soft soft_sqrt(struct soft_context *context, struct soft a)
@@ -291,7 +290,7 @@ struct soft soft_sqrt(struct soft_context *context, struct soft a)
             root |= 1;
         }
     }
-    return finish(context, false, a.exponent >> 1, root << 62 | (rest != 0));
+    return soft_finish(context, false, a.exponent >> 1, root << 62 | (rest != 0));
 }
 
 int64_t soft_to_integer(struct soft_context *context, struct soft a, unsigned bits)

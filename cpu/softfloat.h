@@ -53,8 +53,22 @@ struct soft soft_sqrt(struct soft_context *context, struct soft a);
 struct soft soft_round(struct soft_context *context, struct soft a);
 /// To a signed integer of `bits`; out of range or no number: SOFT_IE and the lowest integer.
 int64_t soft_to_integer(struct soft_context *context, struct soft a, unsigned bits);
+/// A number with any position of the leading one in 128 bits (value = significand / 2^127 * 2^exponent, a lost
+/// remainder in the lowest bit), rounded to the context's format.
+struct soft soft_finish(struct soft_context *context, bool sign, int exponent, unsigned __int128 significand);
 /// -1, 0, 1; NaNs are the caller's.
 int soft_compare(struct soft a, struct soft b);
 struct soft soft_default_nan(void);
+
+/// softfloat_functions.c: x87's transcendental functions, with the limits that SDM vol. 2 gives for infinities and
+/// zeros. Sine, cosine and tangent: |a| < 2^63.
+struct soft soft_sin(struct soft_context *context, struct soft a);
+struct soft soft_cos(struct soft_context *context, struct soft a);
+struct soft soft_tan(struct soft_context *context, struct soft a);
+struct soft soft_atan2(struct soft_context *context, struct soft y, struct soft x);
+struct soft soft_y_log2(struct soft_context *context, struct soft y, struct soft x);
+struct soft soft_y_log2p1(struct soft_context *context, struct soft y, struct soft x);
+/// 2^a - 1 for |a| <= 1.
+struct soft soft_exp2m1(struct soft_context *context, struct soft a);
 
 #endif

@@ -1,5 +1,6 @@
 // Task switches through a TSS (SDM vol. 3 ch. 7): JMP, CALL, task gates in the IDT, IRET with NT; 16- and 32-bit TSS.
 // Until the new task's state is read and the old task's is saved, a fault is the old task's; after that the new one's.
+#include "cpu/debug.h"
 #include "cpu/privileged.h"
 
 struct task_state {
@@ -42,11 +43,13 @@ static bool probe(struct cpu *cpu, uint64_t base, unsigned size, bool write)
 {
     struct mmu_handle handle;
     struct mmu_fault fault;
+    uint32_t traps = cpu->debug_traps;
     for (unsigned i = 0; i < size; i += 2) {
         if (!mmu_access(&cpu->mmu, MMU_KERNEL, write ? MMU_WRITE : MMU_READ, base + i, i + 2 <= size ? 2 : 1, &handle,
                         &fault))
             return cpu_raise_mmu(cpu, &fault, false);
     }
+    cpu->debug_traps = traps; // breakpoints see the accesses to come
     return true;
 }
 
@@ -204,6 +207,7 @@ static void load_registers(struct cpu *cpu, const struct task_state *state, bool
             mmu_load_pdptes(&cpu->mmu, cpu->cr3);
     }
     cpu->dr[7] &= ~UINT64_C(0x155); // local breakpoints
+    debug_update(cpu);
     cpu->cr0 |= CR0_TS;
     cpu_set_rflags(cpu, flags);
 }
@@ -225,7 +229,7 @@ enum task_result task_switch(struct cpu *cpu, struct descriptor *tss, enum task_
     struct segment *tr = &cpu->segment[SEG_TR];
     const struct tss_format *f = format_of(descriptor_type(tss)), *old = format_of(tr->rights);
     bool wide = f == &format32, nests = reason == TASK_CALL || reason == TASK_GATE_EVENT;
-    uint64_t old_flags = cpu_rflags(cpu) & ~FLAG_RF, new_flags;
+    uint64_t old_flags = cpu_rflags(cpu), new_flags;
     struct task_state state;
     struct descriptor code;
 
@@ -262,9 +266,10 @@ enum task_result task_switch(struct cpu *cpu, struct descriptor *tss, enum task_
     code = (struct descriptor){.limit = cpu->segment[SEG_CS].limit};
     if ((has_error_code && !push_error(cpu, wide, error_code)) || !code_offset_check(cpu, &code, state.rip, 0))
         return TASK_FAULT_IN_NEW;
-    if (state.trap) {
-        cpu->dr[6] |= BIT(15);
-        cpu_raise(cpu, VECTOR_DB);
+    if (state.trap)
+        debug_trap(cpu, DR6_BT);
+    if (virtual_interrupt_due(cpu)) {
+        cpu_raise_error(cpu, VECTOR_GP, 0);
         return TASK_FAULT_IN_NEW;
     }
     return TASK_DONE;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/bits.h"
+#include "cpu/cpu.h"
 #include "cpu/helper.h"
 #include "cpu/row.h"
 
@@ -19,6 +20,7 @@ const struct uop_helper_entry uop_helpers[] = {
 #undef X
 };
 const unsigned uop_helper_count = HELPER_COUNT;
+_Static_assert(HELPER_COUNT <= CPU_HELPERS_MAX, "struct cpu counts calls by helper");
 
 const char *uop_name(enum uop_op op)
 {
@@ -38,18 +40,47 @@ static const char *var_name(unsigned var, char *text, size_t size)
     return text;
 }
 
+static const char *vreg_name(unsigned vreg, char *text, size_t size)
+{
+    if (vreg >= VREG_MM)
+        snprintf(text, size, "mm%u", vreg - VREG_MM);
+    else
+        snprintf(text, size, vreg >= VREG_TEMP ? "v%u" : "xmm%u", vreg >= VREG_TEMP ? vreg - VREG_TEMP : vreg);
+    return text;
+}
+
+/// Operands that are not used are zero, and left out.
 void uop_print(const struct uop *u, char *text, size_t size)
 {
-    char d[8], a[8], b[8], c[8], tail[64] = "";
+    const bool vector_a = u->op == UOP_ROW;
+    const bool vector_b = u->op == UOP_VSTORE || u->op == UOP_VMOV || u->op == UOP_ROW;
+    const bool vector_dst = u->op == UOP_VLOAD || u->op == UOP_VMOV;
+    const uint8_t operands[3] = {u->a, u->b, u->c};
+    char name[8];
+    size_t at = (size_t)snprintf(text, size, "%s.%u", uop_name(u->op), 8u << u->width);
+#define APPEND(...) (at += at < size ? (size_t)snprintf(text + at, size - at, __VA_ARGS__) : 0)
+    if (u->dst != VAR_NONE)
+        APPEND(" %s =", vector_dst ? vreg_name(u->dst, name, sizeof name) : var_name(u->dst, name, sizeof name));
+    for (unsigned i = 0; i < 3; i++) {
+        bool vector = (i == 0 && vector_a) || (i == 1 && vector_b);
+        if (vector)
+            APPEND(" %s", vreg_name(operands[i], name, sizeof name));
+        else if (operands[i] != VAR_ZERO && operands[i] != VAR_IMM)
+            APPEND(" %s", var_name(operands[i], name, sizeof name));
+    }
+    if (u->imm || u->b == VAR_IMM || u->c == VAR_IMM)
+        APPEND(" %s0x%" PRIx64, u->imm < 0 ? "-" : "", u->imm < 0 ? -(uint64_t)u->imm : (uint64_t)u->imm);
+    if (u->sub)
+        APPEND(" sub=%u", u->sub);
     if (u->op == UOP_CALL)
-        snprintf(tail, sizeof tail, " %s", u->param < uop_helper_count ? uop_helpers[u->param].name : "?");
+        APPEND(" %s", u->param < uop_helper_count ? uop_helpers[u->param].name : "?");
     else if (u->op == UOP_ROW)
-        snprintf(tail, sizeof tail, " %s", u->param < row_count() ? row_get(u->param)->mnemonic : "?");
-    snprintf(text, size, "%s.%u %s = %s, %s, %s imm=%" PRIx64 " sub=%u param=%x%s%s%s%s", uop_name(u->op),
-             8u << u->width, var_name(u->dst, d, sizeof d), var_name(u->a, a, sizeof a), var_name(u->b, b, sizeof b),
-             var_name(u->c, c, sizeof c), (uint64_t)u->imm, u->sub, u->param, tail,
-             u->aux & UOP_SETS_FLAGS ? " flags" : "", u->aux & UOP_WRITE ? " write" : "",
-             u->aux & UOP_STACK ? " stack" : "");
+        APPEND(" %s", u->param < row_count() ? row_get(u->param)->mnemonic : "?");
+    else if (u->param)
+        APPEND(" param=%" PRIu32, u->param);
+    APPEND("%s%s%s", u->aux & UOP_SETS_FLAGS ? " flags" : "", u->aux & UOP_WRITE ? " write" : "",
+           u->aux & UOP_STACK ? " stack" : "");
+#undef APPEND
 }
 
 static bool can_fault(const struct uop *u)

@@ -53,14 +53,14 @@
     X(BTC)          /* flipped */                                                                                      \
     X(BSF)          /* ZF = (b == 0); dst = index of lowest set bit of b, or a when b is 0 */                          \
     X(BSR)          /* highest */                                                                                      \
-    X(TZCNT)        /* CF = (b == 0), ZF = (dst == 0); others 0 */                                                     \
+    X(TZCNT)        /* CF = (b == 0), other flags by dst */                                                            \
     X(LZCNT)        /* likewise */                                                                                     \
     X(POPCNT)       /* ZF; others 0 */                                                                                 \
-    X(BLSI)         /* dst = lowest set bit of a, the others clear; CF = (a != 0); ZF SF, others 0 */                  \
-    X(BLSR)         /* dst = a less its lowest set bit; CF = (a == 0); ZF SF, others 0 */                              \
+    X(BLSI)         /* dst = lowest set bit of a, others clear; CF = (a != 0), other flags by dst */                   \
+    X(BLSR)         /* dst = a less its lowest set bit; CF = (a == 0), other flags by dst */                           \
     X(BLSMSK)       /* dst = ones up to the lowest set bit of a; likewise */                                           \
-    X(BZHI)         /* dst = a's bits below b (8 bits); CF = (b >= width); ZF SF, others 0 */                          \
-    X(BEXTR)        /* dst = a's bits from b on (8 bits), b's bits 8..15 of them; ZF, others 0 */                      \
+    X(BZHI)         /* dst = a's bits below b (8 bits); CF = (b >= width), other flags by dst */                       \
+    X(BEXTR)        /* dst = a's bits from b on (8 bits), b's bits 8..15 of them; flags as AND */                      \
     X(PDEP)         /* dst = a's low bits put where mask b has ones */                                                 \
     X(PEXT)         /* dst = a's bits where mask b has ones, put together */                                           \
     X(BSWAP)        /* width 32, 64 */                                                                                 \
@@ -99,6 +99,7 @@ enum uop_op {
 #define UOP_WRITE 0x02u      // XLAT, SEG: for writing (read-modify-write too)
 #define UOP_STACK 0x04u      // XLAT: non-canonical is #SS
 #define UOP_ERROR_CODE 0x08u // RAISE
+#define UOP_X87 0x10u        // XLAT, SEG: a pending x87 exception comes before their faults
 #define UOP_NEGATE 0x20u
 #define UOP_MODE 0x40u    // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
 #define UOP_ALIGNED 0x80u // XLAT: linear must be a multiple of `param` (16), else #GP(0)

@@ -53,6 +53,31 @@ static inline bool is_nan(struct f80 value)
     return (value.sign_exponent & 0x7fff) == 0x7fff && value.significand << 1;
 }
 
+// ---- The FERR pin
+// ----------------------------------------------------------------------------------------------------------
+static void drive_ferr(struct cpu *cpu, bool level)
+{
+    cpu->ferr = level;
+    if (cpu->outside.lock)
+        cpu->outside.lock(cpu->outside.opaque);
+    wire_set(&cpu->ferr_out, level);
+    if (cpu->outside.unlock)
+        cpu->outside.unlock(cpu->outside.opaque);
+}
+
+void x87_wait_for_handler(struct cpu *cpu)
+{
+    cpu->activity = ACTIVITY_HALT;
+    if (!cpu->ferr)
+        drive_ferr(cpu, true);
+}
+
+static void release_ferr(struct cpu *cpu)
+{
+    if (UNLIKELY(cpu->ferr))
+        drive_ferr(cpu, false);
+}
+
 // ---- Status
 // -----------------------------------------------------------------------------------------------------------
 void x87_update_summary(struct cpu *cpu)
@@ -61,6 +86,8 @@ void x87_update_summary(struct cpu *cpu)
     cpu->x87.status &= (uint16_t) ~(X87_ES | X87_BUSY);
     if (pending)
         cpu->x87.status |= X87_ES | X87_BUSY;
+    else
+        release_ferr(cpu);
 }
 
 uint16_t x87_status_word(const struct cpu *cpu)
@@ -92,18 +119,49 @@ uint16_t x87_tag_word(const struct cpu *cpu)
     return (uint16_t)tags;
 }
 
+static bool has_selectors(const struct cpu *cpu)
+{
+    return !(cpu->x87_policy & X87_SELECTORS_ZERO) || x87_real_format(cpu);
+}
+
+static void remember_data(struct cpu *cpu, uint64_t operand)
+{
+    if (!(operand & X87_MEMORY))
+        return;
+    cpu->x87.dp = cpu->var[VAR_X87_DATA];
+    cpu->x87.ds = has_selectors(cpu) ? cpu->segment[X87_SEGMENT(operand)].selector : 0;
+}
+
+/// FIP, FCS, FDP, FDS, FOP (SDM vol. 1 sec. 8.1.8, 8.1.9).
+static inline void remember(struct cpu *cpu, uint64_t operand)
+{
+    cpu->x87.ip = cpu->var[VAR_RIP] + X87_OFFSET(operand);
+    if (UNLIKELY((cpu->mode & MODE_CODE_MASK) != MODE_CODE64))
+        cpu->x87.ip &= bits_mask(8u << mode_code_width(cpu->mode));
+    cpu->x87.cs = has_selectors(cpu) ? cpu->segment[SEG_CS].selector : 0;
+    if (!(cpu->x87_policy & X87_OPCODE_ON_FAULT))
+        cpu->x87.opcode = (uint16_t)X87_OPCODE(operand);
+    if (!(cpu->x87_policy & X87_DATA_ON_FAULT))
+        remember_data(cpu, operand);
+}
+
 /// Takes in an operation's exceptions and those condition codes that `conditions` names.
-static void commit_status(struct cpu *cpu, unsigned status, unsigned conditions)
+static void commit_status(struct cpu *cpu, uint64_t operand, unsigned status, unsigned conditions)
 {
     cpu->x87.status = (uint16_t)((cpu->x87.status & ~conditions) | (status & (conditions | X87_EXCEPTIONS | X87_SF)));
-    if (status & ~cpu->x87.control & X87_EXCEPTIONS)
-        cpu->x87.status |= X87_ES | X87_BUSY;
+    if (LIKELY(!(status & ~cpu->x87.control & X87_EXCEPTIONS)))
+        return;
+    cpu->x87.status |= X87_ES | X87_BUSY;
+    if (cpu->x87_policy & X87_OPCODE_ON_FAULT)
+        cpu->x87.opcode = (uint16_t)X87_OPCODE(operand);
+    if (cpu->x87_policy & X87_DATA_ON_FAULT)
+        remember_data(cpu, operand);
 }
 
 /// A stack fault; true when masked: the operation goes on with the indefinite value.
-static bool stack_fault(struct cpu *cpu, bool overflow)
+static bool stack_fault(struct cpu *cpu, uint64_t operand, bool overflow)
 {
-    commit_status(cpu, X87_IE | X87_SF | (overflow ? X87_C1 : 0), X87_C1);
+    commit_status(cpu, operand, X87_IE | X87_SF | (overflow ? X87_C1 : 0), X87_C1);
     return cpu->x87.control & X87_IE;
 }
 
@@ -114,17 +172,16 @@ static inline bool begin(struct cpu *cpu, uint64_t operand)
         cpu_raise(cpu, VECTOR_MF);
         return false;
     }
-    cpu->x87.ip = cpu->var[VAR_RIP] + X87_OFFSET(operand);
-    cpu->x87.cs = cpu->segment[SEG_CS].selector;
-    cpu->x87.opcode = (uint16_t)X87_OPCODE(operand);
+    remember(cpu, operand);
     return true;
 }
 
 // ---- Arithmetic
 // ---------------------------------------------------------------------------------------------------------
-static void arithmetic_result(struct cpu *cpu, const struct x87_result *result, unsigned to, unsigned argument)
+static void arithmetic_result(struct cpu *cpu, uint64_t operand, const struct x87_result *result, unsigned to,
+                              unsigned argument)
 {
-    commit_status(cpu, result->status, X87_C1);
+    commit_status(cpu, operand, result->status, X87_C1);
     if (!result->done)
         return;
     set_st(cpu, to, result->st0);
@@ -139,14 +196,14 @@ uint64_t x87_arithmetic(struct cpu *cpu, union vreg *dst, const union vreg *src,
         return 0;
     unsigned to = argument & X87_TO_STI ? i : 0, other = argument & X87_TO_STI ? 0 : i;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
-        if (stack_fault(cpu, false)) {
+        if (stack_fault(cpu, operand, false)) {
             set_st(cpu, to, indefinite);
             pop_as(cpu, argument);
         }
         return 0;
     }
     struct x87_result result = fpu_host_x87(argument & 0xff, *st(cpu, to), *st(cpu, other), cpu->x87.control);
-    arithmetic_result(cpu, &result, to, argument);
+    arithmetic_result(cpu, operand, &result, to, argument);
     return 0;
 }
 
@@ -157,25 +214,25 @@ uint64_t x87_arithmetic_memory(struct cpu *cpu, union vreg *dst, const union vre
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0)) {
-        if (stack_fault(cpu, false))
+        if (stack_fault(cpu, operand, false))
             set_st(cpu, 0, indefinite);
         return 0;
     }
     struct x87_result result = fpu_host_x87_memory(argument & 0xff, argument >> 16, *st(cpu, 0), src, cpu->x87.control);
-    arithmetic_result(cpu, &result, 0, argument);
+    arithmetic_result(cpu, operand, &result, 0, argument);
     return 0;
 }
 
-static void compare_result(struct cpu *cpu, const struct x87_result *result, unsigned argument)
+static void compare_result(struct cpu *cpu, uint64_t operand, const struct x87_result *result, unsigned argument)
 {
-    commit_status(cpu, result->status & ~X87_C1, X87_CONDITIONS); // unmasked exceptions only hold back the pop
+    commit_status(cpu, operand, result->status & ~X87_C1, X87_CONDITIONS); // unmasked exceptions only hold back the pop
     if (result->done)
         pop_as(cpu, argument);
 }
 
-static void compare_empty(struct cpu *cpu, unsigned argument)
+static void compare_empty(struct cpu *cpu, uint64_t operand, unsigned argument)
 {
-    bool masked = stack_fault(cpu, false);
+    bool masked = stack_fault(cpu, operand, false);
     cpu->x87.status |= X87_C3 | X87_C2 | X87_C0;
     if (masked)
         pop_as(cpu, argument);
@@ -189,11 +246,11 @@ uint64_t x87_compare(struct cpu *cpu, union vreg *dst, const union vreg *src, ui
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
-        compare_empty(cpu, argument);
+        compare_empty(cpu, operand, argument);
         return 0;
     }
     struct x87_result result = fpu_host_x87(operation, *st(cpu, 0), *st(cpu, i), cpu->x87.control);
-    compare_result(cpu, &result, argument);
+    compare_result(cpu, operand, &result, argument);
     return 0;
 }
 
@@ -203,11 +260,11 @@ uint64_t x87_compare_memory(struct cpu *cpu, union vreg *dst, const union vreg *
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0)) {
-        compare_empty(cpu, argument);
+        compare_empty(cpu, operand, argument);
         return 0;
     }
     struct x87_result result = fpu_host_x87_memory(X87_COM, argument >> 16, *st(cpu, 0), src, cpu->x87.control);
-    compare_result(cpu, &result, argument);
+    compare_result(cpu, operand, &result, argument);
     return 0;
 }
 
@@ -218,12 +275,12 @@ uint64_t x87_compare_flags(struct cpu *cpu, union vreg *dst, const union vreg *s
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
-        if (stack_fault(cpu, false))
+        if (stack_fault(cpu, operand, false))
             pop_as(cpu, argument);
         return FLAG_ZF | FLAG_PF | FLAG_CF;
     }
     struct x87_result result = fpu_host_x87(argument & 0xff, *st(cpu, 0), *st(cpu, i), cpu->x87.control);
-    commit_status(cpu, result.status, 0);
+    commit_status(cpu, operand, result.status, 0);
     if (result.done)
         pop_as(cpu, argument);
     return (result.status & X87_C3 ? FLAG_ZF : 0) | (result.status & X87_C2 ? FLAG_PF : 0) |
@@ -238,7 +295,7 @@ uint64_t x87_examine(struct cpu *cpu, union vreg *dst, const union vreg *src, ui
     struct x87_result result = fpu_host_x87(X87_XAM, *st(cpu, 0), *st(cpu, 0), cpu->x87.control);
     if (is_empty(cpu, 0))
         result.status = (uint16_t)((result.status & X87_C1) | X87_C3 | X87_C0);
-    commit_status(cpu, result.status & X87_CONDITIONS, X87_CONDITIONS);
+    commit_status(cpu, operand, result.status & X87_CONDITIONS, X87_CONDITIONS);
     return 0;
 }
 
@@ -250,14 +307,14 @@ uint64_t x87_unary(struct cpu *cpu, union vreg *dst, const union vreg *src, uint
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0)) {
-        if (stack_fault(cpu, false))
+        if (stack_fault(cpu, operand, false))
             set_st(cpu, 0, indefinite);
         if (trigonometric)
             cpu->x87.status &= (uint16_t)~X87_C2;
         return 0;
     }
     struct x87_result result = fpu_host_x87(operation, *st(cpu, 0), *st(cpu, 0), cpu->x87.control);
-    commit_status(cpu, result.status, X87_C1 | (trigonometric ? X87_C2 : 0));
+    commit_status(cpu, operand, result.status, X87_C1 | (trigonometric ? X87_C2 : 0));
     if (result.done)
         set_st(cpu, 0, result.st0);
     return 0;
@@ -272,7 +329,7 @@ uint64_t x87_two_operands(struct cpu *cpu, union vreg *dst, const union vreg *sr
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0) || is_empty(cpu, 1)) {
-        if (stack_fault(cpu, false)) {
+        if (stack_fault(cpu, operand, false)) {
             set_st(cpu, to, indefinite);
             pop_as(cpu, argument);
         }
@@ -282,9 +339,10 @@ uint64_t x87_two_operands(struct cpu *cpu, union vreg *dst, const union vreg *sr
     }
     struct x87_result result = fpu_host_x87(operation, *st(cpu, 0), *st(cpu, 1), cpu->x87.control);
     if (!remainder)
-        commit_status(cpu, result.status, X87_C1);
+        commit_status(cpu, operand, result.status, X87_C1);
     else // no quotient, no quotient bits
-        commit_status(cpu, result.status, is_nan(result.st0) || !result.done ? X87_C1 | X87_C2 : X87_CONDITIONS);
+        commit_status(cpu, operand, result.status,
+                      is_nan(result.st0) || !result.done ? X87_C1 | X87_C2 : X87_CONDITIONS);
     if (!result.done)
         return 0;
     set_st(cpu, to, result.st0);
@@ -301,14 +359,14 @@ uint64_t x87_two_results(struct cpu *cpu, union vreg *dst, const union vreg *src
         return 0;
     if (is_empty(cpu, 0) || !is_empty(cpu, 7)) {
         cpu->x87.status &= (uint16_t) ~(conditions & X87_C2);
-        if (stack_fault(cpu, !is_empty(cpu, 0))) {
+        if (stack_fault(cpu, operand, !is_empty(cpu, 0))) {
             set_st(cpu, 0, indefinite);
             push(cpu, indefinite);
         }
         return 0;
     }
     struct x87_result result = fpu_host_x87(operation, *st(cpu, 0), *st(cpu, 0), cpu->x87.control);
-    commit_status(cpu, result.status, conditions);
+    commit_status(cpu, operand, result.status, conditions);
     if (!result.done || !result.pushed)
         return 0;
     set_st(cpu, 0, result.st1);
@@ -318,12 +376,12 @@ uint64_t x87_two_results(struct cpu *cpu, union vreg *dst, const union vreg *src
 
 // ---- Loads, stores, moves
 // -------------------------------------------------------------------------------------------------
-static void push_or_overflow(struct cpu *cpu, struct f80 value)
+static void push_or_overflow(struct cpu *cpu, uint64_t operand, struct f80 value)
 {
     if (is_empty(cpu, 7)) {
         cpu->x87.status &= (uint16_t)~X87_C1;
         push(cpu, value);
-    } else if (stack_fault(cpu, true)) {
+    } else if (stack_fault(cpu, operand, true)) {
         push(cpu, indefinite);
     }
 }
@@ -334,11 +392,11 @@ uint64_t x87_load(struct cpu *cpu, union vreg *dst, const union vreg *src, uint6
     if (!begin(cpu, operand))
         return 0;
     if (!is_empty(cpu, 7)) {
-        push_or_overflow(cpu, indefinite);
+        push_or_overflow(cpu, operand, indefinite);
         return 0;
     }
     struct x87_result result = fpu_host_x87_load(X87_ARGUMENT(operand) >> 16, src, cpu->x87.control);
-    commit_status(cpu, result.status & ~X87_C1, X87_C1);
+    commit_status(cpu, operand, result.status & ~X87_C1, X87_C1);
     if (result.done)
         push(cpu, result.st0);
     return 0;
@@ -347,7 +405,7 @@ uint64_t x87_load(struct cpu *cpu, union vreg *dst, const union vreg *src, uint6
 uint64_t x87_load80(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     if (begin(cpu, operand))
-        push_or_overflow(cpu, (struct f80){.significand = src->u64[0], .sign_exponent = src->u16[4]});
+        push_or_overflow(cpu, operand, (struct f80){.significand = src->u64[0], .sign_exponent = src->u16[4]});
     return 0;
 }
 
@@ -357,8 +415,8 @@ uint64_t x87_load_sti(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     if (!begin(cpu, operand))
         return 0;
     if (!is_empty(cpu, i))
-        push_or_overflow(cpu, *st(cpu, i));
-    else if (stack_fault(cpu, false))
+        push_or_overflow(cpu, operand, *st(cpu, i));
+    else if (stack_fault(cpu, operand, false))
         push(cpu, indefinite);
     return 0;
 }
@@ -366,7 +424,7 @@ uint64_t x87_load_sti(struct cpu *cpu, union vreg *dst, const union vreg *src, u
 uint64_t x87_constant(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     if (begin(cpu, operand))
-        push_or_overflow(cpu, fpu_host_x87_constant(X87_ARGUMENT(operand), cpu->x87.control));
+        push_or_overflow(cpu, operand, fpu_host_x87_constant(X87_ARGUMENT(operand), cpu->x87.control));
     return 0;
 }
 
@@ -381,7 +439,7 @@ uint64_t x87_store_sti(struct cpu *cpu, union vreg *dst, const union vreg *src, 
         set_st(cpu, X87_STI(operand), *st(cpu, 0));
     } else if (argument & X87_QUIET) {
         cpu->x87.status &= (uint16_t)~X87_C1;
-    } else if (stack_fault(cpu, false)) {
+    } else if (stack_fault(cpu, operand, false)) {
         set_st(cpu, X87_STI(operand), indefinite);
     } else {
         return 0;
@@ -397,7 +455,7 @@ uint64_t x87_exchange(struct cpu *cpu, union vreg *dst, const union vreg *src, u
         return 0;
     cpu->x87.status &= (uint16_t)~X87_C1;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
-        if (!stack_fault(cpu, false))
+        if (!stack_fault(cpu, operand, false))
             return 0;
         if (is_empty(cpu, 0))
             set_st(cpu, 0, indefinite);
@@ -417,7 +475,7 @@ uint64_t x87_cmov(struct cpu *cpu, union vreg *dst, const union vreg *src, uint6
     if (!begin(cpu, operand))
         return 0;
     if (is_empty(cpu, 0) || is_empty(cpu, i)) {
-        if (stack_fault(cpu, false))
+        if (stack_fault(cpu, operand, false))
             set_st(cpu, 0, indefinite);
     } else if (operand & X87_CONDITION_TRUE) {
         set_st(cpu, 0, *st(cpu, i));
@@ -439,11 +497,9 @@ unsigned x87_store_value(struct cpu *cpu, uint64_t operand, uint8_t bytes[16])
     };
     unsigned argument = X87_ARGUMENT(operand);
     enum x87_format format = argument >> 16;
-    cpu->x87.ip = cpu->var[VAR_RIP] + X87_OFFSET(operand);
-    cpu->x87.cs = cpu->segment[SEG_CS].selector;
-    cpu->x87.opcode = (uint16_t)X87_OPCODE(operand);
+    remember(cpu, operand);
     if (is_empty(cpu, 0)) {
-        if (!stack_fault(cpu, false))
+        if (!stack_fault(cpu, operand, false))
             return 0;
         memcpy(bytes, indefinites[format], 10);
     } else if (format == X87_FLOAT80) {
@@ -452,7 +508,7 @@ unsigned x87_store_value(struct cpu *cpu, uint64_t operand, uint8_t bytes[16])
     } else {
         struct x87_result result =
             fpu_host_x87_store(format, *st(cpu, 0), bytes, cpu->x87.control, argument & X87_TRUNCATE);
-        commit_status(cpu, result.status, X87_C1);
+        commit_status(cpu, operand, result.status, X87_C1);
         if (!result.done)
             return 0;
     }
@@ -478,12 +534,14 @@ uint64_t x87_fninit(struct cpu *cpu, union vreg *dst, const union vreg *src, uin
     cpu->x87.opcode = 0;
     cpu->x87.ip = cpu->x87.dp = 0;
     cpu->x87.cs = cpu->x87.ds = 0;
+    release_ferr(cpu);
     return 0;
 }
 
 uint64_t x87_fnclex(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     cpu->x87.status &= X87_CONDITIONS;
+    release_ferr(cpu);
     return 0;
 }
 
@@ -511,9 +569,10 @@ uint64_t x87_fnstsw(struct cpu *cpu, union vreg *dst, const union vreg *src, uin
     return x87_status_word(cpu);
 }
 
-static uint64_t rotate(struct cpu *cpu, unsigned by)
+/// FINCSTP, FDECSTP, FFREE and FNOP are no control instructions as far as the pointers go: processors note them.
+static uint64_t rotate(struct cpu *cpu, uint64_t operand, unsigned by)
 {
-    if (!wait(cpu))
+    if (!begin(cpu, operand))
         return 0;
     cpu->x87.top = (uint8_t)physical(cpu, by);
     cpu->x87.status &= (uint16_t)~X87_C1;
@@ -522,18 +581,18 @@ static uint64_t rotate(struct cpu *cpu, unsigned by)
 
 uint64_t x87_fdecstp(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    return rotate(cpu, 7);
+    return rotate(cpu, operand, 7);
 }
 
 uint64_t x87_fincstp(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    return rotate(cpu, 1);
+    return rotate(cpu, operand, 1);
 }
 
 /// FFREE and FFREEP.
 uint64_t x87_ffree(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    if (!wait(cpu))
+    if (!begin(cpu, operand))
         return 0;
     cpu->x87.valid &= (uint8_t) ~(1u << physical(cpu, X87_STI(operand)));
     cpu->x87.status &= (uint16_t)~X87_C1;
@@ -552,7 +611,7 @@ uint64_t x87_fwait(struct cpu *cpu, union vreg *dst, const union vreg *src, uint
 
 uint64_t x87_fnop(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    wait(cpu);
+    begin(cpu, operand);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "devices/debug_exit.h"
 #include "devices/debug_port.h"
 #include "devices/dma.h"
+#include "devices/fpu_error.h"
 #include "devices/pit.h"
 #include "devices/port92.h"
 
@@ -268,6 +269,11 @@ static bool create_isa_chips(struct pc *pc, struct error *error)
         return false;
     port92->a20 = pc->config.a20;
     wire_connect(&port92->reset, reset_line, pc, 0);
+    struct fpu_error *fpu_error = pc->fpu_error = add_device(pc, &fpu_error_class, "fpu-error", error);
+    if (!fpu_error || !device_init(fpu_error, error) || !map_ports(pc, fpu_error, 0, 0xF0, error))
+        return false;
+    wire_connect(&fpu_error->irq_out, piix3_set_line, pc->piix3, 13);
+    fpu_error->ignne_out = pc->config.ignne;
     struct dma *dma = add_device(pc, &dma_class, "dma", error);
     return dma && device_init(dma, error) && map_ports(pc, dma, 0, 0x00, error) && map_ports(pc, dma, 1, 0xC0, error) &&
            map_ports(pc, dma, 2, 0x80, error) && create_serial(pc, error);
@@ -426,6 +432,11 @@ void pc_tsc_deadline_write(struct pc *pc, uint64_t deadline, uint64_t tsc_now)
 {
     if (pc->apic)
         local_apic_set_tsc_deadline(pc->apic, deadline, tsc_now);
+}
+
+void pc_set_ferr(struct pc *pc, bool level)
+{
+    fpu_error_set_ferr(pc->fpu_error, 0, level);
 }
 
 // ---- from outside

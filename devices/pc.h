@@ -25,6 +25,7 @@ struct pc_config {
     struct wire a20;            // level: A20 passes
     struct wire intr;           // level: the local APIC (or the 8259 in virtual wire mode) has an interrupt
     struct wire nmi, smi, init; // edges
+    struct wire ignne;          // level: x87 errors are to be ignored
     bool no_lapic;              // tests
 };
 
@@ -50,6 +51,9 @@ void pc_apic_tpr_write(struct pc *pc, uint8_t cr8);
 /// IA32_TSC_DEADLINE: the local APIC timer fires when the TSC reaches it (0 disarms). TSC = clock * tsc_hz / 1e9.
 uint64_t pc_tsc_deadline_read(struct pc *pc);
 void pc_tsc_deadline_write(struct pc *pc, uint64_t deadline, uint64_t tsc_now);
+
+/// The processor's FERR pin: an x87 error while CR0.NE is clear.
+void pc_set_ferr(struct pc *pc, bool level);
 
 /// Input for a serial port: returns how many bytes the device took now (its FIFO may be full; the frontend keeps
 /// the rest and tries again).

@@ -17,6 +17,8 @@
 #define PC_4_GIB (UINT64_C(1) << 32)
 #define PC_HOLE_START UINT64_C(0xC0000000) // RAM ends here at the latest and goes on at 4 GiB
 
+struct fpu_error;
+
 struct pc {
     const struct device_context *context;
     struct pc_config config;
@@ -32,6 +34,7 @@ struct pc {
     struct piix4_pm *pm;
     struct rtc *rtc;
     struct i8042 *i8042;
+    struct fpu_error *fpu_error;
     struct serial *serial[4];
     struct fw_cfg *fw_cfg;
     struct address_space pci_side; // what PAM covers: ROMs below 1 MiB

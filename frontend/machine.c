@@ -199,6 +199,20 @@ static void receive_a20(void *opaque, unsigned line, bool level)
         machine->cpu->leave = true; // the next instruction may lie elsewhere
 }
 
+static void receive_ignne(void *opaque, unsigned line, bool level)
+{
+    struct machine *machine = opaque;
+    if (machine->cpu)
+        cpu_set_ignne(machine->cpu, level);
+}
+
+/// What the vCPU drives.
+static void receive_ferr(void *opaque, unsigned line, bool level)
+{
+    struct machine *machine = opaque;
+    pc_set_ferr(machine->pc, level);
+}
+
 /// The MMU drops its translations at the next instruction boundary: make that come soon.
 static void map_changed(void *opaque)
 {
@@ -333,6 +347,7 @@ static bool create_board(struct machine *machine, struct error *error)
     wire_connect(&pc.nmi, receive_edge, machine, PENDING_NMI);
     wire_connect(&pc.smi, receive_edge, machine, PENDING_SMI);
     wire_connect(&pc.init, receive_edge, machine, PENDING_INIT);
+    wire_connect(&pc.ignne, receive_ignne, machine, 0);
     machine->pc = pc_create(&machine->context, &pc, error);
     struct pc_ram_piece low;
     if (!machine->pc || pc_ram_pieces(machine->pc, &low, 1) != 1)
@@ -351,6 +366,9 @@ static bool configure_translator(struct machine *machine, struct error *error)
         return false;
     if (wanted->threshold_plus)
         translate_set_threshold(machine->engine_state, wanted->threshold_plus - 1);
+    uint64_t allowed[2];
+    if (wanted->host_features[0] && translate_host_generation(wanted->host_features, allowed))
+        translate_limit_host_features(machine->engine_state, allowed);
     if (!wanted->perf_map)
         return true;
     machine->perf_map = perf_map_open(machine->cpu, error);
@@ -391,6 +409,7 @@ static bool create_cpu(struct machine *machine, struct error *error)
                 .lock = outside_lock,
                 .unlock = outside_unlock,
             },
+        .ferr = {receive_ferr, machine, 0},
     };
     machine->cpu = cpu_create(&cpu, error);
     if (!machine->cpu)

@@ -39,6 +39,7 @@ struct machine_config {
         unsigned code_mib;       // code memory, and as much for blocks; 0: the default
         unsigned threshold_plus; // 1 + executions of a block before it is translated; 0: the default
         bool perf_map;           // /tmp/perf-PID.map for profilers
+        char host_features[8];   // as translate_host_generation has it; empty: all
     } translator;                // engines that translate
     bool counting;               // -icount: one thread, time from the instruction count
     unsigned count_shift;        // counting: 2^shift ns an instruction
@@ -125,6 +126,9 @@ bool machine_reset(struct machine *machine, struct error *error);
 
 /// Runs until the guest or the user ends it; returns the program's exit code.
 int machine_run(struct machine *machine);
+/// Counting mode only: runs until machine_count is `count` exactly, without looking at the host; true. False: the
+/// machine came to an end before, or halts for ever.
+bool machine_run_to(struct machine *machine, uint64_t count);
 /// Ends machine_run; any thread. `reason` goes to stderr (NULL: nothing). The first call counts.
 void machine_exit(struct machine *machine, int code, const char *reason);
 

@@ -9,6 +9,7 @@
 
 #include "base/state.h"
 #include "cpu/block.h"
+#include "cpu/uop.h"
 #include "frontend/machine.h"
 #include "frontend/snapshot.h"
 #include "translate/translate.h"
@@ -89,15 +90,36 @@ static bool info_status(struct machine *machine, const struct command_values *va
     return true;
 }
 
+/// How many instructions went to C helpers, and the helpers that were called most. (Few instructions have two.)
+static void print_calls(const struct cpu *cpu, uint64_t instructions, FILE *out)
+{
+    uint64_t calls = 0, left[CPU_HELPERS_MAX];
+    for (unsigned i = 0; i < uop_helper_count; i++)
+        calls += left[i] = cpu->stat_call[i];
+    fprintf(out, "calls of helpers %" PRIu64 ", %.3f %% of the instructions\n", calls,
+            instructions ? 100.0 * (double)calls / (double)instructions : 0.0);
+    for (unsigned n = 0; n < 12; n++) {
+        unsigned most = 0;
+        for (unsigned i = 1; i < uop_helper_count; i++)
+            if (left[i] > left[most])
+                most = i;
+        if (!left[most])
+            break;
+        fprintf(out, "  %-20s %" PRIu64 "\n", uop_helpers[most].name, left[most]);
+        left[most] = 0;
+    }
+}
+
 static bool info_statistics(struct machine *machine, const struct command_values *values, FILE *out,
                             struct error *error)
 {
     const struct cpu *cpu = machine->cpu;
     fprintf(out,
-            "instructions %" PRIu64 "\nblocks %" PRIu64 "\ncalls of helpers %" PRIu64 "\nfaults %" PRIu64
-            "\ninterrupts %" PRIu64 "\nTLB fills %" PRIu64 "\nTLB flushes %" PRIu64 "\n",
-            machine_count(machine), cpu->stat_blocks, cpu->stat_calls, cpu->stat_faults, cpu->stat_interrupts,
-            cpu->mmu.fill_count, cpu->mmu.flush_count);
+            "instructions %" PRIu64 "\nblocks %" PRIu64 "\nfaults %" PRIu64 "\ninterrupts %" PRIu64
+            "\nTLB fills %" PRIu64 "\nTLB flushes %" PRIu64 "\n",
+            machine_count(machine), cpu->stat_blocks, cpu->stat_faults, cpu->stat_interrupts, cpu->mmu.fill_count,
+            cpu->mmu.flush_count);
+    print_calls(cpu, machine_count(machine), out);
     return true;
 }
 

@@ -86,6 +86,8 @@ static const struct property accelerator_rows[] = {
      "jit: a block is interpreted so often before it is translated"},
     {"perf", PROPERTY_BOOL, offsetof(struct accelerator, perf_map), sizeof(bool), 0, 0, "off",
      "jit: writes /tmp/perf-PID.map, with which perf names translated code"},
+    {"host-features", PROPERTY_STRING, offsetof(struct accelerator, host_features), 8, 0, 0, "all",
+     "jit: none, sse2, sse3, ssse3, sse4.1, sse4.2: newer vector instructions of the host are not used"},
 };
 static const struct property_table accelerator_table = {"ENGINE,property=value,...", accelerator_rows,
                                                         ARRAY_SIZE(accelerator_rows)};
@@ -106,9 +108,14 @@ bool options_parse_accelerator(const char *text, struct accelerator *accelerator
         return error_set(error, "there is no engine '%.*s' (-accel help lists them)", length > 32 ? 32 : (int)length,
                          text);
     bool translates = machine_find_engine(accelerator->name) == &engine_jit;
-    if (!translates &&
-        (accelerator->code_mib != unset.code_mib || accelerator->threshold != unset.threshold || accelerator->perf_map))
-        return error_set(error, "%s translates nothing: tb-size, threshold and perf go with jit", accelerator->name);
+    if (!translates && (accelerator->code_mib != unset.code_mib || accelerator->threshold != unset.threshold ||
+                        accelerator->perf_map || accelerator->host_features[0]))
+        return error_set(error, "%s translates nothing: tb-size, threshold, perf and host-features go with jit",
+                         accelerator->name);
+    uint64_t ignored[2];
+    if (accelerator->host_features[0] && !translate_host_generation(accelerator->host_features, ignored))
+        return error_set(error, "host-features: no generation '%s' (none, sse2, sse3, ssse3, sse4.1, sse4.2, all)",
+                         accelerator->host_features);
     if (accelerator->code_mib == unset.code_mib)
         accelerator->code_mib = 0;
     return true;

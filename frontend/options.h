@@ -33,8 +33,9 @@ struct accelerator {
     char name[16]; // of an engine that exists
     bool paranoid;
     bool perf_map;
-    uint32_t code_mib;  // 0: the default
-    uint32_t threshold; // UINT32_MAX: the default
+    uint32_t code_mib;     // 0: the default
+    uint32_t threshold;    // UINT32_MAX: the default
+    char host_features[8]; // generation of the host's that may be used; empty: all
 };
 
 struct options {

@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/host.h"
 #include "frontend/machine.h"
 #include "frontend/snapshot.h"
 
+#define MWAIT_LOOK_NS 1000000 // a vCPU in MWAIT looks at the monitored line so often
 #define POLL_EVERY_INSTRUCTIONS 2000000 // counting mode looks at the host's files so often
+#define HALTS_FOR_EVER 1000000          // events that leave a guest halted, with no instruction between them
 
 void machine_exit(struct machine *machine, int code, const char *reason)
 {
@@ -42,7 +45,7 @@ void machine_request_reset(struct machine *machine)
 static bool can_wake(const struct cpu *cpu)
 {
     uint32_t pending = atomic_load(&cpu->pending);
-    if (!(cpu->var[VAR_FLAGS] & FLAG_IF))
+    if (!(cpu->var[VAR_FLAGS] & FLAG_IF) && !(cpu->activity == ACTIVITY_MWAIT && cpu->mwait_breaks))
         pending &= ~PENDING_INTR;
     if (cpu->nmi_blocked)
         pending &= ~PENDING_NMI;
@@ -100,6 +103,21 @@ static bool must_park(const struct machine *machine)
     return machine->holds || machine->paused || atomic_load(&machine->exiting);
 }
 
+/// Until something happens. False: a vCPU in MWAIT should look at its line again, which nobody tells about.
+static bool sleep_halted(struct machine *machine)
+{
+    struct timespec until;
+    if (machine->cpu->activity != ACTIVITY_MWAIT) {
+        pthread_cond_wait(&machine->wake, &machine->lock);
+        return true;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += MWAIT_LOOK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_cond_timedwait(&machine->wake, &machine->lock, &until) != ETIMEDOUT;
+}
+
 static void *vcpu_main(void *opaque)
 {
     struct machine *machine = opaque;
@@ -116,7 +134,7 @@ static void *vcpu_main(void *opaque)
         }
         machine->vcpu_parked = false;
         if (halted && !can_wake(cpu)) {
-            pthread_cond_wait(&machine->wake, &machine->lock);
+            halted = sleep_halted(machine);
             continue;
         }
         cpu->instruction_limit = machine->config.limit ? machine->config.limit : UINT64_MAX;
@@ -244,23 +262,42 @@ static uint64_t next_stop(const struct machine *machine)
     return stop;
 }
 
-/// Nothing runs until a pin changes: time jumps to the next event, or stands still until input comes.
-static void skip_halt(struct machine *machine)
+/// Nothing runs until a pin changes: time jumps to the next event, or stands still until input comes. False: there is
+/// no event.
+static bool skip_halt(struct machine *machine)
 {
     if (can_wake(machine->cpu) || atomic_load(&machine->exiting))
-        return;
+        return true;
     uint64_t deadline = clock_next_deadline(&machine->clock);
-    if (deadline == CLOCK_NEVER) {
-        machine->poll(machine->poll_opaque, machine, UINT64_MAX);
-        return;
-    }
+    if (deadline == CLOCK_NEVER)
+        return false;
     if (deadline > clock_now(&machine->clock))
         clock_set(&machine->clock, deadline);
+    return true;
+}
+
+/// From one event to the next, at most to instruction `until`. False: the guest halts, and nothing will wake it.
+static bool run_slice(struct machine *machine, uint64_t until, uint64_t *halts)
+{
+    struct cpu *cpu = machine->cpu;
+    clock_run_due(&machine->clock);
+    at_count(machine);
+    uint64_t stop_at = next_stop(machine);
+    cpu->instruction_limit = stop_at < until ? stop_at : until;
+    if (atomic_load(&machine->exiting) || cpu->instruction_limit <= machine_count(machine))
+        return true;
+    enum engine_stop stop = machine->config.engine->run(machine->engine_state, cpu);
+    if (stop == STOP_HALT) {
+        ++*halts;
+        return skip_halt(machine);
+    }
+    if (stop != STOP_DEADLINE)
+        handle_stop(machine, stop);
+    return true;
 }
 
 static int run_counting(struct machine *machine)
 {
-    struct cpu *cpu = machine->cpu;
     uint64_t next_poll = 0, halts = 0;
     update_clock(machine);
     while (!atomic_load(&machine->exiting)) {
@@ -275,20 +312,24 @@ static int run_counting(struct machine *machine)
             halts = 0;
             continue; // it may have paused or ended the machine, or brought input
         }
-        clock_run_due(&machine->clock);
-        at_count(machine);
-        cpu->instruction_limit = next_stop(machine);
-        if (atomic_load(&machine->exiting) || cpu->instruction_limit <= machine_count(machine))
-            continue;
-        enum engine_stop stop = machine->config.engine->run(machine->engine_state, cpu);
-        if (stop == STOP_HALT) {
-            halts++;
-            skip_halt(machine);
-        } else if (stop != STOP_DEADLINE) {
-            handle_stop(machine, stop);
-        }
+        if (!run_slice(machine, UINT64_MAX, &halts))
+            machine->poll(machine->poll_opaque, machine, UINT64_MAX);
     }
     return machine->exit_code;
+}
+
+bool machine_run_to(struct machine *machine, uint64_t count)
+{
+    uint64_t halts = 0, before = machine_count(machine);
+    update_clock(machine);
+    while (!atomic_load(&machine->exiting) && machine_count(machine) < count) {
+        if (!run_slice(machine, count, &halts) || halts > HALTS_FOR_EVER)
+            return false;
+        if (machine_count(machine) != before)
+            halts = 0;
+        before = machine_count(machine);
+    }
+    return machine_count(machine) >= count;
 }
 
 int machine_run(struct machine *machine)

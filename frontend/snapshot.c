@@ -272,7 +272,7 @@ static struct snapshot_header decode_header(const uint8_t *from)
     return header;
 }
 
-static bool write_file(struct machine *machine, FILE *file, struct error *error)
+bool snapshot_write(struct machine *machine, FILE *file, struct error *error)
 {
     struct output out = {.file = file};
     struct state_writer state = {0};
@@ -287,8 +287,7 @@ static bool write_file(struct machine *machine, FILE *file, struct error *error)
     good = good && put(&out, bytes, sizeof bytes) && put(&out, state.data, state.length) &&
            for_each_page(machine, put_page, &out);
     store_le64(trailer, checksum_finish(&out.sum));
-    good = good && fwrite(trailer, 1, sizeof trailer, file) == sizeof trailer && fflush(file) == 0 &&
-           fsync(fileno(file)) == 0;
+    good = good && fwrite(trailer, 1, sizeof trailer, file) == sizeof trailer && fflush(file) == 0;
     state_writer_free(&state);
     return good || error_set(error, "%s", errno ? strerror(errno) : "write failed");
 }
@@ -301,7 +300,8 @@ bool snapshot_save(struct machine *machine, const char *path, struct error *erro
     FILE *file = fopen(temporary, "wxbe");
     if (!file)
         return error_set(error, "cannot create %s: %s", temporary, strerror(errno));
-    bool good = write_file(machine, file, error);
+    bool good =
+        snapshot_write(machine, file, error) && (fsync(fileno(file)) == 0 || error_set(error, "%s", strerror(errno)));
     if (fclose(file) != 0 && good)
         good = error_set(error, "%s", strerror(errno));
     if (good && rename(temporary, path) != 0)
@@ -410,7 +410,7 @@ static bool load_pages(struct machine *machine, FILE *file, uint64_t page_count,
     return true;
 }
 
-static bool load_file(struct machine *machine, FILE *file, struct error *error)
+bool snapshot_read(struct machine *machine, FILE *file, struct error *error)
 {
     struct snapshot_header header;
     if (!verify_file(file, &header, error) || !check_header(machine, &header, error))
@@ -436,7 +436,7 @@ bool snapshot_load(struct machine *machine, const char *path, struct error *erro
     FILE *file = fopen(path, "rbe");
     if (!file)
         return error_set(error, "cannot open snapshot %s: %s", path, strerror(errno));
-    bool good = load_file(machine, file, error);
+    bool good = snapshot_read(machine, file, error);
     fclose(file);
     return good || error_prefix(error, "cannot load snapshot %s", path);
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/error.h"
 
@@ -15,6 +16,9 @@ bool snapshot_save(struct machine *machine, const char *path, struct error *erro
 /// Loads a file that a machine of the same configuration wrote. Damaged, truncated, or misfit files are errors with a
 /// reason, and leave the machine as it was.
 bool snapshot_load(struct machine *machine, const char *path, struct error *error);
+/// The same with an open file, from its start on (it must be empty, or be cut afterwards); snapshot_read seeks.
+bool snapshot_write(struct machine *machine, FILE *file, struct error *error);
+bool snapshot_read(struct machine *machine, FILE *file, struct error *error);
 /// CPU, devices, clock and memory. Equal states give equal numbers, in every process and with every engine.
 uint64_t snapshot_hash(struct machine *machine);
 

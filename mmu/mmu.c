@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mmu/guest_bytes.h"
+#include "mmu/space.h"
 #include "mmu/walk.h"
 
 #define CR0_WP BIT(16)
@@ -34,11 +35,54 @@ static void on_map_changed(void *opaque)
     atomic_store(&mmu->map_stale, true);
 }
 
-static void tell_flushed(struct mmu *mmu)
+static void tell_fetches_changed(struct mmu *mmu)
 {
-    mmu->flush_count++;
     if (mmu->flushed)
         mmu->flushed(mmu->opaque);
+}
+
+static void new_epoch(struct mmu *mmu, bool user)
+{
+    if (UNLIKELY(mmu->last_epoch == UINT32_MAX)) {
+        mmu->epochs_restarted = true;
+        mmu->last_epoch = 0;
+        mmu->fetch_epoch[!user] = ++mmu->last_epoch;
+        for (unsigned i = 0; i < MMU_SPACES; i++)
+            mmu->spaces[i].fetch_epoch = 0;
+    }
+    mmu->fetch_epoch[user] = ++mmu->last_epoch;
+}
+
+void mmu_forget_fetches(struct mmu *mmu)
+{
+    new_epoch(mmu, false);
+    new_epoch(mmu, true);
+    for (unsigned i = 0; i < MMU_SPACES; i++)
+        mmu->spaces[i].fetch_epoch = 0;
+    memset(mmu->fetched, 0, sizeof mmu->fetched);
+    mmu->local_supervisor_code = false;
+    tell_fetches_changed(mmu);
+}
+
+/// The present space's entries are gone or about to go.
+static void forget_local_fetches(struct mmu *mmu)
+{
+    new_epoch(mmu, true);
+    if (mmu->local_supervisor_code)
+        new_epoch(mmu, false);
+    mmu->local_supervisor_code = false;
+}
+
+static inline uint32_t fetched_hash(uint64_t linear)
+{
+    uint64_t page = linear >> PAGE_SHIFT;
+    return (uint32_t)(page ^ page >> 14 ^ page >> 28) % MMU_FETCHED_BITS;
+}
+
+static bool was_fetched(const struct mmu *mmu, uint64_t linear)
+{
+    uint32_t hash = fetched_hash(linear);
+    return mmu->fetched[hash / 64] >> (hash % 64) & 1;
 }
 
 /// Drops entries in the slots that `slots` has bits for.
@@ -50,34 +94,70 @@ static void drop_slots(struct tlb_entry *entries, uint64_t slots)
     }
 }
 
-static void drop_everything(struct mmu *mmu)
+/// Drops the entries in the TLB; with `keep_global`, only those that are not.
+static void drop_entries(struct mmu *mmu, bool keep_global)
 {
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
-        for (unsigned word = 0; word < FILLED_WORDS; word++)
-            drop_slots(entries + 64 * word, mmu->filled[array][word]);
+        for (uint32_t words = mmu->filled_words[array]; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctz(words);
+            uint64_t stay = keep_global ? mmu->global[array][word] : 0;
+            drop_slots(entries + 64 * word, mmu->filled[array][word] & ~stay);
+            mmu->filled[array][word] &= stay;
+            mmu->global[array][word] = stay;
+            if (!mmu->filled[array][word])
+                mmu->filled_words[array] &= ~(1u << word);
+        }
     }
-    memset(mmu->filled, 0, sizeof mmu->filled);
-    memset(mmu->global, 0, sizeof mmu->global);
-    mmu->large_count = 0;
 }
 
 void mmu_flush_all(struct mmu *mmu)
 {
-    drop_everything(mmu);
-    tell_flushed(mmu);
+    drop_entries(mmu, false);
+    space_drop_all(mmu);
+    mmu->large_count = 0;
+    mmu->flush_count++;
+    mmu_forget_fetches(mmu);
 }
 
 void mmu_flush_non_global(struct mmu *mmu)
 {
-    for (unsigned array = 0; array < TLB_ARRAYS; array++) {
-        struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
-        for (unsigned word = 0; word < FILLED_WORDS; word++) {
-            drop_slots(entries + 64 * word, mmu->filled[array][word] & ~mmu->global[array][word]);
-            mmu->filled[array][word] &= mmu->global[array][word];
+    drop_entries(mmu, true);
+    forget_local_fetches(mmu);
+    mmu->flush_count++;
+    tell_fetches_changed(mmu);
+}
+
+static uint16_t present_pcid(const struct mmu *mmu)
+{
+    return mmu->cr4 & CR4_PCIDE ? mmu->cr3 & 0xfff : 0;
+}
+
+/// Drops the entries that watched pages may not have.
+static void drop_watched(struct mmu *mmu)
+{
+    for (unsigned i = 0; i < MMU_WATCHES; i++) {
+        const struct mmu_watch *watch = &mmu->watch[i];
+        for (unsigned array = 0; array < TLB_ARRAYS && watch->kinds; array++) {
+            struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
+            struct tlb_entry *entry = &entries[tlb_index(watch->page)];
+            if ((watch->kinds >> array % MMU_ACCESS_KINDS & 1) && entry->tag == watch->page)
+                entry->tag = TLB_INVALID;
         }
     }
-    tell_flushed(mmu);
+}
+
+/// Another PCID: the entries of the one that is left wait, those of the new one come back if they may.
+static void change_space(struct mmu *mmu, uint16_t from, uint16_t to, bool keep)
+{
+    space_leave(mmu, from);
+    if (!keep)
+        space_drop(mmu, to);
+    forget_local_fetches(mmu);
+    space_enter(mmu, to);
+    drop_watched(mmu);
+    mmu->space_count++;
+    tell_fetches_changed(mmu);
 }
 
 /// Drops entries of linear pages in a large page, which is aligned to its size.
@@ -102,6 +182,7 @@ static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
 
 void mmu_flush_page(struct mmu *mmu, uint64_t linear)
 {
+    bool fetched = was_fetched(mmu, linear);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
         if (entries[tlb_index(linear)].tag == (linear & PAGE_MASK))
@@ -113,8 +194,49 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
             continue;
         uint64_t first = align_down(linear, large->page_size);
         drop_large_page(mmu, first, first + large->page_size - 1);
+        fetched = true;
     }
-    tell_flushed(mmu);
+    mmu->flush_count++;
+    if (fetched) // perhaps through a global entry, which every space knows
+        mmu_forget_fetches(mmu);
+}
+
+/// INVLPG for a space that was left; its large pages are in the common list.
+static void flush_page_of(struct mmu *mmu, uint16_t pcid, uint64_t linear)
+{
+    space_drop_range(mmu, pcid, linear & PAGE_MASK, linear & PAGE_MASK, was_fetched(mmu, linear));
+    for (uint32_t i = 0; i < mmu->large_count; i++) {
+        const struct mmu_large_range *large = &mmu->large[i];
+        if (linear < large->first || linear > large->last)
+            continue;
+        uint64_t first = align_down(linear, large->page_size);
+        space_drop_range(mmu, pcid, first, first + large->page_size - 1, true);
+    }
+}
+
+void mmu_invalidate_pcid(struct mmu *mmu, unsigned type, uint16_t pcid, uint64_t linear)
+{
+    bool present = pcid == present_pcid(mmu);
+    switch (type) {
+    case 0:
+        if (present)
+            mmu_flush_page(mmu, linear);
+        else
+            flush_page_of(mmu, pcid, linear);
+        break;
+    case 1:
+        if (present)
+            mmu_flush_non_global(mmu);
+        else
+            space_drop(mmu, pcid);
+        break;
+    case 2:
+        mmu_flush_all(mmu);
+        break;
+    default:
+        space_drop_all(mmu);
+        mmu_flush_non_global(mmu);
+    }
 }
 
 void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
@@ -162,14 +284,45 @@ static void note_large_page(struct mmu *mmu, uint64_t linear, unsigned page_bits
     large->page_size = size > large->page_size ? size : large->page_size;
 }
 
+static bool is_watched(const struct mmu *mmu, enum mmu_access kind, uint64_t linear)
+{
+    for (unsigned i = 0; i < MMU_WATCHES; i++) {
+        if ((mmu->watch[i].kinds >> kind & 1) && mmu->watch[i].page == (linear & PAGE_MASK))
+            return true;
+    }
+    return false;
+}
+
+void mmu_set_watches(struct mmu *mmu, const struct mmu_watch watch[MMU_WATCHES])
+{
+    mmu->watch_kinds = 0;
+    for (unsigned i = 0; i < MMU_WATCHES; i++) {
+        mmu->watch[i] = watch[i];
+        mmu->watch_kinds |= watch[i].kinds;
+    }
+    drop_watched(mmu);
+}
+
+/// Tells of one page's part of an access.
+static void tell_watched(struct mmu *mmu, enum mmu_access kind, uint64_t linear, unsigned size,
+                         struct mmu_handle *handle)
+{
+    if (kind != MMU_EXECUTE && is_watched(mmu, kind, linear) && mmu->watched &&
+        mmu->watched(mmu->opaque, kind, linear, size))
+        handle->code = true;
+}
+
 static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint8_t *host_page,
                  const struct walk *walk)
 {
     uint32_t index = tlb_index(linear);
     unsigned array = mode * MMU_ACCESS_KINDS + kind;
     uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
+    if (UNLIKELY(mmu->watch_kinds >> kind & 1) && is_watched(mmu, kind, linear))
+        return;
     mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
     mmu->filled[array][index / 64] |= bit;
+    mmu->filled_words[array] |= 1u << index / 64;
     if ((walk->leaf & ENTRY_G) && (mmu->cr4 & CR4_PGE))
         mmu->global[array][index / 64] |= bit;
     else
@@ -292,8 +445,13 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
         *fault = (struct mmu_fault){.kind = MMU_NON_CANONICAL, .linear = linear};
         return false;
     }
-    if (LIKELY(((linear ^ last) & PAGE_MASK) == 0))
-        return access_piece(mmu, mode, kind, linear, size, handle, 0, fault);
+    if (LIKELY(((linear ^ last) & PAGE_MASK) == 0)) {
+        if (!access_piece(mmu, mode, kind, linear, size, handle, 0, fault))
+            return false;
+        if (UNLIKELY(mmu->watch_kinds))
+            tell_watched(mmu, kind, linear, size, handle);
+        return true;
+    }
 
     handle->crosses = true;
     uint64_t second = last & PAGE_MASK;
@@ -308,7 +466,13 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
         return false;
     if (!access_piece(mmu, mode, kind, second, size - low_size, handle, 1, fault))
         return false;
-    return kind != MMU_WRITE || access_piece(mmu, mode, kind, linear, low_size, handle, 0, fault);
+    if (kind == MMU_WRITE && !access_piece(mmu, mode, kind, linear, low_size, handle, 0, fault))
+        return false;
+    if (UNLIKELY(mmu->watch_kinds)) {
+        tell_watched(mmu, kind, linear, low_size, handle);
+        tell_watched(mmu, kind, second, size - low_size, handle);
+    }
+    return true;
 }
 
 static uint64_t piece_load(struct mmu *mmu, const struct mmu_piece *piece)
@@ -403,6 +567,15 @@ bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned si
     return true;
 }
 
+/// Somebody keeps what a fetch found, until fetch_epoch changes.
+static void note_fetch(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
+{
+    uint32_t hash = fetched_hash(linear), index = tlb_index(linear);
+    mmu->fetched[hash / 64] |= BIT(hash % 64);
+    if (mode != MMU_USER && !(mmu->global[mode * MMU_ACCESS_KINDS + MMU_EXECUTE][index / 64] >> (index % 64) & 1))
+        mmu->local_supervisor_code = true;
+}
+
 bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing, struct mmu_fault *fault)
 {
     const uint8_t *host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
@@ -410,9 +583,16 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
         struct mmu_handle handle;
         if (!mmu_access(mmu, mode, MMU_EXECUTE, linear, 1, &handle, fault))
             return false;
-        // The access filled an entry if the page is memory as a whole.
+        // The access filled an entry if the page is memory as a whole, and not watched.
         host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
+        if (UNLIKELY(mmu->watch_kinds) && is_watched(mmu, MMU_EXECUTE, linear)) {
+            struct mmu_piece piece;
+            if (locate(mmu, MMU_EXECUTE, handle.piece[0].physical, 1, &piece))
+                host = piece.host;
+        }
     }
+    if (host)
+        note_fetch(mmu, mode, linear);
     *backing = host ? (uint64_t)(host - mmu->space->memory->host) : UINT64_MAX;
     return true;
 }
@@ -466,9 +646,10 @@ bool mmu_load_pdptes(struct mmu *mmu, uint64_t cr3)
 
 void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer, bool cr3_written)
 {
+    uint16_t left = present_pcid(mmu);
     bool keep = false;
     if (cr4 & CR4_PCIDE) {
-        keep = (cr3 & CR3_KEEP) && (cr3 & ~CR3_KEEP) == mmu->cr3;
+        keep = cr3 & CR3_KEEP;
         cr3 &= ~CR3_KEEP;
     }
     uint64_t changed0 = cr0 ^ mmu->cr0, changed4 = cr4 ^ mmu->cr4, changed_efer = efer ^ mmu->efer;
@@ -486,6 +667,8 @@ void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, 
     if ((changed0 & (CR0_PG | CR0_WP)) || (changed_efer & (EFER_LMA | EFER_NXE)) ||
         (changed4 & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP)))
         mmu_flush_all(mmu);
+    else if (cr3_written && left != present_pcid(mmu))
+        change_space(mmu, left, present_pcid(mmu), keep);
     else if (cr3_written && !keep)
         mmu_flush_non_global(mmu);
 }
@@ -534,6 +717,7 @@ void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bi
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
             mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS][i].tag = TLB_INVALID;
     atomic_init(&mmu->map_stale, false);
+    mmu_forget_fetches(mmu);
     mmu->map_listener = (struct address_space_listener){.map_changed = on_map_changed, .opaque = mmu};
     address_space_listen(space, &mmu->map_listener);
     walk_set_mode(mmu);

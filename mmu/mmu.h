@@ -62,7 +62,15 @@ struct mmu_handle {
     struct mmu_piece piece[2];
     uint32_t size;
     bool crosses; // piece[1] is used
-    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE
+    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE; or `watched` said yes: no plain host address
+};
+
+/// A linear page whose accesses of some kinds (a bit per enum mmu_access) the CPU wants to see, for its debug
+/// registers.
+#define MMU_WATCHES 4
+struct mmu_watch {
+    uint64_t page;
+    uint8_t kinds;
 };
 
 enum mmu_paging { PAGING_NONE, PAGING_32BIT, PAGING_PAE, PAGING_4LEVEL, PAGING_5LEVEL };
@@ -74,6 +82,22 @@ struct mmu_ram {
     uint8_t *host;
 };
 
+/// Address spaces (PCIDs) whose entries are kept while others run, and how many entries of each.
+#define MMU_SPACES 8
+#define MMU_SPACE_ENTRIES 1024
+
+struct mmu_space {
+    bool used;
+    uint16_t pcid;
+    uint32_t count;
+    uint32_t fetch_epoch;                      // of user code when the space was left; 0: not to be taken again
+    uint64_t left;                             // when, by space_clock
+    struct tlb_entry entry[MMU_SPACE_ENTRIES]; // tag: page | number of the TLB array
+};
+
+/// A bit per page (hashed) whose code may be known to jump caches.
+#define MMU_FETCHED_BITS 16384u
+
 struct mmu {
     // Control state, set by mmu_set_control.
     uint64_t cr0, cr3, cr4, efer;
@@ -83,9 +107,17 @@ struct mmu {
     struct address_space *space; // the present view (SMM switches it)
     const struct log *log;
 
-    uint64_t flush_count, fill_count; // statistics
-    /// Told after any flush that can change instruction fetch (jump caches hang here); may be NULL.
+    uint64_t flush_count, fill_count, space_count; // statistics; space_count: changes of PCID
+    /// Numbers that stand for all that instruction fetches found, of supervisor [0] and user code [1]. What was looked
+    /// up by mmu_fetch_page under a number is valid as long as, and whenever again, the number is this one. Never 0.
+    uint32_t fetch_epoch[2];
+    /// Told after fetch_epoch changed (jump caches hang here); may be NULL. With epochs_restarted, which the callee
+    /// clears, numbers begin anew: everything that was looked up is void.
+    bool epochs_restarted;
     void (*flushed)(void *opaque);
+    /// Told of every read and write of a watched kind that touches a watched page, after its checks and before it
+    /// happens, page by page. True: the access is slow (handle.code).
+    bool (*watched)(void *opaque, enum mmu_access kind, uint64_t linear, unsigned size);
     void *opaque;
     struct address_space_listener map_listener;
     atomic_bool map_stale; // the map changed: mmu_poll flushes
@@ -96,6 +128,7 @@ struct mmu {
     /// sec. 4.4.1). State of the processor: a snapshot keeps them.
     uint64_t pdpte[4];
     bool no_1g_pages; // the CPU model lacks them: PS in a PDPTE is reserved
+    bool no_pse36;    // likewise: bits 21:13 of a 4 MiB page's entry are reserved
 
     // What follows is derived from the above, and detail of mmu.c and walk.c.
     enum mmu_paging paging;
@@ -103,9 +136,16 @@ struct mmu {
     uint64_t physical_mask; // address bits of an 8-byte entry
     uint32_t fetch_error;   // PF_FETCH where the error code has it
     struct mmu_ram ram[2];  // pieces of RAM that walks used last
+    struct mmu_watch watch[MMU_WATCHES];
+    uint8_t watch_kinds; // of all of them
     // A bit per TLB entry: filled since the last flush; and global. CR3 writes drop what is filled and not global.
     uint64_t filled[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
     uint64_t global[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
+    uint32_t filled_words[MMU_MODES * MMU_ACCESS_KINDS]; // a bit per word of `filled` that is not 0
+    uint32_t last_epoch;
+    bool local_supervisor_code; // supervisor code was fetched through entries that are not global
+    uint64_t fetched[MMU_FETCHED_BITS / 64];
+    uint64_t space_clock;
     // Linear ranges where entries come from large pages, so that INVLPG inside one drops all its 4K entries. Grown
     // together when they are too many; page_size is the largest inside.
     uint32_t large_count;
@@ -115,15 +155,17 @@ struct mmu {
     } large[16];
 
     _Alignas(64) struct tlb_entry tlb[MMU_MODES][MMU_ACCESS_KINDS][TLB_ENTRIES];
+    struct mmu_space spaces[MMU_SPACES]; // that were left; the present one's entries are in `tlb`
 };
 
 void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bits, const struct log *log);
 void mmu_destroy(struct mmu *mmu);
 /// Takes the CPU's control registers after a change and flushes what the SDM (vol. 3 sec. 4.10.4) asks for.
 /// `cr3_written`: an instruction or a task switch loaded CR3, even with the same value: drops non-global entries.
-/// With CR4.PCIDE, bit 63 of `cr3` (as MOV to CR3 has it; it is not kept) asks to flush nothing, which is done only
-/// where the rest of CR3 did not change: entries carry no PCID. In PAE paging the PDPTEs are loaded again whenever
-/// the processor does it; to restore a snapshot, call this first and then put back mmu->pdpte.
+/// With CR4.PCIDE, bit 63 of `cr3` (as MOV to CR3 has it; it is not kept) asks to flush nothing: the entries of the
+/// PCID that were left are found again. Without it the new PCID's entries are dropped, others' stay. In PAE paging the
+/// PDPTEs are loaded again whenever the processor does it; to restore a snapshot, call this first and then put back
+/// mmu->pdpte.
 void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer, bool cr3_written);
 /// Reads the four PDPTEs that `cr3` points to and keeps them if they are well-formed. False: a present one has
 /// reserved bits set, which is #GP(0); nothing changed. The CPU calls it before it changes CR3, or CR0/CR4 bits that
@@ -131,12 +173,22 @@ void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, 
 bool mmu_load_pdptes(struct mmu *mmu, uint64_t cr3);
 void mmu_set_a20(struct mmu *mmu, bool enabled);
 void mmu_set_space(struct mmu *mmu, struct address_space *space);
+/// Of all PCIDs, global ones too.
 void mmu_flush_all(struct mmu *mmu);
+/// The present PCID's entries.
 void mmu_flush_non_global(struct mmu *mmu);
-/// INVLPG: drops every entry (global too) of the page, large or small, that holds `linear`.
+/// INVLPG: drops every entry (global too) of the page, large or small, that holds `linear`, for the present PCID.
 void mmu_flush_page(struct mmu *mmu, uint64_t linear);
+/// INVPCID (SDM vol. 2) with checked operands. type 0: one address of `pcid`; 1: all of `pcid`; 2: everything, global
+/// entries too; 3: everything that is not global.
+void mmu_invalidate_pcid(struct mmu *mmu, unsigned type, uint16_t pcid, uint64_t linear);
+/// New fetch epochs: whoever keeps results of mmu_fetch_page must look again.
+void mmu_forget_fetches(struct mmu *mmu);
 /// Drops write entries that lead to backing page `page` (memory file offset >> 12): it got code.
 void mmu_protect_code_page(struct mmu *mmu, uint64_t page);
+/// Replaces the watched pages. They never have a TLB entry of their kinds, so that nothing else costs anything. After a
+/// change of what is watched for MMU_EXECUTE the caller drops its jump caches.
+void mmu_set_watches(struct mmu *mmu, const struct mmu_watch watch[MMU_WATCHES]);
 /// Called by the CPU at instruction boundaries when it sees an exit request: acts on map changes.
 void mmu_poll(struct mmu *mmu);
 

@@ -113,7 +113,7 @@ static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
         return missing(walk, 0);
     if ((pde & ENTRY_PS) && (mmu->cr4 & CR4_PSE)) {
         // PSE-36: bits 20:13 are address bits 39:32, as far as MAXPHYADDR goes; the rest up to 21 is reserved.
-        unsigned width = mmu->physical_bits < 40 ? mmu->physical_bits : 40;
+        unsigned width = mmu->no_pse36 ? 32 : mmu->physical_bits < 40 ? mmu->physical_bits : 40;
         if (pde & bits_mask(22) & ~bits_mask(width - 19))
             return missing(walk, PF_PRESENT | PF_RESERVED);
         walk->page_bits = 22;

@@ -25,6 +25,17 @@ struct host_result {
     struct block *block; // that left
 };
 
+/// Routines that the backend writes once into a code memory, beside the ways in and out.
+struct fpu_routines {
+    const uint8_t *spill, *keep, *ensure_sse, *ensure_x87, *poison;
+};
+
+/// The x87 instruction that was translated last, when its FIP, FCS and FOP are not in struct cpu yet.
+struct x87_pointers {
+    bool pending;
+    uint16_t offset, opcode;
+};
+
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {
     enum {
@@ -38,6 +49,7 @@ struct side_exit {
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on
     struct registers registers;
+    struct x87_pointers pointers;
     uint16_t uop;         // number of the uop
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
@@ -78,6 +90,14 @@ struct translation {
     // What the host's flags register holds: a mask of guest flags that are right in it.
     uint32_t host_flags, made_flags;
     int32_t recipe; // what VAR_CC_OP in memory is known to hold; -1: not known
+    // What the emitter at work tells: uops behind its own that it did as well, and that a CALL called nothing.
+    unsigned fused;
+    bool stayed;
+    // Floating point and vectors.
+    const struct fpu_routines *fpu;
+    uint64_t host_features[2]; // bit per enum cpu_feature: instructions that may be used
+    uint8_t resident;          // RESIDENT_*: certainly in the host's registers here
+    struct x87_pointers pointers;
     unsigned exit_count;
     struct side_exit exits[TRANSLATION_MAX_EXITS];
 };
@@ -102,9 +122,15 @@ struct backend {
     /// False: the interpreter does this uop.
     bool (*supported)(const struct uop *u);
     /// Writes the way in (at the start) and what blocks share. Runs once for a code memory.
-    void (*enter)(struct emit *e, struct backend_entries *entries);
+    void (*enter)(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
     /// A block's entry: polls, counts.
     void (*block_start)(struct translation *t);
+    /// Before the operands of the uop at work are fetched: state that it wants in the host's registers.
+    void (*prepare)(struct translation *t, const struct uop *u);
+    /// pass_block.stays, of a translation's pass.
+    bool (*stays)(const struct pass_block *pass, unsigned index);
+    /// Instructions of the host's, as bits of enum cpu_feature.
+    void (*features)(uint64_t features[2]);
     void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);
     /// A variable that is in memory; VAR_RIP is where the block starts.
     void (*load_var)(struct translation *t, uint8_t to, unsigned var);

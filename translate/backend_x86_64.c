@@ -26,8 +26,13 @@ static bool fits(int64_t value)
 }
 
 // ---- calls --------------------------------------------------------------------------------------------------------
+void x86_add_resume(struct translation *t, emit_place from)
+{
+    x86_add_exit(t, SIDE_RESUME, from);
+}
+
 /// One uop by the interpreter's own function.
-static void emit_by_alu(struct translation *t, const struct uop *u)
+void x86_emit_by_alu(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     x86_prepare_call(t);
@@ -49,9 +54,11 @@ static void emit_uop_call(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     const struct uop_helper_entry *helper = &uop_helpers[u->param];
+    if (x86_emit_inline_call(t, u))
+        return;
     x86_prepare_call(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
-    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_calls), 1);
+    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_call[u->param]), 1);
     emit_move_imm(e, S0, (uint64_t)(uintptr_t)t->block);
     emit_store(e, WIDTH_64, FIELD(running), S0);
     x86_load_home(e, HOST_RSI, u->a);
@@ -73,6 +80,8 @@ static size_t vreg_offset(const struct translation *t, unsigned number)
 static void emit_uop_row(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
+    if (x86_emit_inline_row(t, u))
+        return;
     x86_prepare_call(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
     x86_field_address(t, HOST_RSI, vreg_offset(t, u->a));
@@ -90,7 +99,7 @@ static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
 {
     uint8_t to;
     if (t->flags || u->width == WIDTH_8 || t->b == NO_REGISTER) {
-        emit_by_alu(t, u);
+        x86_emit_by_alu(t, u);
         return;
     }
     to = x86_result_register(t, u);
@@ -233,7 +242,7 @@ static void emit_uop_check_target(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     if ((t->block->mode & MODE_CODE_MASK) != MODE_CODE64) {
-        emit_by_alu(t, u);
+        x86_emit_by_alu(t, u);
         emit_test(e, WIDTH_8, S0, S0);
         x86_add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
         return;
@@ -245,7 +254,7 @@ static void emit_uop_check_target(struct translation *t, const struct uop *u)
     x86_add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
 }
 
-static void emit_uop_xlat(struct translation *t, const struct uop *u)
+void x86_emit_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     bool write = u->aux & UOP_WRITE;
@@ -333,25 +342,6 @@ static void emit_uop_store(struct translation *t, const struct uop *u)
         emit_store(&t->emit, u->width, x86_at_register(t->a), t->b);
 }
 
-static void emit_uop_vector_load(struct translation *t, const struct uop *u)
-{
-    emit_vector_load(&t->emit, u->param, 0, x86_at_register(t->a));
-    emit_vector_store(&t->emit, u->dst >= VREG_MM ? 8 : 16, x86_memory_at(vreg_offset(t, u->dst)), 0);
-}
-
-static void emit_uop_vector_store(struct translation *t, const struct uop *u)
-{
-    emit_vector_load(&t->emit, u->param, 0, x86_memory_at(vreg_offset(t, u->b)));
-    emit_vector_store(&t->emit, u->param, x86_at_register(t->a), 0);
-}
-
-static void emit_uop_vector_move(struct translation *t, const struct uop *u)
-{
-    unsigned bytes = u->dst >= VREG_MM || u->b >= VREG_MM ? 8 : 16;
-    emit_vector_load(&t->emit, bytes, 0, x86_memory_at(vreg_offset(t, u->b)));
-    emit_vector_store(&t->emit, bytes, x86_memory_at(vreg_offset(t, u->dst)), 0);
-}
-
 /// What the interpreter does: segment checks outside flat modes, faults that are certain, odd sizes.
 static bool supported(const struct uop *u)
 {
@@ -361,9 +351,13 @@ static bool supported(const struct uop *u)
         return false;
     case UOP_XLAT:
         return u->param >= 1 && u->param <= 64 && (!(u->aux & UOP_MODE) || u->c < MMU_MODES);
-    case UOP_VLOAD:
+    case UOP_VLOAD: // 2 and 10 bytes for x87 only, by way of a temporary
+        return u->dst < VREG_MM && (u->param == 4 || u->param == 8 || u->param == 16 ||
+                                    (u->dst >= VREG_TEMP && (u->param == 2 || u->param == 10)));
     case UOP_VSTORE:
-        return u->param == 4 || u->param == 8 || (u->param == 16 && u->dst < VREG_MM && u->b < VREG_MM);
+        return u->param == 4 || u->param == 8 || (u->param == 16 && u->b < VREG_MM);
+    case UOP_VMOV:
+        return u->dst < VREG_MM && u->b < VREG_MM;
     case UOP_CALL:
         return (u->width == WIDTH_8 || u->width == WIDTH_64) && u->param < uop_helper_count;
     case UOP_EXIT_IF_ZERO:
@@ -404,48 +398,48 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SHL] = {x86_emit_shift, IN_A | IN_B},
     [UOP_SHR] = {x86_emit_shift, IN_A | IN_B},
     [UOP_SAR] = {x86_emit_shift, IN_A | IN_B},
-    [UOP_ROL] = {emit_by_alu},
-    [UOP_ROR] = {emit_by_alu},
-    [UOP_RCL] = {emit_by_alu},
-    [UOP_RCR] = {emit_by_alu},
-    [UOP_SHLD] = {emit_by_alu},
-    [UOP_SHRD] = {emit_by_alu},
-    [UOP_MUL] = {emit_by_alu},
-    [UOP_IMUL] = {emit_by_alu},
+    [UOP_ROL] = {x86_emit_rotate, IN_A | IN_B},
+    [UOP_ROR] = {x86_emit_rotate, IN_A | IN_B},
+    [UOP_RCL] = {x86_emit_by_alu},
+    [UOP_RCR] = {x86_emit_by_alu},
+    [UOP_SHLD] = {x86_emit_by_alu},
+    [UOP_SHRD] = {x86_emit_by_alu},
+    [UOP_MUL] = {x86_emit_multiply, IN_A | IN_B},
+    [UOP_IMUL] = {x86_emit_multiply, IN_A | IN_B},
     [UOP_IMUL_LOW] = {emit_uop_multiply_low, IN_A | IN_B},
-    [UOP_DIV] = {emit_by_alu},
-    [UOP_IDIV] = {emit_by_alu},
-    [UOP_BT] = {emit_by_alu},
-    [UOP_BTS] = {emit_by_alu},
-    [UOP_BTR] = {emit_by_alu},
-    [UOP_BTC] = {emit_by_alu},
-    [UOP_BSF] = {emit_by_alu},
-    [UOP_BSR] = {emit_by_alu},
-    [UOP_TZCNT] = {emit_by_alu},
-    [UOP_LZCNT] = {emit_by_alu},
-    [UOP_POPCNT] = {emit_by_alu},
-    [UOP_BLSI] = {emit_by_alu},
-    [UOP_BLSR] = {emit_by_alu},
-    [UOP_BLSMSK] = {emit_by_alu},
-    [UOP_BZHI] = {emit_by_alu},
-    [UOP_BEXTR] = {emit_by_alu},
-    [UOP_PDEP] = {emit_by_alu},
-    [UOP_PEXT] = {emit_by_alu},
+    [UOP_DIV] = {x86_emit_by_alu},
+    [UOP_IDIV] = {x86_emit_by_alu},
+    [UOP_BT] = {x86_emit_by_alu},
+    [UOP_BTS] = {x86_emit_by_alu},
+    [UOP_BTR] = {x86_emit_by_alu},
+    [UOP_BTC] = {x86_emit_by_alu},
+    [UOP_BSF] = {x86_emit_scan, IN_A | IN_B},
+    [UOP_BSR] = {x86_emit_scan, IN_A | IN_B},
+    [UOP_TZCNT] = {x86_emit_count, IN_B},
+    [UOP_LZCNT] = {x86_emit_count, IN_B},
+    [UOP_POPCNT] = {x86_emit_count, IN_B},
+    [UOP_BLSI] = {x86_emit_lowest_bit, IN_A},
+    [UOP_BLSR] = {x86_emit_lowest_bit, IN_A},
+    [UOP_BLSMSK] = {x86_emit_lowest_bit, IN_A},
+    [UOP_BZHI] = {x86_emit_bit_field, IN_A | IN_B},
+    [UOP_BEXTR] = {x86_emit_bit_field, IN_A | IN_B},
+    [UOP_PDEP] = {x86_emit_scatter_gather, IN_A | IN_B},
+    [UOP_PEXT] = {x86_emit_scatter_gather, IN_A | IN_B},
     [UOP_BSWAP] = {emit_uop_bswap, IN_A | KEEP_FLAGS},
     [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
-    [UOP_SELECT_Z] = {emit_by_alu},
+    [UOP_SELECT_Z] = {x86_emit_by_alu},
     [UOP_CHECK_TARGET] = {emit_uop_check_target, IN_A},
-    [UOP_GET_FLAGS] = {emit_by_alu},
-    [UOP_SET_FLAGS] = {emit_by_alu},
+    [UOP_GET_FLAGS] = {x86_emit_by_alu},
+    [UOP_SET_FLAGS] = {x86_emit_by_alu},
     [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
-    [UOP_XLAT] = {emit_uop_xlat, IN_A},
+    [UOP_XLAT] = {x86_emit_xlat, IN_A},
     [UOP_LOAD] = {emit_uop_load, IN_A | KEEP_FLAGS},
     [UOP_STORE] = {emit_uop_store, IN_A | IN_B | KEEP_FLAGS},
     [UOP_FENCE] = {emit_uop_fence, KEEP_FLAGS},
-    [UOP_VLOAD] = {emit_uop_vector_load, IN_A | KEEP_FLAGS},
-    [UOP_VSTORE] = {emit_uop_vector_store, IN_A | KEEP_FLAGS},
-    [UOP_VMOV] = {emit_uop_vector_move, KEEP_FLAGS},
+    [UOP_VLOAD] = {x86_emit_vector_load, IN_A},
+    [UOP_VSTORE] = {x86_emit_vector_store, IN_A | KEEP_FLAGS},
+    [UOP_VMOV] = {x86_emit_vector_move},
     [UOP_ROW] = {emit_uop_row},
     [UOP_CALL] = {emit_uop_call},
     [UOP_EXIT] = {x86_emit_exit},
@@ -462,6 +456,9 @@ static const struct backend backend = {
     .enter = x86_enter,
     .block_start = x86_block_start,
     .kill = x86_kill,
+    .prepare = x86_fpu_prepare,
+    .stays = x86_stays,
+    .features = x86_host_features,
     .load_imm = emit_move_imm,
     .load_var = load_var,
     .save_carry = x86_save_carry,

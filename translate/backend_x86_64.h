@@ -71,6 +71,34 @@ static inline bool x86_dies(const struct translation *t, unsigned var)
     return var >= VAR_TEMP && t->pass.last_use[var] <= t->index;
 }
 
+// Floating point and vectors in the host's registers (backend_x86_64_fpu.c).
+void x86_fpu_routines(struct emit *e, struct fpu_routines *routines);
+/// Before C code: resident state goes to struct cpu. Changes flags, no general register.
+void x86_fpu_spill(struct emit *e, const struct fpu_routines *routines);
+void x86_fpu_after_call(struct translation *t);
+void x86_fpu_prepare(struct translation *t, const struct uop *u);
+void x86_host_features(uint64_t features[2]);
+void x86_x87_note_pointers(struct translation *t, uint64_t operand);
+void x86_x87_store_data(struct translation *t, uint64_t operand, unsigned offset);
+void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers);
+// SIMD and x87 rows (backend_x86_64_sse.c).
+/// RESIDENT_* that the uop at `index` works on in host code.
+uint8_t x86_simd_needs(const struct translation *t, unsigned index);
+/// Whether this CALL (of t->pass.uops) becomes host code without a call.
+bool x86_inlines_row(const struct translation *t, unsigned index);
+bool x86_inlines_call(const struct translation *t, const struct uop *u);
+/// struct backend's stays.
+bool x86_stays(const struct pass_block *pass, unsigned index);
+bool x86_emit_inline_row(struct translation *t, const struct uop *u);
+bool x86_emit_inline_call(struct translation *t, const struct uop *u);
+void x86_emit_vector_load(struct translation *t, const struct uop *u);
+void x86_emit_vector_store(struct translation *t, const struct uop *u);
+void x86_emit_vector_move(struct translation *t, const struct uop *u);
+// Of backend_x86_64.c: the check of an address in t->a, handle to u->dst (S0 when it has no register); a branch to the
+// interpreter, which begins with the uop at work.
+void x86_emit_xlat(struct translation *t, const struct uop *u);
+void x86_add_resume(struct translation *t, emit_place from);
+
 /// Where to compute the value of u->dst: in its own register where that disturbs neither b nor bits to be kept.
 uint8_t x86_result_register(struct translation *t, const struct uop *u);
 /// The value of u->dst was computed in `reg`, 32-bit values zero-extended.
@@ -88,7 +116,7 @@ void x86_resume(struct translation *t);
 void x86_check_leave(struct translation *t, unsigned insn);
 void x86_side_exit(struct translation *t, const struct side_exit *exit);
 void x86_block_start(struct translation *t);
-void x86_enter(struct emit *e, struct backend_entries *entries);
+void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 
 // Flags: struct backend's save_carry and condition.
@@ -108,5 +136,21 @@ void x86_emit_neg(struct translation *t, const struct uop *u);
 void x86_emit_inc(struct translation *t, const struct uop *u);
 void x86_emit_dec(struct translation *t, const struct uop *u);
 void x86_emit_shift(struct translation *t, const struct uop *u);
+/// The host's flags are the guest's now, but for those left out of the mask.
+void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask);
+
+/// One uop by the interpreter's own function.
+void x86_emit_by_alu(struct translation *t, const struct uop *u);
+
+// Emitters of backend_x86_64_bits.c.
+bool x86_host_has_bmi2(const struct translation *t);
+void x86_emit_rotate(struct translation *t, const struct uop *u);
+void x86_emit_multiply(struct translation *t, const struct uop *u);
+void x86_emit_count(struct translation *t, const struct uop *u);
+void x86_emit_scan(struct translation *t, const struct uop *u);
+void x86_emit_lowest_bit(struct translation *t, const struct uop *u);
+void x86_emit_bit_field(struct translation *t, const struct uop *u);
+void x86_emit_scatter_gather(struct translation *t, const struct uop *u);
+void x86_emit_shift_no_flags(struct translation *t, const struct uop *u); // by a register, 32 or 64 bits, with BMI2
 
 #endif

@@ -74,8 +74,7 @@ static void store_recipe_source(struct translation *t)
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->b);
 }
 
-/// The host's flags are the guest's now, but for those left out of the mask.
-static void made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
+void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
 {
     if (!t->flags)
         return;
@@ -180,7 +179,7 @@ static void emit_arithmetic(struct translation *t, const struct uop *u, enum emi
     operate(t, u, op, to);
     if (t->flags && recipe != CC_LOGIC)
         store_recipe_source(t);
-    made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    x86_made_flags(t, recipe, u, to, CONDITION_FLAGS);
     x86_finish_result(t, u, to);
 }
 
@@ -217,7 +216,7 @@ static void emit_with_carry(struct translation *t, const struct uop *u, enum emi
     operate(t, u, op, to);
     if (t->flags)
         store_recipe_source(t);
-    made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    x86_made_flags(t, recipe, u, to, CONDITION_FLAGS);
     x86_finish_result(t, u, to);
 }
 
@@ -246,7 +245,7 @@ void x86_emit_neg(struct translation *t, const struct uop *u)
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->a);
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
     emit_unary(&t->emit, EMIT_NEG, u->width, to);
-    made_flags(t, CC_SUB, u, to, CONDITION_FLAGS);
+    x86_made_flags(t, CC_SUB, u, to, CONDITION_FLAGS);
     x86_finish_result(t, u, to);
 }
 
@@ -255,7 +254,7 @@ static void emit_step(struct translation *t, const struct uop *u, bool decrement
     uint8_t to = x86_result_register(t, u);
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
     emit_increment(&t->emit, decrement, u->width, to);
-    made_flags(t, decrement ? CC_DEC : CC_INC, u, to, CONDITION_FLAGS & ~FLAG_CF);
+    x86_made_flags(t, decrement ? CC_DEC : CC_INC, u, to, CONDITION_FLAGS & ~FLAG_CF);
     x86_finish_result(t, u, to);
 }
 
@@ -285,7 +284,7 @@ static void last_shift(struct translation *t, const struct uop *u)
 {
     emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), S0);
     emit_shift_imm(&t->emit, shift_of(u), u->width, S0, 1);
-    made_flags(t, u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR, u, S0, CONDITION_FLAGS);
+    x86_made_flags(t, u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR, u, S0, CONDITION_FLAGS);
 }
 
 static void shift_by_constant(struct translation *t, const struct uop *u, unsigned count)
@@ -329,6 +328,8 @@ void x86_emit_shift(struct translation *t, const struct uop *u)
 {
     if (u->b == VAR_IMM)
         shift_by_constant(t, u, (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31));
+    else if (!t->flags && u->width >= WIDTH_32 && x86_host_has_bmi2(t))
+        x86_emit_shift_no_flags(t, u);
     else
         shift_by_register(t, u);
 }

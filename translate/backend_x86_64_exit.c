@@ -21,6 +21,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     exit->kind = kind;
     exit->from = from;
     exit->registers = t->registers;
+    exit->pointers = t->pointers;
     exit->uop = (uint16_t)t->index;
     return exit;
 }
@@ -75,6 +76,7 @@ void x86_field_address(struct translation *t, uint8_t reg, size_t offset)
 
 void x86_prepare_call(struct translation *t)
 {
+    x86_x87_flush_pointers(t, &t->pointers);
     registers_settle(&t->registers, &x86_file, &t->emit);
     store_rip(t, 0, WIDTH_64);
     emit_call_to(&t->emit, t->entries->store);
@@ -84,8 +86,10 @@ void x86_prepare_call(struct translation *t)
 void x86_call(struct translation *t, const void *function)
 {
     struct emit *e = &t->emit;
+    x86_fpu_spill(e, t->fpu);
     emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)function);
     emit_call_register(e, HOST_RAX);
+    x86_fpu_after_call(t);
     emit_move(e, WIDTH_64, S0, HOST_RAX);
     emit_call_to(e, t->entries->load);
     t->host_flags = 0;
@@ -208,6 +212,7 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
 
 void x86_resume(struct translation *t)
 {
+    x86_x87_flush_pointers(t, &t->pointers);
     registers_settle(&t->registers, &x86_file, &t->emit);
     store_rip(t, 0, WIDTH_64);
     leave(t, result(HOST_RESUME, t->index));
@@ -264,6 +269,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
 {
     emit_patch_here(&t->emit, exit->from);
     t->registers = exit->registers;
+    t->pointers = exit->pointers;
     switch (exit->kind) {
     case SIDE_MISS:
         emit_miss(t, exit);
@@ -273,11 +279,13 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         x86_resume(t);
         break;
     case SIDE_FAULT:
+        x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
         store_rip(t, 0, WIDTH_64);
         leave(t, result(HOST_FAULT, t->block->uops[exit->uop].insn));
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
+        x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
         count(t, exit->uop + 1u);
         store_rip(t, t->block->insn_offset[exit->uop + 1u], mode_code_width(t->block->mode));
@@ -333,7 +341,7 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
 }
 
 /// S0 = the host address for the access S1 at linear S0, and ZF: there is none.
-static void emit_walk(struct emit *e)
+static void emit_walk(struct emit *e, const struct fpu_routines *fpu)
 {
     static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
                                     HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
@@ -343,7 +351,7 @@ static void emit_walk(struct emit *e)
     emit_move(e, WIDTH_64, HOST_RSI, S0);
     emit_move(e, WIDTH_32, HOST_RDX, S1);
     emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)walk);
-    emit_call_register(e, HOST_RAX);
+    emit_call_to(e, fpu->keep); // residency survives
     emit_move(e, WIDTH_64, S0, HOST_RAX);
     for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
         emit_pop(e, saved[i]);
@@ -367,7 +375,7 @@ static void load_guest(struct emit *e)
     }
 }
 
-void x86_enter(struct emit *e, struct backend_entries *entries)
+void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
         emit_push(e, callee_saved[i]);
@@ -376,11 +384,13 @@ void x86_enter(struct emit *e, struct backend_entries *entries)
     load_guest(e);
     emit_jump_register(e, S0);
 
+    x86_fpu_routines(e, fpu);
     entries->no_chain = e->at;
     x86_store_home(e, VAR_RIP, S1);
     emit_move_imm(e, S0, HOST_LOOKUP);
     emit_move_imm(e, S1, 0);
     entries->leave = e->at;
+    x86_fpu_spill(e, fpu);
     store_guest(e);
     emit_move(e, WIDTH_64, HOST_RAX, S0);
     emit_move(e, WIDTH_64, HOST_RDX, S1);
@@ -396,7 +406,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries)
     load_guest(e);
     emit_return(e);
     entries->miss = e->at;
-    emit_walk(e);
+    emit_walk(e, fpu);
 }
 
 #else

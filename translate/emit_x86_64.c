@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX
+#define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX, 0x0f38XX a three-byte one
 
 void emit_start(struct emit *e, uint8_t *start, size_t size)
 {
@@ -28,8 +28,10 @@ static void put(struct emit *e, uint64_t value, unsigned bytes)
 
 static void put_opcode(struct emit *e, unsigned opcode)
 {
+    if (opcode >> 16)
+        put(e, opcode >> 16, 1);
     if (opcode >> 8)
-        put(e, opcode >> 8, 1);
+        put(e, opcode >> 8 & 0xff, 1);
     put(e, opcode & 0xff, 1);
 }
 
@@ -183,6 +185,11 @@ void emit_set(struct emit *e, unsigned condition, uint8_t to)
     put_registers(e, 0, ESCAPE | 0x90 | condition, 0, to, true);
 }
 
+void emit_set_memory(struct emit *e, unsigned condition, struct emit_memory to)
+{
+    put_memory(e, 0, ESCAPE | 0x90 | condition, 0, to, true);
+}
+
 void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, uint8_t from)
 {
     put_registers(e, width, ESCAPE | 0x40 | condition, to, from, false);
@@ -255,6 +262,32 @@ void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
     put_registers(e, width, ESCAPE | 0xaf, to, from, false);
 }
 
+void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from)
+{
+    put_head(e, scan ? 0 : 0xf3, width, ESCAPE | (unsigned)op, to, 0, from, false);
+    put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+}
+
+void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from)
+{
+    put_registers(e, width, 0xf7, is_signed ? 5 : 4, from, true);
+}
+
+void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm)
+{
+    put(e, 0xc4, 1);
+    put(e, (reg & 8 ? 0u : 0x80u) | 0x40u | (rm & 8 ? 0u : 0x20u) | op.map, 1);
+    put(e, (width == 3 ? 0x80u : 0u) | (~second & 15u) << 3 | op.prefix, 1);
+    put(e, op.opcode, 1);
+    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+}
+
+void emit_rotate_right(struct emit *e, unsigned width, uint8_t to, uint8_t from, unsigned count)
+{
+    emit_vex(e, (struct emit_vex){3, 3, 0xf0}, width, to, 0, from);
+    put(e, count, 1);
+}
+
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index)
 {
     put_registers(e, width, ESCAPE | 0x83 | (unsigned)op << 3, index, reg, false);
@@ -291,6 +324,55 @@ void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, ui
         put_memory_prefixed(e, 0x66, 2, ESCAPE | 0xd6, xmm, to, false);
     else
         put_memory_prefixed(e, 0x66, 2, ESCAPE | 0x7e, xmm, to, false);
+}
+
+void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm)
+{
+    put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, reg, 0, rm, false);
+    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+}
+
+void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m)
+{
+    put_memory_prefixed(e, op.prefix, op.wide ? 3 : 2, op.opcode, reg, m, false);
+}
+
+void emit_vector_plain(struct emit *e, struct emit_vector_op op)
+{
+    put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, 0, 0, 0, false);
+}
+
+void emit_byte(struct emit *e, uint8_t value)
+{
+    put(e, value, 1);
+}
+
+void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from)
+{
+    put_head(e, 0xf2, width, 0x0f38f0u | (width != 0), to, 0, from, is_new_byte_register(width, from));
+    put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+}
+
+// ---- x87 and control words ------------------------------------------------------------------------------------------
+void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm)
+{
+    put(e, 0xd8u | escape, 1);
+    put(e, modrm, 1);
+}
+
+void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m)
+{
+    put_memory_prefixed(e, 0, 2, 0xd8u | escape, (uint8_t)digit, m, false);
+}
+
+void emit_load_mxcsr(struct emit *e, struct emit_memory from)
+{
+    put_memory_prefixed(e, 0, 2, ESCAPE | 0xae, 2, from, false);
+}
+
+void emit_store_mxcsr(struct emit *e, struct emit_memory to)
+{
+    put_memory_prefixed(e, 0, 2, ESCAPE | 0xae, 3, to, false);
 }
 
 // ---- control --------------------------------------------------------------------------------------------------------
@@ -354,9 +436,32 @@ void emit_pop(struct emit *e, uint8_t reg)
     put_head(e, 0, 2, 0x58 | (reg & 7u), 0, 0, reg, false);
 }
 
+void emit_push_flags(struct emit *e)
+{
+    put(e, 0x9c, 1);
+}
+
+void emit_pop_flags(struct emit *e)
+{
+    put(e, 0x9d, 1);
+}
+
+emit_place emit_call(struct emit *e)
+{
+    put(e, 0xe8, 1);
+    put(e, 0, 4);
+    return e->at - 4;
+}
+
 void emit_return(struct emit *e)
 {
     put(e, 0xc3, 1);
+}
+
+void emit_test_memory_imm(struct emit *e, struct emit_memory m, uint8_t value)
+{
+    put_memory_prefixed(e, 0, 2, 0xf6, 0, m, false);
+    put(e, value, 1);
 }
 
 void emit_fence(struct emit *e)

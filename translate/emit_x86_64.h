@@ -64,6 +64,7 @@ void emit_lea(struct emit *e, unsigned width, uint8_t to, struct emit_memory add
 void emit_exchange(struct emit *e, uint8_t a, uint8_t b);                                     // 64 bits
 void emit_bswap(struct emit *e, unsigned width, uint8_t reg);                                 // width 32 or 64
 void emit_set(struct emit *e, unsigned condition, uint8_t to);                                // low 8 bits
+void emit_set_memory(struct emit *e, unsigned condition, struct emit_memory to);              // 8 bits
 void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, uint8_t from); // not 8 bits
 
 // ---- arithmetic -----------------------------------------------------------------------------------------------------
@@ -80,6 +81,18 @@ void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t 
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg);
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                // IMUL, not 8 bits
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index); // not 8 bits
+/// TZCNT, LZCNT, POPCNT (F3 0F BC, BD, B8); without F3: BSF, BSR. Not 8 bits.
+enum emit_count { EMIT_POPCNT = 0xb8, EMIT_TZCNT = 0xbc, EMIT_LZCNT = 0xbd };
+void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from);
+/// MUL or IMUL: rdx:rax = rax * from. 32 or 64 bits.
+void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from);
+/// A VEX-encoded instruction on general registers, 32 or 64 bits. digit operations have it in place of reg.
+struct emit_vex {
+    uint8_t map, prefix, opcode; // 2: 0F38, 3: 0F3A; 0 none, 1 66, 2 F3, 3 F2
+};
+void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm);
+/// RORX: no flags.
+void emit_rotate_right(struct emit *e, unsigned width, uint8_t to, uint8_t from, unsigned count);
 void emit_bit_imm(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, unsigned index);
 /// CF = bit `index` of the 32 bits at `m`.
 void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index);
@@ -88,6 +101,27 @@ void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index);
 /// xmm = 4, 8 or 16 bytes, zero-extended; and back.
 void emit_vector_load(struct emit *e, unsigned bytes, uint8_t xmm, struct emit_memory from);
 void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, uint8_t xmm);
+
+/// An instruction of the vector opcode maps: 0x0fXX, 0x0f38XX or 0x0f3aXX; prefix 0, 0x66, 0xf2, 0xf3; wide: REX.W.
+struct emit_vector_op {
+    uint32_t opcode;
+    uint8_t prefix;
+    bool wide;
+};
+/// reg and rm are numbers of whatever registers the instruction has there. An immediate follows by emit_byte.
+void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm);
+void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m);
+void emit_vector_plain(struct emit *e, struct emit_vector_op op); // without ModRM
+void emit_byte(struct emit *e, uint8_t value);
+void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from);
+
+// ---- x87 and control words
+// --------------------------------------------------------------------------------------------
+/// escape: low three bits of the first byte (D8..DF).
+void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm);
+void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m);
+void emit_load_mxcsr(struct emit *e, struct emit_memory from);
+void emit_store_mxcsr(struct emit *e, struct emit_memory to);
 
 // ---- control --------------------------------------------------------------------------------------------------------
 /// A place to be patched: the 4 bytes of a relative target.
@@ -106,6 +140,10 @@ void emit_call_register(struct emit *e, uint8_t reg);
 void emit_call_to(struct emit *e, const uint8_t *target);
 void emit_push(struct emit *e, uint8_t reg);
 void emit_pop(struct emit *e, uint8_t reg);
+void emit_push_flags(struct emit *e);
+void emit_pop_flags(struct emit *e);
+emit_place emit_call(struct emit *e);                                           // relative
+void emit_test_memory_imm(struct emit *e, struct emit_memory m, uint8_t value); // 8 bits
 void emit_return(struct emit *e);
 void emit_fence(struct emit *e); // MFENCE
 void emit_trap(struct emit *e);  // UD2

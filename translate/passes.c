@@ -86,6 +86,8 @@ unsigned uop_effects(const struct uop *u)
         if (u->imm & (u->width == WIDTH_64 ? 63 : 31))
             e |= FLAGS_ALL;
     }
+    if (u->op == UOP_SET_FLAGS && u->imm == (int64_t)FLAGS_ARITHMETIC)
+        e &= ~FLAGS_READ;
     return e;
 }
 
@@ -159,6 +161,12 @@ static void forward_copies(struct pass_block *pass)
     }
 }
 
+static bool stays(const struct pass_block *pass, unsigned index)
+{
+    const struct uop *u = &pass->uops[index];
+    return (u->op == UOP_ROW || u->op == UOP_CALL) && pass->stays && pass->stays(pass, index);
+}
+
 /// After an instruction with a CALL the block may be left.
 static bool leaves_after(const struct pass_block *pass, unsigned index)
 {
@@ -166,7 +174,7 @@ static bool leaves_after(const struct pass_block *pass, unsigned index)
     if (index + 1 < pass->count && pass->uops[index + 1].insn == insn)
         return false;
     for (unsigned i = index + 1; i-- > 0 && pass->uops[i].insn == insn;) {
-        if (pass->uops[i].op == UOP_CALL)
+        if (pass->uops[i].op == UOP_CALL && !stays(pass, i))
             return true;
     }
     return false;
@@ -178,10 +186,12 @@ static void find_live_flags(struct pass_block *pass, bool (*supported)(const str
     for (unsigned i = pass->count; i-- > 0;) {
         const struct uop *u = &pass->uops[i];
         unsigned e = uop_effects(u);
+        if ((e & MAY_LEAVE) && stays(pass, i))
+            e &= ~MAY_LEAVE;
         if (leaves_after(pass, i))
             live = true;
         pass->flags_live[i] = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
-        if ((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS))
+        if (((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS)) || ((e & FLAGS_SET) && !(e & FLAGS_READ)))
             live = false;
         if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || !supported(u))
             live = true;

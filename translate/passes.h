@@ -24,6 +24,8 @@ unsigned uop_effects(const struct uop *u);
 /// A block's uops while they are translated.
 struct pass_block {
     const struct block *block;
+    /// Set before passes_run; may be NULL. Whether a ROW or CALL becomes host code that never leaves the block.
+    bool (*stays)(const struct pass_block *pass, unsigned index);
     struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
     bool flags_live[LIFT_MAX_UOPS]; // somebody may read the flags that this uop makes
     uint16_t last_use[VAR_COUNT];   // index of the last uop that reads a temporary

@@ -8,6 +8,7 @@
 
 #include "base/host.h"
 #include "cpu/block.h"
+#include "cpu/model.h"
 #include "cpu/run.h"
 #include "translate/backend.h"
 
@@ -24,6 +25,8 @@ struct jit {
     size_t code_limit;
     enter_host_code *enter;
     struct backend_entries entries;
+    struct fpu_routines fpu;     // likewise
+    uint64_t host_features[2];   // instructions that host code may use
     const struct block *running; // the interpreter runs a copy of it
     uint32_t threshold;
     struct translate_hooks hooks;
@@ -101,8 +104,11 @@ static void translate_uop(struct translation *t, const struct uop *u)
     const struct backend_rule *rule = &t->backend->rules[u->op];
     unsigned constraints = rule->constraints;
 
+    t->backend->prepare(t, u);
     t->flags = t->pass.flags_live[t->index];
     t->made_flags = 0;
+    t->fused = 0;
+    t->stayed = false;
     if ((constraints & NEED_CARRY) || ((constraints & CARRY_IF_LIVE) && t->flags))
         t->backend->save_carry(t);
     if (constraints & NEED_FLAGS)
@@ -125,12 +131,14 @@ static void translate_uops(struct translation *t)
     bool called = false;
     for (t->index = 0; t->index < t->pass.count; t->index++) {
         const struct uop *u = &t->pass.uops[t->index];
-        if (!t->backend->rules[u->op].emit || !t->backend->supported(u) || t->exit_count + 4 > TRANSLATION_MAX_EXITS) {
+        if (!t->backend->rules[u->op].emit || !t->backend->supported(u) || t->exit_count + 8 > TRANSLATION_MAX_EXITS) {
             t->backend->resume(t);
             return;
         }
         translate_uop(t, u);
-        called |= u->op == UOP_CALL;
+        called |= u->op == UOP_CALL && !t->stayed;
+        for (; t->fused; t->fused--)
+            release_dead(t, &t->pass.uops[++t->index]);
         if (ends_call(t, called)) {
             t->backend->check_leave(t, u->insn);
             called = false;
@@ -184,7 +192,12 @@ static void translate_block(struct jit *jit, struct block *block)
     t->host_flags = 0;
     t->recipe = -1;
     t->exit_count = 0;
+    t->fpu = &jit->fpu;
+    memcpy(t->host_features, jit->host_features, sizeof t->host_features);
+    t->resident = 0;
+    t->pointers.pending = false;
     emit_start(&t->emit, start, BLOCK_CODE_BYTES);
+    t->pass.stays = jit->backend->stays;
     passes_run(&t->pass, block, jit->backend->supported);
     if (UNLIKELY(jit->hooks.before != NULL))
         jit->hooks.before(jit->hooks.opaque, block, &t->pass);
@@ -391,7 +404,7 @@ static void write_entry(struct jit *jit)
 {
     struct emit e;
     emit_start(&e, jit->code.write, jit->code.size);
-    jit->backend->enter(&e, &jit->entries);
+    jit->backend->enter(&e, &jit->entries, &jit->fpu);
     host_code_memory_flush(&jit->code, 0, emit_size(&e));
     jit->code_start = jit->code_used = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
     jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
@@ -417,6 +430,7 @@ static void *create(struct cpu *cpu, struct error *error)
     jit->cpu = cpu;
     jit->backend = backend;
     jit->threshold = 1;
+    backend->features(jit->host_features);
     if (!host_code_memory_create(&jit->code, TRANSLATE_CODE_DEFAULT, false, error)) {
         host_memory_release(jit, sizeof *jit);
         return NULL;
@@ -444,6 +458,38 @@ void translate_set_threshold(void *state, uint32_t executions)
 {
     struct jit *jit = state;
     jit->threshold = executions;
+}
+
+bool translate_host_generation(const char *name, uint64_t allowed[2])
+{
+    static const struct {
+        const char *name;
+        uint8_t count; // of `features` that there are
+    } generations[] = {{"none", 1}, {"sse2", 5}, {"sse3", 6}, {"ssse3", 7}, {"sse4.1", 8}, {"sse4.2", 9}};
+    static const uint8_t features[] = {FEATURE_NONE, FEATURE_CMOV,  FEATURE_MMX,   FEATURE_SSE,  FEATURE_SSE2,
+                                       FEATURE_SSE3, FEATURE_SSSE3, FEATURE_SSE41, FEATURE_SSE42};
+    allowed[0] = allowed[1] = UINT64_MAX;
+    if (!strcmp(name, "all"))
+        return true;
+    for (unsigned i = 0; i < ARRAY_SIZE(generations); i++) {
+        if (strcmp(name, generations[i].name))
+            continue;
+        allowed[0] = allowed[1] = 0;
+        allowed[FEATURE_FPU / 64] |= BIT(FEATURE_FPU % 64);
+        for (unsigned k = 1; k < generations[i].count; k++)
+            allowed[features[k] / 64] |= BIT(features[k] % 64);
+        return true;
+    }
+    return false;
+}
+
+void translate_limit_host_features(void *state, const uint64_t allowed[2])
+{
+    struct jit *jit = state;
+    jit->backend->features(jit->host_features);
+    for (unsigned i = 0; i < ARRAY_SIZE(jit->host_features); i++)
+        jit->host_features[i] &= allowed[i];
+    block_cache_flush(jit->cpu->blocks);
 }
 
 void translate_set_code_limit(void *state, size_t bytes)

@@ -25,6 +25,13 @@ void translate_statistics(const void *state, struct translate_statistics *statis
 
 /// How often a block is interpreted before it is translated; 1 unless told. For tests.
 void translate_set_threshold(void *state, uint32_t executions);
+/// Host code uses no instruction of a feature whose bit (enum cpu_feature) is clear, whatever the host has: rows of
+/// others call their C function. At least SSE2 and the x87 are one: without either there is neither. Drops what was
+/// translated.
+void translate_limit_host_features(void *state, const uint64_t allowed[2]);
+/// What `allowed` above is on a host of a generation: "none" (C functions for all of x87, MMX and SSE), "sse2", "sse3",
+/// "ssse3", "sse4.1", "sse4.2", "all" (what the host has). False: no such name.
+bool translate_host_generation(const char *name, uint64_t allowed[2]);
 /// Uses at most this much of the code memory, but room for one block; for tests of a full one.
 void translate_set_code_limit(void *state, size_t bytes);
 

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "cpu/support_rows.h"
+#include "cpu/support_zydis.h"
 
 static struct row_index *row_index;
 static struct cpu_model model;
@@ -105,54 +106,6 @@ static bool mnemonics_agree(const struct insn *insn, const char *zydis)
 }
 
 // ---- Comparison ---------------------------------------------------------------------------------------------------
-
-/// ISA extensions of Zydis whose legacy encodings need not be in our rows (yet): counted, not failed.
-static bool extension_may_be_missing(const ZydisDecodedInstruction *zydis)
-{
-    if (zydis->meta.isa_ext == ZYDIS_ISA_EXT_BMI1 || zydis->meta.isa_ext == ZYDIS_ISA_EXT_BMI2)
-        return false;
-    if (zydis->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
-        return true; // VEX, EVEX, XOP, 3DNow!
-    switch (zydis->meta.isa_ext) {
-    case ZYDIS_ISA_EXT_AMD3DNOW:
-    case ZYDIS_ISA_EXT_AMD_INVLPGB:
-    case ZYDIS_ISA_EXT_CET:
-    case ZYDIS_ISA_EXT_CLDEMOTE:
-    case ZYDIS_ISA_EXT_CLZERO:
-    case ZYDIS_ISA_EXT_MONITORX:
-    case ZYDIS_ISA_EXT_MOVDIR:
-    case ZYDIS_ISA_EXT_PADLOCK:
-    case ZYDIS_ISA_EXT_PCONFIG:
-    case ZYDIS_ISA_EXT_PKU:
-    case ZYDIS_ISA_EXT_PT:
-    case ZYDIS_ISA_EXT_RDPRU:
-    case ZYDIS_ISA_EXT_RTM:
-    case ZYDIS_ISA_EXT_SERIALIZE:
-    case ZYDIS_ISA_EXT_SGX:
-    case ZYDIS_ISA_EXT_SGX_ENCLV:
-    case ZYDIS_ISA_EXT_SMX:
-    case ZYDIS_ISA_EXT_SSE4A:
-    case ZYDIS_ISA_EXT_SVM:
-    case ZYDIS_ISA_EXT_SNP:
-    case ZYDIS_ISA_EXT_TDX:
-    case ZYDIS_ISA_EXT_UINTR:
-    case ZYDIS_ISA_EXT_VMFUNC:
-    case ZYDIS_ISA_EXT_VTX:
-    case ZYDIS_ISA_EXT_WAITPKG:
-    case ZYDIS_ISA_EXT_XSAVE:
-    case ZYDIS_ISA_EXT_XSAVEC:
-    case ZYDIS_ISA_EXT_XSAVEOPT:
-    case ZYDIS_ISA_EXT_XSAVES:
-    case ZYDIS_ISA_EXT_GFNI:
-    case ZYDIS_ISA_EXT_ENQCMD:
-    case ZYDIS_ISA_EXT_HRESET:
-    case ZYDIS_ISA_EXT_KEYLOCKER:
-    case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
-        return true;
-    default:
-        return false;
-    }
-}
 
 static unsigned missing_by_extension[ZYDIS_ISA_EXT_MAX_VALUE + 1];
 static unsigned long compared, both_legal;
@@ -365,7 +318,7 @@ static bool compare(const ZydisDecoder *decoder, const struct test_mode *mode, c
                          (unsigned)zydis_status);
     if (!legal)
         return true;
-    if (extension_may_be_missing(&zydis)) {
+    if (zydis_extension_may_be_missing(&zydis)) {
         missing_by_extension[zydis.meta.isa_ext]++;
         return true;
     }

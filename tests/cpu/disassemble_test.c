@@ -43,6 +43,9 @@ static void normalise(char *text)
     char *sizeless = strstr(text, ", ptr ");
     if (sizeless)
         memmove(sizeless + 2, sizeless + 6, strlen(sizeless + 6) + 1);
+    char *first = strchr(text, ' ');
+    if (first && !strncmp(first, " ptr ", 5))
+        memmove(first, first + 4, strlen(first + 4) + 1);
 }
 
 /// Rows whose text differs from capstone 4.0.2's, and why. A row may stand for several modes.

@@ -20,14 +20,10 @@ static void names(void **state)
                                        "max,tsc-frequency=3000000000"};
     static const struct {
         const char *text, *part;
-    } bad[] = {{"nehalem", "there are max"},
-               {"", "unknown model"},
-               {"max,+nonsense", "unknown feature"},
-               {"max,avx512=on", "unknown feature"},
-               {"max,smap=perhaps", "on or off"},
-               {"max,+monitor", "not implemented"},
-               {"max,tsc-frequency=1", "tsc-frequency"},
-               {"max,tsc-frequency=9000000000", "tsc-frequency"}};
+    } bad[] = {{"nehalem", "there are host, max"},       {"", "unknown model"},
+               {"max,+nonsense", "unknown feature"},     {"max,avx512=on", "unknown feature"},
+               {"max,smap=perhaps", "on or off"},        {"max,+fsrm", "not implemented"},
+               {"max,tsc-frequency=1", "tsc-frequency"}, {"max,tsc-frequency=9000000000", "tsc-frequency"}};
     for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
         struct cpu_model model;
         struct error error = {0};
@@ -91,35 +87,71 @@ static void identification(void **state)
     fixture_end(&f);
 }
 
-/// Every feature can be switched off, and exactly one bit of CPUID goes with it.
-static void each_feature_is_one_bit(void **state)
+/// What a feature needs goes first: silently when the model had it, an error when the user asked for it.
+static void dependencies(void **state)
 {
-    static const uint32_t leaves[] = {1, 7, 0x80000001u, 0x80000007u};
-    struct fixture f;
-    unsigned tested = 0;
-    fixture_start(&f, "max");
-    for (unsigned feature = 1; feature < FEATURE_COUNT; feature++) {
-        unsigned bits = 0;
-        if (!model_has(&f.model, (enum cpu_feature)feature))
-            continue;
-        for (unsigned i = 0; i < ARRAY_SIZE(leaves); i++) {
-            struct cpuid_result with = leaf(&f, leaves[i]), without;
-            f.model.features[feature / 64] ^= BIT(feature % 64);
-            without = leaf(&f, leaves[i]);
-            f.model.features[feature / 64] ^= BIT(feature % 64);
-            if (feature == FEATURE_CLFLUSH) // has its line size, too
-                without.ebx = with.ebx;
-            bits += (unsigned)__builtin_popcount(with.eax ^ without.eax) +
-                    (unsigned)__builtin_popcount(with.ebx ^ without.ebx) +
-                    (unsigned)__builtin_popcount(with.ecx ^ without.ecx) +
-                    (unsigned)__builtin_popcount(with.edx ^ without.edx);
-        }
-        if (feature != FEATURE_CMOV) // decides how many leaves there are
-            assert_int_equal(bits, 1);
-        tested++;
+    static const struct {
+        const char *text;
+        uint8_t off, on;
+    } good[] = {{"max,-sse", FEATURE_SSE42, FEATURE_MMX},
+                {"max,-sse", FEATURE_LM, FEATURE_FXSR},
+                {"max,-lm", FEATURE_PCID, FEATURE_PAE},
+                {"max,-fpu", FEATURE_MMX, FEATURE_CMOV},
+                {"max,-apic", FEATURE_X2APIC, FEATURE_TSC},
+                {"max,-spec-ctrl", FEATURE_BHI_CTRL, FEATURE_MSR},
+                {"max,sse=off,sse=on", FEATURE_LA57, FEATURE_SSE42}};
+    static const struct {
+        const char *text, *part;
+    } bad[] = {{"max,-sse,+sse2", "'sse2' needs 'sse'"},
+               {"max,+ssse3,-pni", "'ssse3' needs 'pni'"},
+               {"486,+sse", "'sse' needs 'fxsr'"},
+               {"pentium,lm=on", "'lm' needs"}};
+    struct cpu_model model;
+    struct error error = {0};
+    for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+        assert_true(model_parse(good[i].text, &model, &error));
+        assert_false(model_has(&model, (enum cpu_feature)good[i].off));
+        assert_true(model_has(&model, (enum cpu_feature)good[i].on));
     }
-    assert_true(tested > 40);
-    fixture_end(&f);
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        error = (struct error){0};
+        assert_false(model_parse(bad[i].text, &model, &error));
+        if (!strstr(error.text, bad[i].part))
+            fail_msg("%s: %s", bad[i].text, error.text);
+    }
+    assert_true(model_parse("max,+la57", &model, &error) && model.linear_bits == 57);
+    assert_true(model_parse("max,+sse4_1,+lzcnt,sha=off", &model, &error));
+    assert_true(model_has(&model, FEATURE_ABM) && !model_has(&model, FEATURE_SHA));
+}
+
+/// `host` is what both have, never more; and says so on other hosts.
+static void host(void **state)
+{
+    struct cpu_model model, asked = {0};
+    struct error error = {0};
+    bool good = model_parse("host", &model, &error);
+    if (!model_ask_host(&asked)) {
+        assert_false(good);
+        assert_non_null(strstr(error.text, "x86"));
+        return;
+    }
+    assert_true(good);
+    assert_string_equal(model.vendor, asked.vendor);
+    assert_string_equal(model.brand, asked.brand);
+    assert_int_equal(model_signature(&model), model_signature(&asked));
+    assert_true(model_has(&model, FEATURE_SSE2) && model_has(&model, FEATURE_LM)); // of every x86-64 host
+    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
+        enum cpu_feature feature = (enum cpu_feature)i;
+        if (model_has(&model, feature))
+            assert_true(model_implements(feature));
+        static const uint8_t always[] = {FEATURE_HYPERVISOR, FEATURE_SPEC_CTRL, FEATURE_ARCH_CAPABILITIES,
+                                         FEATURE_BHI_CTRL,   FEATURE_MCDT_NO,   FEATURE_AMD_SSB_NO,
+                                         FEATURE_BTC_NO,     FEATURE_SRSO_NO,   FEATURE_LFENCE_SERIALIZES,
+                                         FEATURE_AUTO_IBRS,  FEATURE_TSA_SQ_NO, FEATURE_TSA_L1_NO};
+        if (model_has(&model, feature) && !model_has(&asked, feature))
+            assert_non_null(memchr(always, (int)i, sizeof always));
+    }
+    assert_true(model_parse("host,-sse4.2", &model, &error) && !model_has(&model, FEATURE_SSE42));
 }
 
 /// TSC = crystal * numerator / denominator, computed as a guest does in 32 bits of kHz.
@@ -150,8 +182,8 @@ static void dynamic_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),     cmocka_unit_test(identification), cmocka_unit_test(each_feature_is_one_bit),
-        cmocka_unit_test(frequency), cmocka_unit_test(dynamic_bits),
+        cmocka_unit_test(names), cmocka_unit_test(identification), cmocka_unit_test(dependencies),
+        cmocka_unit_test(host),  cmocka_unit_test(frequency),      cmocka_unit_test(dynamic_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static void same_ring(void **state)
     assert_int_equal(cpu_rflags(f.cpu), 2 | FLAG_ZF);
     f.cpu->var[VAR_RSP] += 4;
     assert_int_equal(helper_iret(f.cpu, 0, 0, 4), 0x8000);
-    assert_int_equal(cpu_rflags(f.cpu), 2 | FLAG_IF | FLAG_NT | FLAG_ZF);
+    assert_int_equal(cpu_rflags(f.cpu), 2 | FLAG_IF | FLAG_NT | FLAG_ZF | FLAG_RF);
     fixture_end(&f);
 }
 

@@ -105,6 +105,102 @@ static void unknown_and_read_only(void **state)
     fixture_end(&f);
 }
 
+// What the board is to the MSRs below: a TSC that stands, a timer that remembers, an APIC that takes any base.
+struct board {
+    uint64_t tsc, deadline, base;
+};
+
+static uint64_t board_tsc(void *opaque)
+{
+    return ((struct board *)opaque)->tsc;
+}
+
+static uint64_t board_deadline(void *opaque)
+{
+    return ((struct board *)opaque)->deadline;
+}
+
+static void board_set_deadline(void *opaque, uint64_t value)
+{
+    ((struct board *)opaque)->deadline = value;
+}
+
+static uint64_t board_base(void *opaque)
+{
+    return ((struct board *)opaque)->base;
+}
+
+static bool board_set_base(void *opaque, uint64_t value)
+{
+    ((struct board *)opaque)->base = value;
+    return true;
+}
+
+static void board_connect(struct fixture *f, struct board *board)
+{
+    f->cpu->outside = (struct cpu_outside){.opaque = board,
+                                           .tsc = board_tsc,
+                                           .tsc_deadline_read = board_deadline,
+                                           .tsc_deadline_write = board_set_deadline,
+                                           .apic_base_read = board_base,
+                                           .apic_base_write = board_set_base};
+}
+
+/// The deadline is a time of the guest's TSC, whatever IA32_TSC_ADJUST is, and stays so when that changes.
+static void deadline(void **state)
+{
+    struct board board = {.tsc = 1000};
+    struct fixture f;
+    uint64_t value;
+    fixture_start(&f, "max");
+    board_connect(&f, &board);
+    assert_true(write_msr(&f, 0x6e0, 5000));
+    assert_int_equal(board.deadline, 5000);
+    assert_true(write_msr(&f, 0x3b, 500)); // the TSC is 1500 now
+    assert_int_equal(board.deadline, 4500);
+    assert_true(read_msr(&f, 0x6e0, &value));
+    assert_int_equal(value, 5000);
+    assert_true(write_msr(&f, 0x10, 200)); // ... and 200
+    assert_true(read_msr(&f, 0x3b, &value));
+    assert_true(value == (uint64_t)-800);
+    assert_int_equal(board.deadline, 5800);
+    assert_true(write_msr(&f, 0x10, 5000)); // over: the board fires at once
+    assert_int_equal(board.deadline, 1000);
+    assert_true(write_msr(&f, 0x6e0, 0));
+    assert_int_equal(board.deadline, 0);
+    assert_true(write_msr(&f, 0x6e0, 4999));
+    assert_int_equal(board.deadline, 1000);
+    assert_true(write_msr(&f, 0x10, 10));
+    assert_true(write_msr(&f, 0x6e0, UINT64_MAX));
+    assert_true(board.deadline == UINT64_MAX); // as far as it goes
+    assert_true(write_msr(&f, 0x6e0, 0));
+    board.deadline = 0;
+    assert_true(write_msr(&f, 0x3b, 7)); // nothing armed: nothing to move
+    assert_int_equal(board.deadline, 0);
+    fixture_end(&f);
+    fixture_start(&f, "qemu64");
+    assert_false(read_msr(&f, 0x6e0, &value));
+    fixture_end(&f);
+}
+
+static void apic_base(void **state)
+{
+    struct board board = {0};
+    struct fixture f;
+    fixture_start(&f, "max");
+    board_connect(&f, &board);
+    assert_true(write_msr(&f, 0x1b, 0xfee00000 | BIT(11) | BIT(10)));
+    assert_true(write_msr(&f, 0x1b, BIT(f.model.physical_bits - 1) | BIT(11)));
+    assert_false(write_msr(&f, 0x1b, BIT(f.model.physical_bits) | BIT(11)));
+    assert_true(board.base == (BIT(f.model.physical_bits - 1) | BIT(11)));
+    fixture_end(&f);
+    fixture_start(&f, "pentium");
+    board_connect(&f, &board);
+    assert_false(write_msr(&f, 0x1b, 0xfee00000 | BIT(11) | BIT(10)));
+    assert_true(write_msr(&f, 0x1b, 0xfee00000 | BIT(11)));
+    fixture_end(&f);
+}
+
 static void fuzz(void **state)
 {
     static const uint32_t areas[] = {0, 0x200, 0x400, 0x800, 0xc0000080, 0xc0010000, 0xc0011000};
@@ -170,7 +266,8 @@ static void control_registers(void **state)
         {4, CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE, true},
         {4, CR4_LA57, false},
         {4, CR4_PCIDE, false},
-        {4, CR4_OSXSAVE, false},
+        {4, CR4_OSXSAVE, true},
+        {4, BIT(22), false}, // PKE
         {4, BIT(63), false},
         {2, UINT64_C(0xdeadbeefdeadbeef), true},
         {8, 15, true},
@@ -308,6 +405,8 @@ int main(void)
         cmocka_unit_test(values),
         cmocka_unit_test(unknown_and_read_only),
         cmocka_unit_test(fuzz),
+        cmocka_unit_test(deadline),
+        cmocka_unit_test(apic_base),
         cmocka_unit_test(write_only),
         cmocka_unit_test(time_stamps),
         cmocka_unit_test(control_registers),

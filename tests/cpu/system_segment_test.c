@@ -146,10 +146,10 @@ static void questions(void **state)
         bool yes;
         uint32_t value;
     } cases[] = {
-        {0, SYSTEM_LAR, SEL_DATA0, true, 0xc09200},
+        {0, SYSTEM_LAR, SEL_DATA0, true, 0xcf9200},
         {0, SYSTEM_LSL, SEL_DATA0, true, 0xffffffff},
         {3, SYSTEM_LAR, SEL_DATA0, false, 0},
-        {3, SYSTEM_LAR, SEL_CONFORMING, true, 0xc09e00},
+        {3, SYSTEM_LAR, SEL_CONFORMING, true, 0xcf9e00},
         {0, SYSTEM_LAR, SEL_TSS2, true, 0x008900},
         {0, SYSTEM_LSL, SEL_TSS2, true, 0x67},
         {0, SYSTEM_LAR, 0, false, 0},

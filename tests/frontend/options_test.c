@@ -79,6 +79,7 @@ static void machine_and_cpu(void **state)
     assert_true(good("-accel jit,perf=on")->accelerator.perf_map);
     assert_false(good("-accel jit")->accelerator.perf_map);
     assert_int_equal(good("-accel jit")->accelerator.code_mib, 0);
+    assert_string_equal(good("-accel jit,host-features=sse4.1")->accelerator.host_features, "sse4.1");
     assert_true(good("-accel jit")->accelerator.threshold == UINT32_MAX);
     good("-machine pc-i440fx-7.2");
     good("-smp 1");
@@ -92,6 +93,9 @@ static void machine_and_cpu(void **state)
     bad("-accel jit,tb-size=1025", "1024");
     bad("-accel jit,tb-size=big", "tb-size");
     bad("-accel jit,threshold=1000001", "threshold");
+    bad("-accel jit,host-features=sse5", "sse5");
+    bad("-accel jit,host-features=quitelong", "host-features");
+    bad("-accel interp,host-features=sse2", "host-features");
     bad("-accel interp,tb-size=8", "tb-size");
     bad("-accel interp,perf=on", "perf");
     bad("-smp 4", "one virtual CPU");

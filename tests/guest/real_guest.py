@@ -5,6 +5,7 @@ boot KERNEL MEBIBYTES [OPTION...]   to user space and power-off; the log holds n
 engines KERNEL MEBIBYTES            the same in every engine other than the first, and in counting mode
 firmware                            SeaBIOS alone finds nothing to boot, and says so
 repeat                              counting mode: two boots have equal hashes, and so have all engines
+lockstep KERNEL MILLIONS [OPTION...] interpreter and translator, compared all the time
 snapshot                            saved in the middle of the boot, loaded in a new process: the same hashes
 console                             typed at as a person would, with pexpect
 Guests are in $DOPPEL_GUESTS (make_guests.sh makes them). Exit code 77: a guest's file is missing.
@@ -74,15 +75,28 @@ def check_log(output):
         sys.exit("the guest's log complains:\n" + "\n".join(bad[:40]))
 
 
+def check_share_of_calls(statistics):
+    """Helpers are for the rare: at most one instruction in a hundred may call one."""
+    found = re.search(r"calls of helpers \d+, ([\d.]+) % of the instructions", statistics)
+    if not found or float(found.group(1)) > 1:
+        sys.exit("too many instructions call helpers:\n" + statistics)
+    return found.group(1)
+
+
 def boot(doppel, kernel, mebibytes, *options):
-    output, errors, code = run([doppel] + linux(kernel, mebibytes) + list(options))
+    with tempfile.NamedTemporaryFile() as log:
+        output, errors, code = run([doppel] + linux(kernel, mebibytes) +
+                                   ["-d", "statistics", "-D", log.name] + list(options))
+        statistics = open(log.name).read()
     if MARKER not in output or code != 0:
         sys.exit(f"exit code {code}, no user space or no power-off\n{output[-3000:]}\n{errors[-1000:]}")
     seen = int(re.search(r"MemTotal: *(\d+) kB", output).group(1)) // 1024
     if not int(mebibytes) * 0.6 < seen <= int(mebibytes):
         sys.exit(f"the guest sees {seen} MiB of {mebibytes}")
     check_log(output)
-    print(f"ok      {kernel} with {mebibytes} MiB {' '.join(options)}: user space, power-off, no complaint")
+    share = check_share_of_calls(statistics)
+    print(f"ok      {kernel} with {mebibytes} MiB {' '.join(options)}: user space, power-off, no complaint, "
+          f"{share} % calls")
 
 
 def engines(doppel, kernel, mebibytes):
@@ -161,6 +175,19 @@ def snapshot(doppel, millions):
             os.unlink(file)
 
 
+def lockstep(doppel, kernel, millions, *options):
+    """Interpreter and translator side by side; a difference is reported with its instruction."""
+    if "jit" not in engines_of(doppel):
+        sys.exit(77)
+    limit = int(millions) * 1000000
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors, code = run([doppel, "lockstep"] + linux(kernel, 128) + ["-limit", str(limit), "-reproducer",
+                                   os.path.join(folder, "reproducer")] + list(options))
+        if code != 0 or f"agree over {limit} instructions" not in output:
+            sys.exit(f"exit code {code}\n{output[-12000:]}\n{errors[-1000:]}")
+    print(f"ok      {kernel}: {output.strip().splitlines()[-1]}")
+
+
 def console(doppel):
     import pexpect
     guest("cloud/vmlinuz")
@@ -218,5 +245,5 @@ def console(doppel):
         print(f"ok      {what}", flush=True)
 
 
-CHECKS = {"boot": boot, "engines": engines, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "console": console}
+CHECKS = {"boot": boot, "engines": engines, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "lockstep": lockstep, "console": console}
 CHECKS[sys.argv[1]](*sys.argv[2:])

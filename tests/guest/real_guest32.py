@@ -2,6 +2,7 @@
 """The 32-bit real guests (make_guests32.sh makes them). real_guest32.py CHECK DOPPEL [ARGUMENTS]
 
 boot KERNEL MEBIBYTES [OPTION...]   real_guest.py's boot, with the 32-bit initramfs
+lockstep KERNEL MILLIONS            real_guest.py's lockstep, likewise
 memtest WHICH ENGINE                memtest86+ (x64 or ia32) writes its screen and goes on from its first test, without errors
 Exit code 77: a guest's file is missing.
 """
@@ -34,6 +35,12 @@ def boot(doppel, kernel, mebibytes, *options):
                               *options])
 
 
+def lockstep(doppel, kernel, millions, *options):
+    script = os.path.join(HERE, "real_guest.py")
+    os.execv(sys.executable, [sys.executable, script, "lockstep", doppel, kernel, millions, "-initrd",
+                              guest("initramfs32.gz"), *options])
+
+
 def memtest(doppel, which, engine):
     with tempfile.NamedTemporaryFile() as log:
         child = subprocess.Popen([doppel, "-kernel", guest(f"memtest/{which}.bin"), "-append", "console=ttyS0,115200", "-m", "64",
@@ -55,5 +62,5 @@ def memtest(doppel, which, engine):
     print(f"ok      memtest86+ {which} in {engine}: begins its tests, no errors")
 
 
-CHECKS = {"boot": boot, "memtest": memtest}
+CHECKS = {"boot": boot, "lockstep": lockstep, "memtest": memtest}
 CHECKS[sys.argv[1]](*sys.argv[2:])

@@ -6,6 +6,7 @@ run_guest.py bochs  IMAGE EXPECTED             under Bochs, likewise with EXPECT
 run_guest.py doppel IMAGE EXPECTED DOPPEL      every engine, in host time and in counting mode
 run_guest.py states IMAGE EXPECTED DOPPEL      counting mode: equal hashes in two runs and in all engines; a snapshot
                                                from the middle goes on to the same hashes in every engine
+run_guest.py lockstep IMAGE EXPECTED DOPPEL    the interpreter against the translator, in steps and block by block
 Exit code 77: QEMU or Bochs is not installed.
 """
 import difflib
@@ -161,6 +162,8 @@ def check_doppel(image, expected, doppel, folder):
     # Everything is translated at once, into as little memory as can be asked for.
     if "jit" in engines_of(doppel):
         compare("jit small", expected, *run([doppel, "-accel", "jit,tb-size=1,threshold=0", "-bios", image] + COMMON, folder))
+        compare("jit, no SSE of the host's", expected,
+                *run([doppel, "-accel", "jit,host-features=none", "-bios", image] + COMMON, folder))
     compare("interp paranoid", expected, *run([doppel, "-accel", "interp,paranoid=on", "-bios", image] + COMMON, folder))
 
 
@@ -204,6 +207,20 @@ def check_states(image, expected, doppel, folder):
                 print(f"ok      saved by {saver} at {at}, loaded by {loader}")
 
 
+def check_lockstep(image, doppel):
+    if "jit" not in engines_of(doppel):
+        print("no translator for this host")
+        sys.exit(77)
+    for options in (["-step", "1009"], ["-step", "block"], ["-step", "block", "-against", "jit,threshold=0,tb-size=1"]):
+        title = "lockstep " + " ".join(options)
+        command = [doppel, "lockstep", "-bios", image, "-every", "20000", "-serial", "null", "-reproducer", "/dev/null"]
+        result = subprocess.run(command + COMMON + options, capture_output=True, text=True, timeout=SECONDS)
+        if result.returncode != 0 or "to the guest's end" not in result.stdout:
+            fail(title, f"exit code {result.returncode}\n{result.stdout[-6000:]}\n{result.stderr[-500:]}")
+        else:
+            print(f"ok      {title}: {result.stdout.strip()}", flush=True)
+
+
 def main():
     check, image, path = sys.argv[1:4]
     with open(path) as file:
@@ -213,6 +230,8 @@ def main():
             check_qemu(image, expected, path, folder)
         elif check == "bochs":
             check_bochs(image, expected, path, folder)
+        elif check == "lockstep":
+            check_lockstep(image, sys.argv[4])
         elif check == "doppel":
             check_doppel(image, expected, sys.argv[4], folder)
         else:

@@ -121,11 +121,12 @@ static struct naive_result walk_32bit(const struct naive *n, struct naive_access
     if (!bit(pde, 0))
         return fault(n, a, r, false, false);
     if (n->pse && bit(pde, 7)) {
-        int m = n->physical_bits < 40 ? (int)n->physical_bits : 40; // table 4-4
+        int m = !n->pse36 ? 32 : n->physical_bits < 40 ? (int)n->physical_bits : 40; // table 4-4
         if (any_bit(pde, 21, m - 19))
             return fault(n, a, r, true, true);
         uint64_t frame = field(pde, 31, 22) << 22;
-        frame += field(pde, (unsigned)(m - 20), 13) << 32;
+        if (n->pse36)
+            frame += field(pde, (unsigned)(m - 20), 13) << 32;
         return finish(n, a, r, frame, 4 << 20, linear);
     }
     uint64_t pte = use_entry(n, &r, field(pde, 31, 12) * 4096 + field(linear, 21, 12) * 4, 4);

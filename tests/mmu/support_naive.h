@@ -10,7 +10,7 @@ struct naive {
     bool paging, write_protect;           // CR0.PG, CR0.WP
     bool pse, pae, pge, la57, smep, smap; // CR4
     bool long_mode, execute_disable;      // EFER.LMA, EFER.NXE
-    bool gigabyte_pages;                  // CPUID
+    bool gigabyte_pages, pse36;           // CPUID
     unsigned physical_bits;               // MAXPHYADDR
     bool a20;                             // enabled
     uint64_t cr3;

@@ -281,16 +281,19 @@ static void random_control(struct world *w)
         .long_mode = w->mode >= LEVEL4,
         .execute_disable = !random_one_in(r, 3),
         .gigabyte_pages = !random_one_in(r, 4),
+        .pse36 = !random_one_in(r, 4),
         .physical_bits = physical_bits[random_below(r, ARRAY_SIZE(physical_bits))],
         .a20 = a20,
         .read = naive_read,
         .opaque = w,
     };
     // Bits outside mmu_set_control have no flush of their own; a new CPU model means a new mmu.
-    if (w->mmu->physical_bits != n->physical_bits || w->mmu->no_1g_pages == n->gigabyte_pages) {
+    if (w->mmu->physical_bits != n->physical_bits || w->mmu->no_1g_pages == n->gigabyte_pages ||
+        w->mmu->no_pse36 == n->pse36) {
         mmu_destroy(w->mmu);
         mmu_init(w->mmu, &w->space, n->physical_bits, NULL);
         w->mmu->no_1g_pages = !n->gigabyte_pages;
+        w->mmu->no_pse36 = !n->pse36;
     }
     mmu_set_a20(w->mmu, a20);
     for (unsigned i = 0; i < 2500; i++)

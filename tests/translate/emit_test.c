@@ -399,6 +399,172 @@ static void test_control(void **state)
     decode_one(ZYDIS_MNEMONIC_UD2);
 }
 
+static void test_bits(void **state)
+{
+    static const struct {
+        struct emit_vex op;
+        ZydisMnemonic mnemonic;
+        uint8_t order[3]; // operands: 0 reg, 1 second, 2 rm
+    } vex[] = {
+        {{2, 1, 0xf7}, ZYDIS_MNEMONIC_SHLX, {0, 2, 1}},  {{2, 2, 0xf7}, ZYDIS_MNEMONIC_SARX, {0, 2, 1}},
+        {{2, 3, 0xf7}, ZYDIS_MNEMONIC_SHRX, {0, 2, 1}},  {{2, 3, 0xf6}, ZYDIS_MNEMONIC_MULX, {0, 1, 2}},
+        {{2, 0, 0xf7}, ZYDIS_MNEMONIC_BEXTR, {0, 2, 1}}, {{2, 0, 0xf5}, ZYDIS_MNEMONIC_BZHI, {0, 2, 1}},
+        {{2, 3, 0xf5}, ZYDIS_MNEMONIC_PDEP, {0, 1, 2}},  {{2, 2, 0xf5}, ZYDIS_MNEMONIC_PEXT, {0, 1, 2}},
+    };
+    static const ZydisMnemonic lowest[] = {ZYDIS_MNEMONIC_BLSR, ZYDIS_MNEMONIC_BLSMSK, ZYDIS_MNEMONIC_BLSI};
+    static const struct {
+        enum emit_count op;
+        bool scan;
+        ZydisMnemonic mnemonic;
+    } counts[] = {{EMIT_POPCNT, false, ZYDIS_MNEMONIC_POPCNT},
+                  {EMIT_TZCNT, false, ZYDIS_MNEMONIC_TZCNT},
+                  {EMIT_LZCNT, false, ZYDIS_MNEMONIC_LZCNT},
+                  {EMIT_TZCNT, true, ZYDIS_MNEMONIC_BSF},
+                  {EMIT_LZCNT, true, ZYDIS_MNEMONIC_BSR}};
+    FOR_REGISTERS(a, b)
+    {
+        FOR_WIDTHS(w, 2)
+        {
+            const unsigned registers[3] = {a, b, (a * 5u + b * 3u) % 16};
+            for (unsigned i = 0; i < ARRAY_SIZE(vex); i++) {
+                begin();
+                emit_vex(&e, vex[i].op, w, (uint8_t)registers[0], (uint8_t)registers[1], (uint8_t)registers[2]);
+                decode_one(vex[i].mnemonic);
+                for (unsigned n = 0; n < 3; n++)
+                    is_register(n, w, registers[vex[i].order[n]]);
+            }
+            for (unsigned i = 0; i < ARRAY_SIZE(lowest); i++) {
+                begin();
+                emit_vex(&e, (struct emit_vex){2, 0, 0xf3}, w, (uint8_t)(i + 1), a, b);
+                decode_one(lowest[i]);
+                is_register(0, w, a);
+                is_register(1, w, b);
+            }
+            begin();
+            emit_rotate_right(&e, w, a, b, 13);
+            decode_one(ZYDIS_MNEMONIC_RORX);
+            is_register(0, w, a);
+            is_register(1, w, b);
+            is_immediate(2, 13, 8);
+            begin();
+            emit_multiply_wide(&e, b & 1, w, a);
+            decode_one(b & 1 ? ZYDIS_MNEMONIC_IMUL : ZYDIS_MNEMONIC_MUL);
+            is_register(0, w, a);
+        }
+        FOR_WIDTHS(w, 1)
+        {
+            for (unsigned i = 0; i < ARRAY_SIZE(counts); i++) {
+                begin();
+                emit_count(&e, counts[i].op, counts[i].scan, w, a, b);
+                decode_one(counts[i].mnemonic);
+                is_register(0, w, a);
+                is_register(1, w, b);
+            }
+        }
+    }
+    for (unsigned n = 0; n < ADDRESSES; n++) {
+        begin();
+        emit_set_memory(&e, 2, address(n));
+        decode_one(ZYDIS_MNEMONIC_SETB);
+        is_memory(0, 8, address(n));
+    }
+}
+
+static void is_vector(unsigned n, ZydisRegister first, unsigned number)
+{
+    assert_int_equal(operand[n].type, ZYDIS_OPERAND_TYPE_REGISTER);
+    assert_int_equal(operand[n].reg.value, first + number);
+}
+
+static void test_vector_operations(void **state)
+{
+    static const struct emit_vector_op addsd = {.opcode = 0x0f58, .prefix = 0xf2},
+                                       pshufb = {.opcode = 0x0f3800, .prefix = 0x66},
+                                       palignr = {.opcode = 0x0f3a0f, .prefix = 0x66},
+                                       movq = {.opcode = 0x0f6e, .prefix = 0x66, .wide = true},
+                                       shufps = {.opcode = 0x0fc6}, emms = {.opcode = 0x0f77};
+    FOR_REGISTERS(a, b)
+    {
+        static const struct {
+            const struct emit_vector_op *op;
+            ZydisMnemonic mnemonic;
+            bool immediate;
+        } cases[] = {{&addsd, ZYDIS_MNEMONIC_ADDSD, false},
+                     {&pshufb, ZYDIS_MNEMONIC_PSHUFB, false},
+                     {&palignr, ZYDIS_MNEMONIC_PALIGNR, true},
+                     {&shufps, ZYDIS_MNEMONIC_SHUFPS, true}};
+        for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+            begin();
+            emit_vector_registers(&e, *cases[i].op, a, b);
+            if (cases[i].immediate)
+                emit_byte(&e, 0x1b);
+            decode_one(cases[i].mnemonic);
+            is_vector(0, ZYDIS_REGISTER_XMM0, a);
+            is_vector(1, ZYDIS_REGISTER_XMM0, b);
+        }
+        begin();
+        emit_vector_registers(&e, movq, a, b);
+        decode_one(ZYDIS_MNEMONIC_MOVQ);
+        is_vector(0, ZYDIS_REGISTER_XMM0, a);
+        is_register(1, 3, b);
+        FOR_WIDTHS(w, 0)
+        {
+            begin();
+            emit_crc32(&e, w, a, b);
+            decode_one(ZYDIS_MNEMONIC_CRC32);
+            is_register(0, w == 3 ? 3 : 2, a);
+            is_register(1, w, b);
+        }
+    }
+    for (unsigned n = 0; n < ADDRESSES; n++) {
+        struct emit_memory m = address(n);
+        begin();
+        emit_vector_memory(&e, addsd, 9, m);
+        decode_one(ZYDIS_MNEMONIC_ADDSD);
+        is_vector(0, ZYDIS_REGISTER_XMM0, 9);
+        is_memory(1, 64, m);
+        begin();
+        emit_load_mxcsr(&e, m);
+        decode_one(ZYDIS_MNEMONIC_LDMXCSR);
+        is_memory(0, 32, m);
+        begin();
+        emit_store_mxcsr(&e, m);
+        decode_one(ZYDIS_MNEMONIC_STMXCSR);
+        is_memory(0, 32, m);
+        begin();
+        emit_x87_memory(&e, 4, 0, m);
+        decode_one(ZYDIS_MNEMONIC_FADD);
+        is_memory(operand[0].type == ZYDIS_OPERAND_TYPE_MEMORY ? 0 : 1, 64, m);
+        begin();
+        emit_x87_memory(&e, 5, 6, m);
+        decode_one(ZYDIS_MNEMONIC_FNSAVE);
+        begin();
+        emit_test_memory_imm(&e, m, 0x82);
+        decode_one(ZYDIS_MNEMONIC_TEST);
+        is_memory(0, 8, m);
+        is_immediate(1, 0x82, 8);
+    }
+    for (uint8_t i = 0; i < 8; i++) {
+        begin();
+        emit_x87_registers(&e, 0, 0xc8 | i);
+        decode_one(ZYDIS_MNEMONIC_FMUL);
+        is_vector(1, ZYDIS_REGISTER_ST0, i);
+    }
+    begin();
+    emit_vector_plain(&e, emms);
+    decode_one(ZYDIS_MNEMONIC_EMMS);
+    begin();
+    emit_push_flags(&e);
+    decode_one(ZYDIS_MNEMONIC_PUSHFQ);
+    begin();
+    emit_pop_flags(&e);
+    decode_one(ZYDIS_MNEMONIC_POPFQ);
+    begin();
+    emit_patch(&e, emit_call(&e), buffer - 40);
+    decode_one(ZYDIS_MNEMONIC_CALL);
+    is_target(buffer - 40);
+}
+
 static void test_full_buffer(void **state)
 {
     for (unsigned room = 0; room < 16; room++) {
@@ -415,8 +581,10 @@ static void test_full_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves),  cmocka_unit_test(test_memory),  cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_shifts), cmocka_unit_test(test_control), cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_moves),      cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_shifts),
+        cmocka_unit_test(test_control),    cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_bits),       cmocka_unit_test(test_vector_operations),
     };
     return cmocka_run_group_tests_name("translate: encoder", tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "cpu/model.h"
 #include "cpu/row.h"
 #include "support_guest.h"
 #include "translate/translate.h"
@@ -214,6 +215,21 @@ static void test_16(void **state)
     run_cases(*state, GUEST_16, 4, 1500);
 }
 
+/// The same on a host without the bit manipulation extensions, and without one of them.
+static void test_without_bmi(void **state)
+{
+    static const enum cpu_feature missing[][4] = {
+        {FEATURE_BMI1, FEATURE_BMI2, FEATURE_ABM, FEATURE_POPCNT}, {FEATURE_BMI1}, {FEATURE_BMI2}};
+    struct pair *pair = *state;
+    for (unsigned i = 0; i < ARRAY_SIZE(missing); i++) {
+        uint64_t allowed[2] = {UINT64_MAX, UINT64_MAX};
+        for (unsigned k = 0; k < ARRAY_SIZE(missing[i]) && missing[i][k]; k++)
+            allowed[missing[i][k] / 64] &= ~BIT(missing[i][k] % 64);
+        translate_limit_host_features(pair->jit.state, allowed);
+        run_cases(pair, GUEST_64_CPL0, 20 + i, 1500);
+    }
+}
+
 /// Host code must have done most of the work, or the tests above compare the interpreter with itself.
 static void test_share(void **state)
 {
@@ -232,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_64_user, setup, teardown),
         cmocka_unit_test_setup_teardown(test_32_flat, setup, teardown),
         cmocka_unit_test_setup_teardown(test_16, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_bmi, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share, setup, teardown),
     };
     if (!engine_jit.create)

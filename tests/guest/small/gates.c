@@ -43,8 +43,8 @@ static const u8 *const stack_of[3] = {trap_stack_top, stack1 + sizeof stack1, st
 static void set_call_gate(unsigned selector, unsigned type, unsigned parameters)
 {
     u32 offset = (u32)gate_handler - (selector >= LOW_CODE && selector <= LOW_CONFORMING ? 0x10000 : 0);
-    gdt[GATE / 8] = (offset & 0xffff) | (u64)selector << 16 | (u64)parameters << 32 | (u64)type << 40 |
-                    (u64)(offset >> 16) << 48;
+    gdt[GATE / 8] =
+        (offset & 0xffff) | (u64)selector << 16 | (u64)parameters << 32 | (u64)type << 40 | (u64)(offset >> 16) << 48;
 }
 
 static void set_event_gate(unsigned selector, unsigned type)

@@ -47,6 +47,9 @@ SNIPPET(modify_test, TEST_ADDRESS "orl $1,8(" DI ")");
 SNIPPET(execute_test, TEST_ADDRESS "call *" DI);
 SNIPPET(read_ac, TEST_ADDRESS "stac\nmov 8(" DI "),%eax\nclac");
 SNIPPET(write_ac, TEST_ADDRESS "stac\nmovl $1,8(" DI ")\nclac");
+SNIPPET(execute_ac, TEST_ADDRESS "stac\ncall *" DI "\nclac");
+SNIPPET(load_from_ldt, "mov $0x58,%eax\nlldt %ax\nmov $0x0c,%eax\nmov %eax,%fs");
+SNIPPET(load_from_ldt_ac, "mov $0x58,%eax\nlldt %ax\nmov $0x0c,%eax\nstac\nmov %eax,%fs\nclac");
 SNIPPET(read_cross, TEST_ADDRESS "mov 0xffe(" DI "),%eax");
 SNIPPET(write_cross, TEST_ADDRESS "movl $0x44332211,0xffe(" DI ")");
 SNIPPET(cmpxchg_test, TEST_ADDRESS "mov $0x55,%eax\nmov $0x77,%edx\nlock cmpxchg %edx,8(" DI ")");
@@ -66,7 +69,8 @@ static void clear_ac(void)
     asm volatile("pushf\nandl $~0x40000,(%%" IF64("rsp", "esp") ")\npopf" : : : "memory", "cc");
 }
 
-static void outcome(const void *code, bool user)
+/// ".." for no fault, else the error code; an exclamation mark when CR2 is not `address`.
+static void outcome(const void *code, bool user, word address)
 {
     if (user)
         attempt_aliased(code);
@@ -76,9 +80,11 @@ static void outcome(const void *code, bool user)
     put(" ");
     if (trap.vector < 0)
         put("..");
-    else if (trap.vector == 14)
+    else if (trap.vector == 14) {
         put_hex(trap.error, 2);
-    else
+        if (trap.cr2 != address)
+            put("!");
+    } else
         put("??");
 }
 
@@ -105,14 +111,15 @@ static void rights(bool smep, bool smap, bool nx)
             put(bits & 1 ? "W" : "R");
             put(bits & 16 ? "N:" : "X:");
             for (unsigned i = 0; i < 3; i++)
-                outcome(kernel[i], false);
+                outcome(kernel[i], false, i < 2 ? TEST + 8 : TEST);
             put(" |");
             for (unsigned i = 0; i < 3; i++)
-                outcome(kernel[i], true);
+                outcome(kernel[i], true, i < 2 ? TEST + 8 : TEST);
             if (smap) {
                 put(" | AC");
-                outcome(read_ac, false);
-                outcome(write_ac, false);
+                outcome(read_ac, false, TEST + 8);
+                outcome(write_ac, false, TEST + 8);
+                outcome(execute_ac, false, TEST);
             }
             write_cr4(read_cr4() & ~(word)0x300000);
             end_line();
@@ -120,12 +127,37 @@ static void rights(bool smep, bool smap, bool nx)
     write_cr0(read_cr0() | 0x10000);
 }
 
+static void fresh(u64 leaf, u64 upper);
+
 static void begin_line(const char *name)
 {
     put(mode);
     put(", ");
     put(name);
     put(":");
+}
+
+/// Descriptor tables are read with supervisor rights that AC does not widen (SDM vol. 3, sec. 4.6.1).
+static void implicit(void)
+{
+    set_segment(FREE_SELECTOR, TEST, 0xfff, 0x82, 0);
+    *(u64 *)(frame + 8) = 0x00cf92000000ffff | 1ull << 40; // flat data, accessed
+    for (unsigned i = 0; i < 4; i++) {
+        bool user = i & 1, smap = i & 2;
+        fresh(P | W | (user ? U : 0), P | W | (user ? U : 0));
+        write_cr4((read_cr4() & ~(word)0x300000) | (smap ? 0x200000 : 0));
+        begin_line(smap   ? user ? "LDT in a user page, SMAP" : "LDT in a supervisor page, SMAP"
+                   : user ? "LDT in a user page"
+                          : "LDT in a supervisor page");
+        outcome(load_from_ldt, false, TEST + 8);
+        if (smap) {
+            put(" AC");
+            outcome(load_from_ldt_ac, false, TEST + 8);
+        }
+        write_cr4(read_cr4() & ~(word)0x300000);
+        end_line();
+    }
+    asm volatile("lldt %w0" : : "r"(0));
 }
 
 /// A walk that faults may have set Accessed bits above the entry at fault, or not (SDM vol. 3, sec. 4.8): not shown.
@@ -298,6 +330,8 @@ static void all(const char *title, bool nx)
     rights(false, false, nx);
     rights(true, false, nx);
     rights(false, true, nx);
+    rights(true, true, nx);
+    implicit();
     accessed_and_dirty();
     across();
     invalidate();

@@ -125,6 +125,8 @@ static void gate_result(const char *name)
 
 static void at_stack(const char *name, const void *code, u32 sp)
 {
+    if (leaves_out(name)) // it goes on anywhere
+        return;
     *(volatile u32 *)0x30ffc = (u32)user_return;
     word ax = attempt_user_at((word)code, USER_CODE, sp, SMALL_STACK, 2);
     report(name, code, trap.vector < 0 ? ax : 0);

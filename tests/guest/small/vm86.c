@@ -1,10 +1,14 @@
 // Virtual-8086 mode: IOPL-sensitive instructions, interrupts and traps that leave it, IRET back into it, addresses and
-// limits, I/O permission bitmap. The monitor's handler prints each trap.
+// limits, I/O permission bitmap; VME: interrupts redirected to the program, VIF and VIP; PVI. The monitor's handler
+// prints each trap.
 #include "guest.h"
 
 #define CODE 0x30000 // real-mode segment 0x3000
 
-static u8 big_tss[104 + 8192 + 1];
+#define REDIRECTION 104 // in the TSS: a bit per vector, 0 redirects
+#define IO_MAP (REDIRECTION + 32)
+
+static u8 big_tss[IO_MAP + 8192 + 1];
 
 static bool show_trap(struct frame *frame)
 {
@@ -59,16 +63,125 @@ asm(".text\nenter_vm86: mov vm86_frame,%eax\nmov $9,%ecx\n1: pushl -4(%eax,%ecx,
         run(name, code, sizeof code, iopl, flags);                                                                     \
     } while (0)
 
+// ---- VME --------------------------------------------------------------------------------------------------------
+
+#define VIF 0x80000
+#define VIP 0x100000
+
+#define VME(name, iopl, flags, ...)                                                                                    \
+    do {                                                                                                               \
+        if (!leaves_out("VME " name))                                                                                  \
+            RUN("VME " name, iopl, flags, __VA_ARGS__);                                                                \
+    } while (0)
+
+SNIPPET(pvi_cli, "cli\nint $0x80");
+SNIPPET(pvi_sti, "sti\nint $0x80");
+SNIPPET(pvi_pushf, "pushf\npop %eax\nint $0x80");
+SNIPPET(pvi_popf, "push $0x203202\npopf\nint $0x80");
+
+static void pvi(const char *name, const u8 *code, word flags)
+{
+    if (leaves_out(name))
+        return;
+    word ax = attempt_user_at((word)code, USER_CODE, (word)user_stack_top, USER_DATA, flags);
+    put(name);
+    put(":");
+    if (trap.vector >= 0) {
+        put_field("trap", (u32)trap.vector, 2);
+        put_field("e", trap.error, 4);
+    } else if (code == pvi_pushf) {
+        put_field("image", ax & 0x1f7700, 6);
+    }
+    put_field("flags", trap.flags & 0x1f7700, 6);
+    end_line();
+}
+
+/// The frame that a redirected INT leaves: HLT stands at its handler.
+static void show_redirected(const char *name)
+{
+    if (leaves_out(name))
+        return;
+    put(name);
+    put(":");
+    for (unsigned i = 0; i < 3; i++)
+        put_field("word", ((volatile u16 *)0x47ffa)[i], 4);
+    end_line();
+}
+
+static void vme(void)
+{
+    ((volatile u16 *)0)[0x21 * 2] = 0x100; // handlers of the 8086 program
+    ((volatile u16 *)0)[0x21 * 2 + 1] = CODE >> 4;
+    ((volatile u16 *)0)[0x80 * 2] = 0x101;
+    ((volatile u16 *)0)[0x80 * 2 + 1] = CODE >> 4;
+    ((volatile u16 *)0)[3 * 2] = ((volatile u16 *)0)[4 * 2] = 0x102;
+    ((volatile u16 *)0)[3 * 2 + 1] = ((volatile u16 *)0)[4 * 2 + 1] = CODE >> 4;
+    for (unsigned i = 0; i < 4; i++)
+        ((volatile u8 *)CODE)[0x100 + i] = 0xf4;
+    big_tss[REDIRECTION + 0x80 / 8] = 1;
+    if (!leaves_out("VME and PVI")) {
+        write_cr4(read_cr4() | 3);
+        put("VME and PVI: on\n");
+    }
+    VME("INT 21 redirected, IOPL 0", 0, 0, 0xcd, 0x21);
+    show_redirected("VME frame, IOPL 0, IF 0, VIF 0");
+    VME("INT 21 redirected, VIF set", 0, 0x200 | VIF, 0xcd, 0x21);
+    show_redirected("VME frame, IOPL 0, IF 1, VIF 1");
+    VME("INT 21 redirected, VIF clear", 0, 0x4200, 0xcd, 0x21);
+    show_redirected("VME frame, IOPL 0, IF 1, VIF 0, NT");
+    VME("INT 21 redirected, IOPL 3", 3, 0x200, 0xcd, 0x21);
+    show_redirected("VME frame, IOPL 3, IF 1");
+    VME("INT 80 not redirected, IOPL 0", 0, 0, 0xcd, 0x80);
+    VME("INT 80 not redirected, IOPL 3", 3, 0, 0xcd, 0x80);
+    VME("INT3", 0, 0, 0xcc);
+    VME("INTO", 0, 0x800, 0xce);
+    VME("INT 3", 0, 0, 0xcd, 0x03);
+    VME("CLI", 0, VIF, 0xfa);
+    VME("STI", 0, 0, 0xfb);
+    VME("STI with VIP", 0, VIP, 0xfb);
+    VME("VIF and VIP", 0, VIP | VIF, 0xfa);
+    VME("CLI with VIP", 0, VIP, 0xfa);
+    VME("CLI, IOPL 3", 3, 0x200 | VIF, 0xfa);
+    VME("STI with VIP, IOPL 3", 3, VIP, 0xfb);
+    VME("PUSHF, VIF clear", 0, 0x200, 0x9c, 0x58);
+    VME("PUSHF, VIF set", 0, VIF, 0x9c, 0x58);
+    VME("PUSHF, IOPL 3", 3, VIF, 0x9c, 0x58);
+    VME("PUSHFD, IOPL 0", 0, 0, 0x66, 0x9c);
+    VME("POPF sets IF", 0, 0, 0x68, 0x02, 0x02, 0x9d);
+    VME("POPF sets IF with VIP", 0, VIP, 0x68, 0x02, 0x02, 0x9d);
+    VME("POPF clears IF with VIP", 0, VIP, 0x6a, 0x02, 0x9d);
+    VME("POPF sets TF", 0, 0, 0x68, 0x02, 0x01, 0x9d);
+    VME("POPF sets IOPL, NT", 0, 0, 0x68, 0x02, 0x70, 0x9d);
+    VME("POPFD, IOPL 0", 0, 0, 0x66, 0x9d);
+    VME("VIF and VIP, IOPL 3", 3, VIF | VIP, 0x90);
+    VME("POPFD, IOPL 3, VIF", 3, VIF, 0x66, 0x6a, 0x02, 0x66, 0x9d);
+    VME("IRET sets IF", 0, 0, 0x68, 0x02, 0x02, 0x68, 0x00, 0x31, 0x6a, 0x05, 0xcf);
+    VME("IRET sets IF with VIP", 0, VIP, 0x68, 0x02, 0x02, 0x68, 0x00, 0x31, 0x6a, 0x05, 0xcf);
+    VME("IRET clears IF", 0, VIF, 0x6a, 0x02, 0x68, 0x00, 0x31, 0x6a, 0x05, 0xcf);
+    VME("IRET sets TF", 0, 0, 0x68, 0x02, 0x01, 0x68, 0x00, 0x31, 0x6a, 0x05, 0xcf);
+    VME("IRETD", 0, 0, 0x66, 0xcf);
+    pvi("PVI CLI", pvi_cli, 0x202 | VIF);
+    pvi("PVI STI", pvi_sti, 0x202);
+    pvi("PVI STI with VIP", pvi_sti, 0x202 | VIP);
+    pvi("PVI VIF and VIP", pvi_cli, 0x202 | VIF | VIP);
+    pvi("PVI STI, IOPL 3", pvi_sti, 0x3002);
+    pvi("PVI CLI, IOPL 3", pvi_cli, 0x3202 | VIF);
+    pvi("PVI PUSHF", pvi_pushf, 2 | VIF);
+    pvi("PVI POPF", pvi_popf, 2 | VIF);
+    write_cr4(read_cr4() & ~(word)3);
+    RUN("INT 21, IOPL 3, VME off again", 3, 0, 0xcd, 0x21);
+}
+
 int main(void);
 int main(void)
 {
     *(u32 *)(void *)(big_tss + 4) = (word)trap_stack_top;
     *(u32 *)(void *)(big_tss + 8) = KERNEL_DATA;
-    *(u16 *)(void *)(big_tss + 102) = 104;
+    *(u16 *)(void *)(big_tss + 102) = IO_MAP;
     for (unsigned i = 0; i < 0x100; i++)
-        big_tss[104 + i] = 0xff;
-    big_tss[104 + 0x7e / 8] = 0xbf; // port 7e
-    set_segment(FREE_SELECTOR, (u32)big_tss, 104 + 0x100, 0x89, 0);
+        big_tss[IO_MAP + i] = 0xff;
+    big_tss[IO_MAP + 0x7e / 8] = 0xbf; // port 7e
+    set_segment(FREE_SELECTOR, (u32)big_tss, IO_MAP + 0x100, 0x89, 0);
     asm volatile("ltr %w0" : : "r"(FREE_SELECTOR));
     static const u16 numbers[] = {0x1234, 0x5678};
     ((volatile u16 *)0x60010)[0] = numbers[0];
@@ -110,5 +223,6 @@ int main(void)
     RUN("PUSH at 1", 0, 0, 0xbc, 0x01, 0x00, 0x50);
     RUN("DIV 0", 0, 0, 0x31, 0xc9, 0xf7, 0xf1);
     RUN("AAA, AAS, AAM, AAD", 0, 0, 0xb8, 0x0b, 0x03, 0x37, 0x3f, 0xd4, 0x0a, 0xd5, 0x0a);
+    vme();
     return 0;
 }

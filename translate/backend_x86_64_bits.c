@@ -1,0 +1,189 @@
+// The x86-64 backend's bit operations, rotates and wide multiplications: the host's own instructions, and calls of the
+// interpreter's functions where the flags ask for more than those give or the host lacks an extension.
+#ifdef __x86_64__
+
+#include "cpu/model.h"
+#include "translate/backend_x86_64.h"
+
+#define VEX_NP_0F38 2, 0
+
+static bool host_has(const struct translation *t, enum cpu_feature feature)
+{
+    return t->host_features[feature / 64] >> feature % 64 & 1;
+}
+
+bool x86_host_has_bmi2(const struct translation *t)
+{
+    return host_has(t, FEATURE_BMI2);
+}
+
+static void keep_flags(struct translation *t)
+{
+    t->made_flags = t->host_flags;
+}
+
+// ---- shifts and rotates whose flags nobody wants --------------------------------------------------------------------
+void x86_emit_shift_no_flags(struct translation *t, const struct uop *u)
+{
+    uint8_t to = x86_result_register(t, u);
+    uint8_t prefix = u->op == UOP_SHL ? 1 : u->op == UOP_SAR ? 2 : 3;
+    emit_vex(&t->emit, (struct emit_vex){2, prefix, 0xf7}, u->width, to, t->b, t->a);
+    keep_flags(t);
+    x86_finish_result(t, u, to);
+}
+
+static void rotate_by_constant(struct translation *t, const struct uop *u)
+{
+    unsigned bits = 8u << u->width, count = (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31);
+    if (u->width >= WIDTH_32 && x86_host_has_bmi2(t)) {
+        uint8_t to = x86_result_register(t, u);
+        emit_rotate_right(&t->emit, u->width, to, t->a, (u->op == UOP_ROR ? count : bits - count) & (bits - 1));
+        keep_flags(t);
+        x86_finish_result(t, u, to);
+        return;
+    }
+    x86_copy(t, WIDTH_64, S0, t->a);
+    emit_shift_imm(&t->emit, u->op == UOP_ROL ? EMIT_ROL : EMIT_ROR, u->width, S0, count);
+    x86_write_var(t, u->dst, u->width, S0);
+}
+
+void x86_emit_rotate(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    if (t->flags) {
+        x86_emit_by_alu(t, u);
+    } else if (u->b == VAR_IMM) {
+        rotate_by_constant(t, u);
+    } else {
+        x86_copy(t, WIDTH_32, S1, t->b);
+        x86_copy(t, WIDTH_64, S0, t->a);
+        emit_exchange(e, HOST_RCX, S1);
+        emit_shift_cl(e, u->op == UOP_ROL ? EMIT_ROL : EMIT_ROR, u->width, S0);
+        emit_exchange(e, HOST_RCX, S1);
+        x86_write_var(t, u->dst, u->width, S0);
+    }
+}
+
+// ---- multiplication to twice the width --------------------------------------------------------------------------
+/// S1:S0 = S0 * S1, all other registers as they were.
+static void multiply_scratch(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    if (u->op == UOP_MUL && x86_host_has_bmi2(t)) {
+        emit_exchange(e, HOST_RDX, S0);
+        emit_vex(e, (struct emit_vex){2, 3, 0xf6}, u->width, S1, HOST_RDX, S1);
+        emit_exchange(e, HOST_RDX, S0);
+        keep_flags(t);
+        return;
+    }
+    emit_exchange(e, HOST_RAX, S0);
+    emit_store(e, WIDTH_64, x86_at_register(HOST_RSP), HOST_RDX); // the carry's slot is free between uops
+    emit_multiply_wide(e, u->op == UOP_IMUL, u->width, S1);
+    emit_move(e, WIDTH_64, S1, HOST_RDX);
+    emit_load(e, WIDTH_64, HOST_RDX, x86_at_register(HOST_RSP));
+    emit_exchange(e, HOST_RAX, S0);
+}
+
+void x86_emit_multiply(struct translation *t, const struct uop *u)
+{
+    if (t->flags || u->width < WIDTH_32 || t->b == NO_REGISTER) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    if (u->op == UOP_MUL && t->a == HOST_RDX && x86_host_has_bmi2(t)) {
+        emit_vex(&t->emit, (struct emit_vex){2, 3, 0xf6}, u->width, S1, S0, t->b); // MULX
+        keep_flags(t);
+    } else {
+        x86_copy(t, WIDTH_64, S0, t->a);
+        x86_copy(t, WIDTH_64, S1, t->b);
+        multiply_scratch(t, u);
+    }
+    x86_write_var(t, u->dst, u->width, S0);
+    x86_write_var(t, u->c, u->width, S1);
+}
+
+// ---- bits ---------------------------------------------------------------------------------------------------------
+/// The flags of BMI1 and its like: as of a logical operation, with a carry. `mask`: those right in the host's flags.
+static void carry_flags(struct translation *t, const struct uop *u, uint8_t result, uint32_t mask)
+{
+    if (!t->flags)
+        return;
+    emit_set_memory(&t->emit, 2, x86_home(VAR_CC_EXTRA));
+    x86_made_flags(t, CC_CARRY, u, result, mask);
+}
+
+void x86_emit_count(struct translation *t, const struct uop *u)
+{
+    enum cpu_feature feature = u->op == UOP_TZCNT ? FEATURE_BMI1 : u->op == UOP_LZCNT ? FEATURE_ABM : FEATURE_POPCNT;
+    enum emit_count op = u->op == UOP_TZCNT ? EMIT_TZCNT : u->op == UOP_LZCNT ? EMIT_LZCNT : EMIT_POPCNT;
+    uint8_t to;
+    if (u->width < WIDTH_32 || t->b == NO_REGISTER || (t->flags && u->op == UOP_POPCNT) || !host_has(t, feature)) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    to = x86_result_register(t, u);
+    emit_count(&t->emit, op, false, u->width, to, t->b);
+    carry_flags(t, u, to, FLAG_CF | FLAG_ZF);
+    x86_finish_result(t, u, to);
+}
+
+/// BSF, BSR: nothing to find leaves the whole destination as it was.
+void x86_emit_scan(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    if (t->flags || u->width < WIDTH_32 || t->b == NO_REGISTER) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    x86_copy(t, WIDTH_64, S0, t->a);
+    emit_count(e, u->op == UOP_BSF ? EMIT_TZCNT : EMIT_LZCNT, true, u->width, S1, t->b);
+    emit_cmov(e, EMIT_NOT_EQUAL, WIDTH_64, S0, S1);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+}
+
+void x86_emit_lowest_bit(struct translation *t, const struct uop *u)
+{
+    uint8_t digit = u->op == UOP_BLSR ? 1 : u->op == UOP_BLSMSK ? 2 : 3, to;
+    if (!host_has(t, FEATURE_BMI1)) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    to = x86_result_register(t, u);
+    emit_vex(&t->emit, (struct emit_vex){VEX_NP_0F38, 0xf3}, u->width, digit, to, t->a);
+    carry_flags(t, u, to, FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_OF);
+    x86_finish_result(t, u, to);
+}
+
+void x86_emit_bit_field(struct translation *t, const struct uop *u)
+{
+    bool extract = u->op == UOP_BEXTR;
+    uint8_t to;
+    if (t->b == NO_REGISTER || !host_has(t, extract ? FEATURE_BMI1 : FEATURE_BMI2)) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    to = x86_result_register(t, u);
+    emit_vex(&t->emit, (struct emit_vex){VEX_NP_0F38, extract ? 0xf7 : 0xf5}, u->width, to, t->b, t->a);
+    carry_flags(t, u, to, FLAG_CF | FLAG_ZF | FLAG_OF | (extract ? 0 : FLAG_SF));
+    x86_finish_result(t, u, to);
+}
+
+void x86_emit_scatter_gather(struct translation *t, const struct uop *u)
+{
+    uint8_t to;
+    if (t->b == NO_REGISTER || !x86_host_has_bmi2(t)) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    to = x86_result_register(t, u);
+    emit_vex(&t->emit, (struct emit_vex){2, u->op == UOP_PDEP ? 3 : 2, 0xf5}, u->width, to, t->a, t->b);
+    keep_flags(t);
+    x86_finish_result(t, u, to);
+}
+
+#else
+
+// Nothing to define on other hosts; ISO C wants a declaration.
+typedef int backend_x86_64_bits_is_empty;
+
+#endif
