@@ -101,6 +101,31 @@ static void test_ports(void **opaque)
     }
 }
 
+static void test_string_ports(void **opaque)
+{
+    struct test *test = *opaque;
+    set_ring0(test, true);
+    for (unsigned bytes = 2; bytes <= 4; bytes += 2) {
+        struct user_state state = start();
+        state.gpr[VAR_RDI] = state.gpr[VAR_RSI] = USER_DATA + 0x200;
+        memset(test->guest->data + 0x200, 0, 8);
+        if (bytes == 2)
+            RUN(test, "\x66\x6d", &state); // insw
+        else
+            RUN(test, "\x6d", &state); // insd
+        assert_int_equal(test->size, bytes);
+        assert_int_equal(state.gpr[VAR_RDI], USER_DATA + 0x200 + bytes);
+        assert_int_equal(load_le64(test->guest->data + 0x200), 0xa4a3a2a1 & bits_mask(bytes * 8));
+        if (bytes == 2)
+            RUN(test, "\x66\x6f", &state); // outsw
+        else
+            RUN(test, "\x6f", &state); // outsd
+        assert_int_equal(test->size, bytes);
+        assert_int_equal(test->written, 0xa4a3a2a1 & bits_mask(bytes * 8));
+        assert_int_equal(state.gpr[VAR_RSI], USER_DATA + 0x200 + bytes);
+    }
+}
+
 static void test_stores(void **opaque)
 {
     struct test *test = *opaque;
@@ -184,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_ports, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_string_ports, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stores, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_control, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_segments, set_up, tear_down),
