@@ -20,7 +20,6 @@
 
 #define ISA_FILE "docs/isa.md"
 #define STATES "10,240"
-#define FAST_STATES "2,048"
 
 static const char *feature_title(unsigned feature)
 {
@@ -45,13 +44,12 @@ static void print_mnemonic(FILE *to, const struct row *row)
     }
 }
 
-static void print_tested(FILE *to, const struct coverage *coverage, const struct row *row)
+static void print_tested(FILE *to, const struct coverage *coverage)
 {
     const char *separator = "";
     if (coverage->host) {
-        bool fault_only = row->attributes & ROW_CPL0;
         const char *modes = coverage->host64 && coverage->host32 ? "64, 32" : coverage->host64 ? "64" : "32";
-        fprintf(to, "host (%s%s): `%s`", modes, fault_only ? "; its fault in user mode" : "", coverage->host);
+        fprintf(to, "host (%s%s): `%s`", modes, coverage->fault_only ? "; its fault in user mode" : "", coverage->host);
         separator = "; ";
     }
     if (coverage->elsewhere)
@@ -99,7 +97,7 @@ static void print_feature(FILE *to, unsigned feature)
         fprintf(to, " | %s | ", row->operands);
         print_undefined(to, row);
         fprintf(to, "| ");
-        print_tested(to, &coverage, row);
+        print_tested(to, &coverage);
         fprintf(to, " |\n");
     }
 }
@@ -110,7 +108,7 @@ static void print_summary(FILE *to)
     for (unsigned n = 0; n < row_count(); n++) {
         struct coverage coverage = coverage_of(row_get(n));
         host += coverage.host != NULL;
-        only_fault += coverage.host && (row_get(n)->attributes & ROW_CPL0);
+        only_fault += coverage.fault_only;
         guest += coverage.elsewhere && strstr(coverage.elsewhere, "guest/");
         vectors += coverage.elsewhere && !strstr(coverage.elsewhere, "guest/");
     }
@@ -178,8 +176,7 @@ static void test_every_row_is_tested(void **state)
     for (unsigned n = 0; n < row_count(); n++) {
         const struct row *row = row_get(n);
         struct coverage coverage = coverage_of(row);
-        bool fault_only = coverage.host && (row->attributes & ROW_CPL0);
-        if ((!coverage.host || fault_only) && !coverage.elsewhere) {
+        if ((!coverage.host || coverage.fault_only) && !coverage.elsewhere) {
             fprintf(stderr, "row \"%s\" (%s) is untested\n", row->encoding, row->mnemonic);
             untested++;
         }

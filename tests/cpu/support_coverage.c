@@ -38,11 +38,11 @@ static const struct {
     {"EE", "cpu/system_vector_test.c", "\\xee"},
     {"EF", "cpu/system_vector_test.c", "\\xef"},
     {"6C", "guest/small/strings.c", "insb"},
-    {"6D", "guest/small/strings.c", "insl"},
+    {"6D", "cpu/system_vector_test.c", "insd"},
     {"6E", "guest/small/strings.c", "outsb"},
-    {"6F", "guest/small/strings.c", "outsl"},
-    {"0F 20 /r", "guest/small/paging.c", "%%cr0"},
-    {"0F 22 /r", "guest/small/paging.c", "%%cr3"},
+    {"6F", "cpu/system_vector_test.c", "outsd"},
+    {"0F 20 /r", "guest/small/exceptions.c", "mov %cr4"},
+    {"0F 22 /r", "guest/small/exceptions.c", ",%cr3"},
     {"0F 21 /r", "guest/small/breakpoints.c", "%%dr6"},
     {"0F 23 /r", "guest/small/breakpoints.c", "%%dr7"},
     {"0F 01 /4", "cpu/system_vector_test.c", "smsw"},
@@ -110,6 +110,9 @@ struct coverage coverage_of(const struct row *row)
             coverage.elsewhere = elsewhere[i].file;
             coverage.word = elsewhere[i].word;
         }
-    // A CPL 0 instruction's fault in user mode is not its meaning.
+    // What faults at CPL 3 has shown nothing more there.
+    coverage.fault_only =
+        coverage.host && ((row->attributes & ROW_CPL0) || row->lift == lift_in || row->lift == lift_out ||
+                          row->lift == lift_string_io || row->lift == lift_cli || row->lift == lift_sti);
     return coverage;
 }

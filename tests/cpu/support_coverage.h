@@ -9,6 +9,7 @@
 
 struct coverage {
     bool host64, host32;   // runs on the host's processor with random states, as 64- and 32-bit code
+    bool fault_only;       // ... but only the fault of CPL 3
     const char *host;      // the program that does it
     const char *elsewhere; // a file below tests/: a small guest, or a unit test with vectors; NULL: none
     const char *word;      // what stands in that file: the mnemonic, or bytes
