@@ -127,11 +127,11 @@ static void print_isa(FILE *to)
           "differently), and how each is tested:\n\n"
           "- *host*: with random states as 64- and 32-bit code on the host's processor and in the interpreter; "
           "registers,\n"
-          "  flags, memory, faults with error code and CR2 must agree. `./dev test` takes at least " FAST_STATES
-          " states an\n"
-          "  encoding and mode, `./dev test --all` " STATES
-          "; memory operands also at every offset around the ends of\n"
-          "  pages with other rights. Both engines are compared by the random blocks of `tests/translate`.\n"
+          "  flags, memory, faults with error code and CR2 must agree. `./dev test --all` takes " STATES
+          " states an encoding and\n"
+          "  mode, `./dev test` fewer; integer operands in memory also lie at every offset around the ends of pages "
+          "with\n"
+          "  other rights. Both engines are compared by the random blocks of `tests/translate`.\n"
           "- *guest*: a small guest whose output is the same in QEMU and Bochs, or differs where the manual says.\n"
           "- *vectors*: a unit test with states written down.\n\n"
           "What is not in this list is #UD, which `host_illegal_test` sweeps against Zydis and the host.\n\n",
