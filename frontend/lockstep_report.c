@@ -80,11 +80,13 @@ static void list_before(void *opaque, const struct block *block, struct pass_blo
         hooks->before(hooks->opaque, block, pass);
 }
 
-static void list_made(void *opaque, const struct block *block, const uint8_t *code, size_t size)
+static void list_made(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size)
 {
     struct listing *listing = opaque;
     fprintf(listing->out, "host code, %zu bytes for %u instructions\n", size, block->insn_count);
-    host_listing_print(listing->out, code, size, (uintptr_t)block->host_code);
+    host_listing_print(listing->out, code, straight, (uintptr_t)block->host_code);
+    fprintf(listing->out, "  (out of line)\n");
+    host_listing_print(listing->out, code + straight, size - straight, (uintptr_t)block->host_code + straight);
 }
 
 /// Runs the second engine once more while it tells what it makes.

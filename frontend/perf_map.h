@@ -16,7 +16,7 @@ struct perf_map;
 /// written to. NULL: `error`.
 struct perf_map *perf_map_open(const struct cpu *cpu, struct error *error);
 /// A hook of the translator (translate_hooks.made): the block's guest address is the CPU's RIP.
-void perf_map_add(void *opaque, const struct block *block, const uint8_t *code, size_t size);
+void perf_map_add(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size);
 /// Closes the file and leaves it for the profiler. NULL is fine.
 void perf_map_close(struct perf_map *map);
 

@@ -589,6 +589,7 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
             struct mmu_piece piece;
             if (locate(mmu, MMU_EXECUTE, handle.piece[0].physical, 1, &piece))
                 host = piece.host;
+            mmu->local_supervisor_code |= mode != MMU_USER; // there is no entry that could say "global"
         }
     }
     if (host)

@@ -181,6 +181,7 @@ static void translate_block(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
     uint8_t *start = jit->code.write + jit->code_used;
+    size_t straight;
 
     t->backend = jit->backend;
     t->cpu = jit->cpu;
@@ -205,6 +206,7 @@ static void translate_block(struct jit *jit, struct block *block)
     block->edge[0] = block->edge[1] = (struct host_edge){0};
     t->backend->block_start(t);
     translate_uops(t);
+    straight = emit_size(&t->emit);
     for (unsigned i = 0; i < t->exit_count; i++)
         jit->backend->side_exit(t, &t->exits[i]);
     if (t->emit.full) {
@@ -217,7 +219,7 @@ static void translate_block(struct jit *jit, struct block *block)
     block->start_stub = to_exec(jit, t->start_stub);
     log_code(jit->cpu, block, start, emit_size(&t->emit));
     if (UNLIKELY(jit->hooks.made != NULL))
-        jit->hooks.made(jit->hooks.opaque, block, start, emit_size(&t->emit));
+        jit->hooks.made(jit->hooks.opaque, block, start, straight, emit_size(&t->emit));
     jit->code_used = (size_t)align_up(jit->code_used + emit_size(&t->emit), CODE_ALIGNMENT);
     jit->statistics.translated_blocks++;
     jit->statistics.translated_instructions += block->insn_count;

@@ -217,6 +217,30 @@ static void watched_pages_have_no_entries(void **state)
     end(&b);
 }
 
+static void watched_pages_of_spaces_that_wait(void **state)
+{
+    struct bench b;
+    struct cpu *cpu;
+    struct mmu *mmu;
+    struct mmu_fault fault;
+    uint64_t value;
+    start(&b);
+    cpu = b.f.cpu;
+    mmu = &cpu->mmu;
+    for (unsigned watched = 0; watched < 2; watched++) {
+        mmu_set_control(mmu, cpu->cr0, PAGES | 1, cpu->cr4 | CR4_PCIDE, cpu->efer, true);
+        assert_true(mmu_read(mmu, MMU_KERNEL, DATA, 4, &value, &fault));
+        mmu_set_control(mmu, cpu->cr0, PAGES | 2, cpu->cr4 | CR4_PCIDE, cpu->efer, true);
+        if (watched) {
+            set_dr(&b, 0, DATA);
+            set_dr(&b, 7, break_on(0, ON_ACCESS, 1));
+        }
+        mmu_set_control(mmu, cpu->cr0, PAGES | 1 | BIT(63), cpu->cr4 | CR4_PCIDE, cpu->efer, true);
+        assert_int_equal(tlb_lookup(mmu, MMU_KERNEL, MMU_READ, DATA, 4) != NULL, !watched);
+    }
+    end(&b);
+}
+
 static uint32_t random_number(uint32_t *state)
 {
     *state = *state * 1664525 + 1013904223;
@@ -359,6 +383,7 @@ int main(void)
         cmocka_unit_test(mov_ss_holds_a_trap_over_a_fault),
         cmocka_unit_test(other_code_pays_nothing),
         cmocka_unit_test(watched_pages_have_no_entries),
+        cmocka_unit_test(watched_pages_of_spaces_that_wait),
         cmocka_unit_test(bytes_that_hit),
         cmocka_unit_test(registers),
         cmocka_unit_test(frames_of_ring_3_are_aligned),

@@ -48,7 +48,7 @@ struct fpu_bench {
 
 /// How the host's processor tracks pointers, as cpu->x87_policy.
 uint8_t fpu_host_policy(void);
-/// False where the host is no x86-64.
+/// False where the host is no x86-64: then there is only the guest's side.
 bool fpu_bench_open(struct fpu_bench *bench, uint8_t policy);
 void fpu_bench_close(struct fpu_bench *bench);
 void fpu_bench_set_code(struct fpu_bench *bench, const uint8_t *bytes, unsigned length);

@@ -13,6 +13,7 @@ bool zydis_extension_may_be_missing(const ZydisDecodedInstruction *zydis)
     case ZYDIS_ISA_EXT_CET:
     case ZYDIS_ISA_EXT_CLDEMOTE:
     case ZYDIS_ISA_EXT_CLZERO:
+    case ZYDIS_ISA_EXT_MCOMMIT:
     case ZYDIS_ISA_EXT_MONITORX:
     case ZYDIS_ISA_EXT_MOVDIR:
     case ZYDIS_ISA_EXT_PADLOCK:
