@@ -311,6 +311,18 @@ bool model_implements(enum cpu_feature feature)
     return is_in(LIST(features_max), feature) || is_in(LIST(features_more), feature);
 }
 
+bool model_has_x86_64_baseline(const struct cpu_model *model)
+{
+    static const uint8_t baseline[] = {FEATURE_FPU, FEATURE_PSE,  FEATURE_TSC,     FEATURE_MSR, FEATURE_PAE,
+                                       FEATURE_CX8, FEATURE_PGE,  FEATURE_CMOV,    FEATURE_MMX, FEATURE_FXSR,
+                                       FEATURE_SSE, FEATURE_SSE2, FEATURE_SYSCALL, FEATURE_LM};
+    for (unsigned i = 0; i < ARRAY_SIZE(baseline); i++) {
+        if (!model_has(model, (enum cpu_feature)baseline[i]))
+            return false;
+    }
+    return true;
+}
+
 const char *model_feature_name(enum cpu_feature feature)
 {
     return feature < FEATURE_COUNT && features[feature].name && *features[feature].name ? features[feature].name : NULL;

@@ -73,6 +73,9 @@ bool model_implements(enum cpu_feature feature);
 /// Fills in vendor, family, model, stepping, brand and all features of the host (model_host.c). False: it is no x86.
 bool model_ask_host(struct cpu_model *model);
 
+/// Whether the model has what every x86-64 processor has, so that a kernel need not ask.
+bool model_has_x86_64_baseline(const struct cpu_model *model);
+
 /// CPUID.1:EAX, EDX after reset: family, model, stepping.
 uint32_t model_signature(const struct cpu_model *model);
 /// How the model tracks x87 pointers: bits of cpu->x87_policy.
