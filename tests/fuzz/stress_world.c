@@ -110,15 +110,15 @@ static void make_pages(struct maker *m)
     if (long_mode) {
         put(m, TABLES, (TABLES + 0x1000) | P | W | U, 8);
         put(m, TABLES + 0x1000, (TABLES + 0x2000) | P | W | U, 8);
-        put(m, TABLES + 0x2000, (TABLES + 0x3000) | P | W | U, 8);
-        fill_table(m, TABLES + 0x3000, 8, no_execute);
+        put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
+        fill_table(m, STRESS_TABLE, 8, no_execute);
     } else if (cpu->cr4 & CR4_PAE) {
         put(m, TABLES, (TABLES + 0x2000) | P, 8);
-        put(m, TABLES + 0x2000, (TABLES + 0x3000) | P | W | U, 8);
-        fill_table(m, TABLES + 0x3000, 8, no_execute);
+        put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
+        fill_table(m, STRESS_TABLE, 8, no_execute);
     } else {
-        put(m, TABLES, (TABLES + 0x3000) | P | W | U, 4);
-        fill_table(m, TABLES + 0x3000, 4, 0);
+        put(m, TABLES, STRESS_TABLE | P | W | U, 4);
+        fill_table(m, STRESS_TABLE, 4, 0);
     }
 }
 
