@@ -47,6 +47,27 @@ static bool wanted(const struct insn *insn, uint64_t random)
     return !system || (random & 15) == 0;
 }
 
+/// ADCX, ADOX, TZCNT, LZCNT, POPCNT, and what reads flags behind them: rare among random bytes.
+static bool counting_instruction(const struct guest *g, uint32_t mode, uint64_t *random, uint8_t *bytes,
+                                 struct insn *insn)
+{
+    static const uint8_t opcodes[] = {0xb8, 0xbc, 0xbd, 0x40, 0x90};
+    uint64_t r = guest_random(random);
+    unsigned n = 0, pick = r >> 32 & 7;
+    uint8_t modrm = (uint8_t)(r >> 8 | (r >> 16 & 3 ? 0xc0 : 0));
+    memset(bytes, 0, INSN_MAX_LENGTH + 1);
+    if (pick != 3 && pick != 4)
+        bytes[n++] = pick == 5 ? 0x66 : 0xf3;
+    if ((mode & MODE_CODE_MASK) == MODE_CODE64)
+        bytes[n++] = (uint8_t)(0x40 | (r >> 20 & 15));
+    bytes[n++] = 0x0f;
+    if (pick >= 5)
+        bytes[n++] = 0x38;
+    bytes[n++] = pick >= 5 ? 0xf6 : (uint8_t)(opcodes[pick] | (pick >= 3 ? r >> 24 & 15 : 0));
+    bytes[n++] = modrm;
+    return decode(block_cache_rows(g->blocks), &g->model, mode, bytes, INSN_MAX_LENGTH, insn) == DECODE_OK;
+}
+
 /// A VEX-encoded instruction on general registers; memory operands by a register.
 static bool bmi_instruction(const struct guest *g, uint32_t mode, uint64_t *random, uint8_t *bytes, struct insn *insn)
 {
@@ -71,6 +92,8 @@ static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_
     for (;;) {
         unsigned n = 0;
         uint64_t r = guest_random(random);
+        if ((r & 0xf000000000000000) == 0x1000000000000000 && counting_instruction(g, mode, random, bytes, &insn))
+            return insn.length;
         if ((r & 0xf000000000000000) == 0 && bmi_instruction(g, mode, random, bytes, &insn))
             return insn.length;
         memset(bytes, 0, INSN_MAX_LENGTH + 1);
