@@ -205,7 +205,7 @@ struct x87 {
 #define X87_DATA_ON_FAULT 0x2u    // FDP and FDS change only with an unmasked exception
 #define X87_OPCODE_ON_FAULT 0x4u  // FOP likewise
 #define X87_SAVE_IF_PENDING 0x8u  // FXSAVE stores pointers only while FSW.ES is set, else zeros
-#define X87_LOAD_IF_PENDING 0x10u // FXRSTOR loads them only with an image where FSW.ES is set
+#define X87_LOAD_IF_PENDING 0x10u // FXRSTOR and XRSTOR load, XSAVE stores them only with FSW.ES
 
 /// The executed block's mode, fixed while it runs; part of its key. Recomputed by cpu_update_mode.
 #define MODE_CPL_MASK 0x3u

@@ -182,8 +182,9 @@ static inline bool x87_real_format(const struct cpu *cpu)
 /// CR0.NE is clear: asserts FERR and waits, as if halted, for an interrupt (SDM vol. 1 sec. 8.7.2).
 void x87_wait_for_handler(struct cpu *cpu);
 /// The x87 part of the images of FXSAVE and XSAVE (SDM vol. 1 table 10-2), bytes 0 to 23 and 32 to 159; `to` is zeros.
-/// `wide`: REX.W, pointers of 64 bits.
-void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide);
+/// `wide`: REX.W, pointers of 64 bits. Where the model's x87_policy has `rule` (X87_SAVE_IF_PENDING for FXSAVE,
+/// X87_LOAD_IF_PENDING for XSAVE), pointers stay out while no exception is pending.
+void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide, uint8_t rule);
 void x87_get_image(struct cpu *cpu, const uint8_t *from, bool wide);
 /// Recomputes ES and B after a change of masks or flags.
 void x87_update_summary(struct cpu *cpu);

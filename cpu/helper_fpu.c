@@ -247,13 +247,13 @@ static void get_pointers(struct cpu *cpu, const uint8_t *from, bool wide)
     x87->ds = wide ? 0 : selector(cpu, load_le16(from + 20));
 }
 
-void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide)
+void x87_put_image(const struct cpu *cpu, uint8_t *to, bool wide, uint8_t rule)
 {
     const struct x87 *x87 = &cpu->x87;
     store_le16(to, x87->control);
     store_le16(to + 2, x87_status_word(cpu));
     to[4] = x87->valid;
-    if (!(cpu->x87_policy & X87_SAVE_IF_PENDING) || (x87->status & X87_ES))
+    if (!(cpu->x87_policy & rule) || (x87->status & X87_ES))
         put_pointers(cpu, to, wide);
     for (unsigned i = 0; i < 8; i++)
         memcpy(to + 32 + 16 * i, &x87->reg[(x87->top + i) & 7], 10);
@@ -282,7 +282,7 @@ uint64_t helper_fxsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         return cpu_raise_error(cpu, VECTOR_GP, 0);
     if (!image_open(cpu, &image, a, fxsave_size(cpu), 16, true))
         return 0;
-    x87_put_image(cpu, bytes, imm & 1);
+    x87_put_image(cpu, bytes, imm & 1, X87_SAVE_IF_PENDING);
     store_le32(bytes + 24, cpu->mxcsr);
     store_le32(bytes + 28, MXCSR_DEFINED);
     for (unsigned i = 0; i < xmm_count(cpu); i++)

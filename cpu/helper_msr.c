@@ -346,11 +346,6 @@ static bool intel(struct msr *m)
         return model_has(cpu->model, FEATURE_ARCH_CAPABILITIES) && constant(m, MODEL_ARCH_CAPABILITIES);
     case 0x1a0:
         return misc_enable(m);
-    case 0x1db: // last branch, last exception
-    case 0x1dc:
-    case 0x1dd:
-    case 0x1de:
-        return constant(m, 0);
     default:
         return false;
     }
@@ -385,7 +380,12 @@ static bool access_msr(struct msr *m)
     case 0x176:
         return sysenter(m);
     case 0x1d9:
-        return plain(m, &cpu->debugctl, 3);
+        return plain(m, &cpu->debugctl, cpu_is_amd(cpu) ? 0x3f : 3); // LBR, BTF; AMD: pins
+    case 0x1db: // last branch, last exception: none recorded
+    case 0x1dc:
+    case 0x1dd:
+    case 0x1de:
+        return constant(m, 0);
     case 0x277:
         return model_has(cpu->model, FEATURE_PAT) && pat(m);
     case 0x6e0:

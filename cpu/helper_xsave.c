@@ -197,7 +197,7 @@ uint64_t helper_xsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     store_le64(header + 8, rfbm | COMPACTED);
     if (save & COMPONENT_X87) {
         memset(area.image, 0, AREA_XMM);
-        x87_put_image(cpu, area.image, imm & XSAVE_WIDE);
+        x87_put_image(cpu, area.image, imm & XSAVE_WIDE, X87_LOAD_IF_PENDING);
     }
     store_le32(area.image + AREA_MXCSR, cpu->mxcsr);
     store_le32(area.image + AREA_MXCSR + 4, MXCSR_DEFINED);

@@ -285,6 +285,16 @@ static void scatter_gather(struct cpu *cpu, const struct uop *u)
     write_width(cpu, u->dst, u->width, result);
 }
 
+static void add_with_flag(struct cpu *cpu, const struct uop *u)
+{
+    unsigned bits = 8u << u->width;
+    uint64_t flags = cc_all(cpu), flag = u->sub ? FLAG_OF : FLAG_CF;
+    unsigned __int128 sum = (unsigned __int128)(cpu->var[u->a] & bits_mask(bits)) + operand_b(cpu, u);
+    sum += (flags & flag) != 0;
+    write_width(cpu, u->dst, u->width, (uint64_t)sum);
+    set_flags(cpu, u, flag, sum >> bits ? flag : 0);
+}
+
 /// A near branch faults itself, before it is taken (SDM vol. 2, JMP).
 static bool check_target(struct cpu *cpu, uint64_t target)
 {
@@ -346,6 +356,9 @@ bool alu_execute(struct cpu *cpu, const struct uop *u)
     case UOP_PDEP:
     case UOP_PEXT:
         scatter_gather(cpu, u);
+        break;
+    case UOP_ADX:
+        add_with_flag(cpu, u);
         break;
     case UOP_BSWAP:
         cpu->var[u->dst] =

@@ -446,29 +446,9 @@ void lift_fence(struct lift *l, const struct insn *insn)
 /// ADCX and ADOX: a full add whose carry lives in one flag, the others kept.
 void lift_adx(struct lift *l, const struct insn *insn)
 {
-    uint64_t flag = insn->row->argument ? FLAG_OF : FLAG_CF;
-    uint8_t width = width_of(insn->operand[0].bytes), source = lift_read(l, insn, 1), reg = insn->operand[0].reg;
-    uint8_t kept = lift_temp(l), sum = lift_temp(l), carry = lift_temp(l), shifted = lift_temp(l);
-    struct uop *u;
-
-    lift_emit(l, UOP_GET_FLAGS, WIDTH_64)->dst = kept;
-    if (flag == FLAG_OF) { // bring it where ADC reads it
-        uint8_t moved = lift_temp(l);
-        lift_op_imm(l, UOP_SHR, WIDTH_64, moved, kept, 11, false);
-        u = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
-        u->a = moved;
-        u->imm = FLAG_CF;
-    }
-    lift_op(l, UOP_ADC, width, sum, reg, source, true);
-    lift_emit(l, UOP_GET_FLAGS, WIDTH_64)->dst = carry;
-    lift_op_imm(l, UOP_SHL, WIDTH_64, shifted, carry, flag == FLAG_OF ? 11 : 0, false);
-    lift_op(l, UOP_MOV, width, reg, VAR_ZERO, sum, false);
-    u = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
-    u->a = kept;
-    u->imm = FLAGS_ARITHMETIC;
-    u = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
-    u->a = shifted;
-    u->imm = (int64_t)flag;
+    uint8_t source = lift_read(l, insn, 1), reg = insn->operand[0].reg;
+    lift_op(l, UOP_ADX, width_of(insn->operand[0].bytes), reg, reg, source, true);
+    l->uops[l->uop_count - 1].sub = (uint8_t)insn->row->argument;
 }
 
 void lift_crc32(struct lift *l, const struct insn *insn)

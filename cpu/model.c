@@ -125,6 +125,7 @@ static const struct feature_info features[FEATURE_COUNT] = {
     [FEATURE_LA57] = {"la57", WORD_7_ECX, 16},
     [FEATURE_BHI_CTRL] = {"bhi-ctrl", WORD_7_2_EDX, 4},
     [FEATURE_MCDT_NO] = {"mcdt-no", WORD_7_2_EDX, 5},
+    [FEATURE_XSAVEERPTR] = {"xsaveerptr", WORD_EXT8_EBX, 2},
     [FEATURE_AMD_SSB_NO] = {"amd-no-ssb", WORD_EXT8_EBX, 26},
     [FEATURE_BTC_NO] = {"btc-no", WORD_EXT8_EBX, 29},
     [FEATURE_LFENCE_SERIALIZES] = {"lfence-always-serializing", WORD_EXT21_EAX, 2},
@@ -184,9 +185,9 @@ static const uint8_t features_max[] = {
 
 /// What doppel implements but `max` leaves off.
 static const uint8_t features_more[] = {
-    FEATURE_LA57,      FEATURE_CR8_LEGACY, FEATURE_AMD_SSB_NO,
-    FEATURE_BTC_NO,    FEATURE_SRSO_NO,    FEATURE_LFENCE_SERIALIZES,
-    FEATURE_AUTO_IBRS, FEATURE_TSA_SQ_NO,  FEATURE_TSA_L1_NO,
+    FEATURE_LA57,      FEATURE_CR8_LEGACY,        FEATURE_AMD_SSB_NO, FEATURE_BTC_NO,
+    FEATURE_SRSO_NO,   FEATURE_LFENCE_SERIALIZES, FEATURE_AUTO_IBRS,  FEATURE_TSA_SQ_NO,
+    FEATURE_TSA_L1_NO, FEATURE_XSAVEERPTR,
 };
 
 /// Of `host` whatever the host has: that doppel is a hypervisor, and by what a vendor's processors tell that they are
@@ -308,6 +309,18 @@ static bool is_in(const uint8_t *list, unsigned count, unsigned feature)
 bool model_implements(enum cpu_feature feature)
 {
     return is_in(LIST(features_max), feature) || is_in(LIST(features_more), feature);
+}
+
+bool model_has_x86_64_baseline(const struct cpu_model *model)
+{
+    static const uint8_t baseline[] = {FEATURE_FPU, FEATURE_PSE,  FEATURE_TSC,     FEATURE_MSR, FEATURE_PAE,
+                                       FEATURE_CX8, FEATURE_PGE,  FEATURE_CMOV,    FEATURE_MMX, FEATURE_FXSR,
+                                       FEATURE_SSE, FEATURE_SSE2, FEATURE_SYSCALL, FEATURE_LM};
+    for (unsigned i = 0; i < ARRAY_SIZE(baseline); i++) {
+        if (!model_has(model, (enum cpu_feature)baseline[i]))
+            return false;
+    }
+    return true;
 }
 
 const char *model_feature_name(enum cpu_feature feature)
@@ -522,12 +535,11 @@ uint8_t model_x87_policy(const struct cpu_model *model)
         policy |= X87_SELECTORS_ZERO;
     if (model_has(model, FEATURE_FDP_EXCPTN_ONLY))
         policy |= X87_DATA_ON_FAULT;
-    // Without bits of their own: Intel since the Pentium 4 (SDM vol. 1 sec. 8.1.9.1), AMD's images (APM vol. 2
-    // "FXSAVE"; CPUID 8000_0008.EBX bit 2, which no model has, would be FXRSTOR's).
+    // Without bits of their own: Intel since the Pentium 4 (SDM vol. 1 sec. 8.1.9.1), AMD's FXSAVE (APM vol. 2).
     if (!is_amd(model) && model_has(model, FEATURE_SSE2))
         policy |= X87_OPCODE_ON_FAULT;
     if (is_amd(model))
-        policy |= X87_SAVE_IF_PENDING | X87_LOAD_IF_PENDING;
+        policy |= X87_SAVE_IF_PENDING | (model_has(model, FEATURE_XSAVEERPTR) ? 0 : X87_LOAD_IF_PENDING);
     return policy;
 }
 

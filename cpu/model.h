@@ -28,7 +28,7 @@ enum cpu_feature {
     FEATURE_SPEC_CTRL, FEATURE_ARCH_CAPABILITIES,
     FEATURE_XSAVEOPT, FEATURE_XSAVEC, FEATURE_XGETBV1, FEATURE_XSAVES,
     FEATURE_LA57, FEATURE_BHI_CTRL, FEATURE_MCDT_NO,
-    FEATURE_AMD_SSB_NO, FEATURE_BTC_NO, FEATURE_LFENCE_SERIALIZES, FEATURE_AUTO_IBRS, FEATURE_SRSO_NO,
+    FEATURE_XSAVEERPTR, FEATURE_AMD_SSB_NO, FEATURE_BTC_NO, FEATURE_LFENCE_SERIALIZES, FEATURE_AUTO_IBRS, FEATURE_SRSO_NO,
     FEATURE_TSA_SQ_NO, FEATURE_TSA_L1_NO,
     FEATURE_COUNT
 };
@@ -72,6 +72,9 @@ bool model_implements(enum cpu_feature feature);
 
 /// Fills in vendor, family, model, stepping, brand and all features of the host (model_host.c). False: it is no x86.
 bool model_ask_host(struct cpu_model *model);
+
+/// Whether the model has what every x86-64 processor has, so that a kernel need not ask.
+bool model_has_x86_64_baseline(const struct cpu_model *model);
 
 /// CPUID.1:EAX, EDX after reset: family, model, stepping.
 uint32_t model_signature(const struct cpu_model *model);

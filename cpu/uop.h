@@ -63,6 +63,7 @@
     X(BEXTR)        /* dst = a's bits from b on (8 bits), b's bits 8..15 of them; flags as AND */                      \
     X(PDEP)         /* dst = a's low bits put where mask b has ones */                                                 \
     X(PEXT)         /* dst = a's bits where mask b has ones, put together */                                           \
+    X(ADX)          /* dst = a + b + a flag, which becomes the carry; others kept. sub 0: CF, 1: OF */                 \
     X(BSWAP)        /* width 32, 64 */                                                                                 \
     X(SETCC)        /* dst (8 bits) = condition sub (x86 number 0..15) */                                              \
     X(SELECT)       /* dst = condition sub ? b : a (width; 32 zero-extends either way) */                              \

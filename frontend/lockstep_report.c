@@ -15,7 +15,10 @@ static void configure(const struct lockstep_command *command, void *state, bool 
     const struct accelerator *accelerator = second ? &command->against : &command->options.accelerator;
     if (machine_find_engine(accelerator->name) != &engine_jit)
         return;
+    uint64_t allowed[2];
     translate_set_threshold(state, 0);
+    if (accelerator->host_features[0] && translate_host_generation(accelerator->host_features, allowed))
+        translate_limit_host_features(state, allowed);
     if (second)
         translate_set_hooks(state, &command->hooks);
 }

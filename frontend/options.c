@@ -137,13 +137,14 @@ static bool parse_accelerator(struct option_context *context, const char *argume
 struct machine_properties {
     char type[64];
     char accel[64];
-    bool direct;
+    char direct[8];
 };
 static const struct property machine_rows[] = {
     {"type", PROPERTY_STRING, offsetof(struct machine_properties, type), 64, 0, 0, "pc", "pc: i440FX and PIIX3"},
     {"accel", PROPERTY_STRING, offsetof(struct machine_properties, accel), 64, 0, 0, "", "as -accel"},
-    {"direct", PROPERTY_BOOL, offsetof(struct machine_properties, direct), sizeof(bool), 0, 0, "on",
-     "start -kernel at its 32- or 64-bit entry; off: through the firmware and an option ROM"},
+    {"direct", PROPERTY_STRING, offsetof(struct machine_properties, direct), 8, 0, 0, "auto",
+     "start -kernel at its 32- or 64-bit entry; off: through the firmware and an option ROM; auto: on, but off for CPU "
+     "models below x86-64, so that the kernel can say what it lacks"},
 };
 static const struct property_table machine_table = {"machine", machine_rows, ARRAY_SIZE(machine_rows)};
 
@@ -168,7 +169,10 @@ static bool parse_machine(struct option_context *context, const char *argument, 
     if (strcmp(properties.type, "pc") && strncmp(properties.type, "pc-i440fx-", 10))
         return error_set(error, "there is no machine '%s' (-machine help lists them)", properties.type);
     strcpy(options->machine_type, properties.type);
-    options->direct = properties.direct;
+    options->has_direct = strcmp(properties.direct, "auto") != 0;
+    options->direct = strcmp(properties.direct, "off") != 0;
+    if (options->has_direct && options->direct && strcmp(properties.direct, "on"))
+        return error_set(error, "direct must be on, off or auto, not '%s'", properties.direct);
     return !properties.accel[0] || parse_accelerator(context, properties.accel, error);
 }
 
@@ -516,6 +520,14 @@ static const struct option_row *find_option(const char *argument)
     return NULL;
 }
 
+/// The kernel's setup code, which firmware runs, refuses a processor that lacks something, and says what. A direct
+/// start would leave that out and die in silence.
+static void choose_start(struct options *options)
+{
+    if (!options->has_direct)
+        options->direct = model_has_x86_64_baseline(&options->model);
+}
+
 /// What one option alone cannot see.
 static bool check_options(const struct options *options, struct error *error)
 {
@@ -586,5 +598,6 @@ bool options_parse(struct options *options, int argc, char **argv, FILE *out, st
             return true;
     }
     set_terminal_defaults(options);
+    choose_start(options);
     return check_options(options, error);
 }

@@ -48,7 +48,8 @@ struct options {
     struct cpu_model model;
     struct accelerator accelerator;
     char machine_type[64];
-    bool direct; // -kernel without the firmware
+    bool direct;     // -kernel without the firmware
+    bool has_direct; // -machine says so
 
     char kernel[4096], initrd[4096], append[4096], bios[4096], firmware_path[4096];
     bool has_append;

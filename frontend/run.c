@@ -10,7 +10,7 @@
 #include "frontend/machine.h"
 #include "frontend/snapshot.h"
 
-#define MWAIT_LOOK_NS 1000000 // a vCPU in MWAIT looks at the monitored line so often
+#define MWAIT_LOOK_NS 1000000           // a vCPU in MWAIT looks at the monitored line so often
 #define POLL_EVERY_INSTRUCTIONS 2000000 // counting mode looks at the host's files so often
 #define HALTS_FOR_EVER 1000000          // events that leave a guest halted, with no instruction between them
 

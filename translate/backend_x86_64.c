@@ -8,6 +8,7 @@
 
 #ifdef __x86_64__
 
+#include "cpu/cc.h"
 #include "cpu/interp_alu.h"
 #include "translate/backend_x86_64.h"
 
@@ -31,13 +32,35 @@ void x86_add_resume(struct translation *t, emit_place from)
     x86_add_exit(t, SIDE_RESUME, from);
 }
 
-/// One uop by the interpreter's own function.
+/// Uops after which the interpreter's functions leave the flags themselves as recipe.
+static bool makes_literal_flags(const struct uop *u)
+{
+    switch (u->op) {
+    case UOP_MUL:
+    case UOP_IMUL:
+    case UOP_IMUL_LOW:
+    case UOP_BT:
+    case UOP_BTS:
+    case UOP_BTR:
+    case UOP_BTC:
+    case UOP_BSF:
+    case UOP_BSR:
+    case UOP_POPCNT:
+    case UOP_ADX:
+        return u->aux & UOP_SETS_FLAGS;
+    default:
+        return u->op == UOP_SET_FLAGS;
+    }
+}
+
 void x86_emit_by_alu(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     x86_prepare_call(t);
     emit_move_imm(e, HOST_RSI, (uint64_t)(uintptr_t)&t->block->uops[t->index]);
     x86_call(t, (const void *)alu_execute);
+    if (makes_literal_flags(u))
+        t->recipe = (int32_t)cc_pack(CC_LITERAL, 0);
     if (u->op == UOP_DIV || u->op == UOP_IDIV) {
         emit_test(e, WIDTH_8, S0, S0);
         x86_add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
@@ -425,6 +448,7 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_BEXTR] = {x86_emit_bit_field, IN_A | IN_B},
     [UOP_PDEP] = {x86_emit_scatter_gather, IN_A | IN_B},
     [UOP_PEXT] = {x86_emit_scatter_gather, IN_A | IN_B},
+    [UOP_ADX] = {x86_emit_adx, IN_A | IN_B},
     [UOP_BSWAP] = {emit_uop_bswap, IN_A | KEEP_FLAGS},
     [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},

@@ -139,6 +139,12 @@ void x86_emit_shift(struct translation *t, const struct uop *u);
 /// The host's flags are the guest's now, but for those left out of the mask.
 void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask);
 
+/// The recipe in memory is known to be the flags themselves.
+static inline bool x86_literal_flags(const struct translation *t)
+{
+    return t->recipe == CC_LITERAL << 2;
+}
+
 /// One uop by the interpreter's own function.
 void x86_emit_by_alu(struct translation *t, const struct uop *u);
 
@@ -151,6 +157,7 @@ void x86_emit_scan(struct translation *t, const struct uop *u);
 void x86_emit_lowest_bit(struct translation *t, const struct uop *u);
 void x86_emit_bit_field(struct translation *t, const struct uop *u);
 void x86_emit_scatter_gather(struct translation *t, const struct uop *u);
+void x86_emit_adx(struct translation *t, const struct uop *u);
 void x86_emit_shift_no_flags(struct translation *t, const struct uop *u); // by a register, 32 or 64 bits, with BMI2
 
 #endif

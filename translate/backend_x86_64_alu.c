@@ -126,11 +126,40 @@ static bool remake_flags(struct translation *t)
     return true;
 }
 
+/// A condition of flags that memory holds themselves.
+static bool literal_condition(struct translation *t, unsigned condition)
+{
+    static const uint8_t bits[8] = {11, 0, 6, 0, 7, 2}; // of conditions that are one flag
+    struct emit *e = &t->emit;
+    bool negate = condition & 1;
+    if (!x86_literal_flags(t))
+        return false;
+    t->host_flags = 0;
+    if (condition >> 1 < 6 && condition >> 1 != 3) {
+        emit_bit_memory(e, x86_home(VAR_CC_EXTRA), bits[condition >> 1]);
+        t->condition = negate ? 3 : 2;
+        return true;
+    }
+    x86_load_home(e, S0, VAR_CC_EXTRA);
+    if (condition >> 1 == 3) {
+        emit_test_imm(e, WIDTH_32, S0, FLAG_CF | FLAG_ZF);
+    } else { // SF against OF
+        emit_move(e, WIDTH_32, S1, S0);
+        emit_shift_imm(e, EMIT_SHR, WIDTH_32, S1, 4);
+        emit_alu(e, EMIT_XOR, WIDTH_32, S1, S0);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, FLAG_SF);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, condition >> 1 == 7 ? FLAG_ZF : 0);
+        emit_alu(e, EMIT_OR, WIDTH_32, S1, S0);
+    }
+    t->condition = negate ? EMIT_EQUAL : EMIT_NOT_EQUAL;
+    return true;
+}
+
 /// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted.
 void x86_save_carry(struct translation *t)
 {
     struct emit *e = &t->emit;
-    if ((t->host_flags & FLAG_CF) || remake_flags(t)) {
+    if ((t->host_flags & FLAG_CF) || remake_flags(t) || literal_condition(t, 2)) {
         emit_set(e, 2, S0);
         emit_extend(e, false, WIDTH_8, S0, S0);
     } else {
@@ -154,7 +183,7 @@ void x86_make_condition(struct translation *t, unsigned condition)
     struct emit *e = &t->emit;
     uint32_t needs = condition_flags(condition);
     t->condition = (uint8_t)condition;
-    if ((t->host_flags & needs) == needs || remake_flags(t))
+    if ((t->host_flags & needs) == needs || remake_flags(t) || literal_condition(t, condition))
         return;
     x86_prepare_call(t);
     emit_move_imm(e, HOST_RSI, condition);

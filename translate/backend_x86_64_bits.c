@@ -181,6 +181,31 @@ void x86_emit_scatter_gather(struct translation *t, const struct uop *u)
     x86_finish_result(t, u, to);
 }
 
+/// One flag in, the same out: in place where memory is known to hold the flags themselves, which a first ADX sees to.
+void x86_emit_adx(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    const struct emit_memory flags = x86_home(VAR_CC_EXTRA);
+    unsigned bit = u->sub ? 11 : 0;
+    if (!x86_literal_flags(t) || t->b == NO_REGISTER) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    x86_copy(t, WIDTH_64, S0, t->a);
+    emit_bit_memory(e, flags, bit);
+    emit_alu(e, EMIT_ADC, u->width, S0, t->b);
+    x86_write_var(t, u->dst, u->width, S0);
+    if (!t->flags)
+        return;
+    emit_set(e, 2, S1);
+    emit_extend(e, false, WIDTH_8, S1, S1);
+    if (bit)
+        emit_shift_imm(e, EMIT_SHL, WIDTH_32, S1, bit);
+    emit_alu_memory_imm(e, EMIT_AND, WIDTH_32, flags, (int32_t)~(1u << bit));
+    emit_alu_load(e, EMIT_OR, WIDTH_32, S1, flags);
+    emit_store(e, WIDTH_64, flags, S1);
+}
+
 #else
 
 // Nothing to define on other hosts; ISO C wants a declaration.

@@ -229,6 +229,7 @@ static void models_have_policies(void **state)
         {"max", X87_SELECTORS_ZERO | X87_DATA_ON_FAULT | X87_OPCODE_ON_FAULT},
         {"max,-fdp-excptn-only,-zero-fcs-fds", X87_OPCODE_ON_FAULT},
         {"qemu64", X87_SAVE_IF_PENDING | X87_LOAD_IF_PENDING},
+        {"qemu64,+xsaveerptr", X87_SAVE_IF_PENDING},
         {"pentium", 0},
         {"486", 0},
     };

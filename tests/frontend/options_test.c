@@ -71,6 +71,11 @@ static void machine_and_cpu(void **state)
 {
     assert_true(good("-machine pc")->direct);
     assert_false(good("-M pc,direct=off")->direct);
+    assert_false(good("-cpu pentium")->direct);
+    assert_false(good("-cpu max,-cmov -machine pc")->direct);
+    assert_true(good("-machine pc,direct=on -cpu 486")->direct);
+    assert_true(good("-cpu qemu64")->direct);
+    bad("-machine pc,direct=perhaps", "on, off or auto");
     assert_false(good("-machine type=pc,direct=off")->direct);
     assert_string_equal(good("-machine pc,accel=interp")->accelerator.name, "interp");
     assert_true(good("-accel interp,paranoid=on")->accelerator.paranoid);

@@ -13,6 +13,7 @@
 #define STRESS_DATA_PAGES 16u
 #define STRESS_STACK 0x5a800u
 #define STRESS_HANDLERS 0x5000u // of vector n: 16 bytes at + 16 * n
+#define STRESS_TABLE 0x13000u   // the page table of all this, where there is one
 #define STRESS_DEVICE 0x55000u  // physical: page 5 of the data
 
 enum stress_mode {

@@ -148,12 +148,16 @@ static unsigned from_row(struct stress_random *random, unsigned trouble, bool co
     return put(&e, bytes);
 }
 
+static bool is_flat(uint32_t mode)
+{
+    return (mode & MODE_CODE_MASK) == MODE_CODE64 || (mode & MODE_FLAT);
+}
+
 /// A register gets a pointer to plain data again: mov reg, imm.
 static unsigned new_pointer(uint32_t mode, struct stress_random *random, uint8_t *bytes)
 {
-    bool code64 = (mode & MODE_CODE_MASK) == MODE_CODE64, code16 = (mode & MODE_CODE_MASK) == MODE_CODE16;
-    bool flat = code64 || (mode & MODE_FLAT);
-    uint32_t value = (flat ? STRESS_DATA + 0xa000 : 0) + stress_below(random, 4 * PAGE_SIZE);
+    bool code16 = (mode & MODE_CODE_MASK) == MODE_CODE16;
+    uint32_t value = (is_flat(mode) ? STRESS_DATA + 0xa000 : 0) + stress_below(random, 4 * PAGE_SIZE);
     unsigned reg = stress_below(random, 8), n = 0;
     if (reg == VAR_RSP)
         reg = VAR_RSI;
@@ -191,13 +195,73 @@ unsigned stress_instruction(struct stress *stress, const struct cpu_model *model
 struct branch {
     unsigned at;   // where its displacement is
     unsigned size; // 1, 2 or 4
+    bool absolute; // an offset in CS instead
 };
+
+static unsigned put_bytes(uint8_t *to, const void *bytes, unsigned count)
+{
+    memcpy(to, bytes, count);
+    return count;
+}
+
+/// An indirect branch to a place that is set later: by a register, or by the stack.
+static unsigned indirect(uint32_t mode, struct stress_random *random, uint8_t *bytes, struct branch *place)
+{
+    static const uint8_t ends[][2] = {{0xff, 0xe0}, {0xff, 0xd0}}; // jmp, call by rAX
+    unsigned n = 0;
+    place->size = (mode & MODE_CODE_MASK) == MODE_CODE16 ? 2 : 4;
+    place->absolute = true;
+    place->at = 1;
+    bool push = stress_one_in(random, 3);
+    bytes[n++] = push ? 0x68 : 0xb8;
+    n += place->size;
+    if (push)
+        bytes[n++] = 0xc3;
+    else
+        n += put_bytes(bytes + n, ends[stress_below(random, 2)], 2);
+    return n;
+}
+
+/// What a kernel does to code that runs: another mapping of its second page, then INVLPG or CR3; new bytes. Flat code.
+static unsigned disturbance(uint32_t mode, struct stress_random *random, uint8_t *bytes)
+{
+    static const uint8_t reload[] = {0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8}; // mov eax, cr3; mov cr3, eax
+    static const uint8_t invlpg[] = {0x0f, 0x01, 0x3c, 0x25};
+    static const uint8_t store32[] = {0xc7, 0x04, 0x25}, store8[] = {0xc6, 0x04, 0x25};
+    static const uint32_t pages[] = {STRESS_CODE + 0x1000, STRESS_CODE + 0x1000, STRESS_CODE, STRESS_DATA + 0xa000};
+    uint32_t entry =
+        STRESS_TABLE + ((STRESS_CODE >> PAGE_SHIFT) + 1) * ((mode & MODE_LONG) || stress_one_in(random, 2) ? 8 : 4);
+    uint32_t value = pages[stress_below(random, 4)] | 7, at;
+    unsigned n = 0;
+    switch (stress_below(random, 4)) {
+    case 0:
+        return put_bytes(bytes, reload, sizeof reload);
+    case 1:
+        n += put_bytes(bytes + n, store32, sizeof store32);
+        n += put_bytes(bytes + n, &entry, 4);
+        n += put_bytes(bytes + n, &value, 4);
+        if (stress_one_in(random, 3))
+            return n + put_bytes(bytes + n, reload, sizeof reload);
+        at = STRESS_CODE + 0x1000;
+        n += put_bytes(bytes + n, invlpg, sizeof invlpg);
+        return n + put_bytes(bytes + n, &at, 4);
+    default:
+        at = STRESS_CODE + stress_below(random, stress_one_in(random, 2) ? STRESS_CODE_SIZE : 0x200);
+        n += put_bytes(bytes + n, store8, sizeof store8);
+        n += put_bytes(bytes + n, &at, 4);
+        bytes[n++] = stress_one_in(random, 2) ? 0x90 : (uint8_t)stress_next(random);
+        return n;
+    }
+}
 
 /// A branch whose target is set later: jcc, jmp, call, loop.
 static unsigned branch(uint32_t mode, struct stress_random *random, uint8_t *bytes, struct branch *place)
 {
     unsigned wide = (mode & MODE_CODE_MASK) == MODE_CODE16 ? 2 : 4, n = 0;
-    unsigned kind = stress_below(random, 8);
+    unsigned kind = stress_below(random, 10);
+    if (kind > 7)
+        return indirect(mode, random, bytes, place);
+    place->absolute = false;
     place->size = kind == 4 || kind == 5 ? wide : kind == 7 ? wide : 1;
     if (kind < 4) {
         bytes[n++] = (uint8_t)(0x70 | stress_below(random, 16));
@@ -216,8 +280,8 @@ static unsigned branch(uint32_t mode, struct stress_random *random, uint8_t *byt
     return n + place->size;
 }
 
-static void aim(uint8_t *code, const struct branch *from, const unsigned *starts, unsigned count, unsigned here,
-                struct stress_random *random)
+static void aim(uint8_t *code, uint32_t mode, const struct branch *from, const unsigned *starts, unsigned count,
+                unsigned here, struct stress_random *random)
 {
     // Mostly to one of the neighbours, so that short displacements reach, and loops form.
     unsigned near = here + stress_below(random, 24), end = from->at + from->size;
@@ -226,6 +290,8 @@ static void aim(uint8_t *code, const struct branch *from, const unsigned *starts
                   : near < count                             ? near
                                                              : count - 1;
     int64_t distance = (int64_t)starts[to] - (int64_t)end;
+    if (from->absolute)
+        distance = (int64_t)starts[to] + (is_flat(mode) ? STRESS_CODE : 0);
     if (from->size == 1 && (distance < -128 || distance > 127))
         distance = 0;
     memcpy(code + from->at, &distance, from->size);
@@ -242,8 +308,8 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
     // Now and then over the page's end.
     if (stress_one_in(random, 3))
         at = PAGE_SIZE - stress_below(random, 60);
-    while (count < limit && at + 2 * INSN_MAX_LENGTH < STRESS_CODE_SIZE) {
-        uint8_t insn[32];
+    while (count < limit && at + 48 < STRESS_CODE_SIZE) {
+        uint8_t insn[48];
         unsigned length;
         starts[count] = at;
         if (stress_one_in(random, every)) {
@@ -253,6 +319,8 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
             branch_of[branch_count++] = count;
         } else if (stress_one_in(random, stress->trouble == 2 ? 30 : 6)) {
             length = new_pointer(mode, random, insn);
+        } else if (is_flat(mode) && stress_one_in(random, stress->trouble ? 25 : 60)) {
+            length = disturbance(mode, random, insn);
         } else {
             length = stress_instruction(stress, model, mode, random, insn);
         }
@@ -261,13 +329,13 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
         count++;
     }
     for (unsigned i = 0; i < branch_count; i++)
-        aim(bytes, &branches[i], starts, count, branch_of[i], random);
+        aim(bytes, mode, &branches[i], starts, count, branch_of[i], random);
     for (unsigned i = 0; i < STRESS_STARTS; i++)
         stress->starts[i] = (uint16_t)starts[stress_below(random, count)];
     // What runs off the end begins anew.
     if (!stress_one_in(random, 4) && at + 5 < STRESS_CODE_SIZE) {
         struct branch back = {.at = at + 1, .size = (mode & MODE_CODE_MASK) == MODE_CODE16 ? 2 : 4};
         bytes[at] = 0xe9;
-        aim(bytes, &back, starts, 1, 0, random);
+        aim(bytes, mode, &back, starts, 1, 0, random);
     }
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cpu/block.h"
+#include "cpu/debug.h"
 #include "stress.h"
 
 #define IVT 0x0u
@@ -109,15 +110,15 @@ static void make_pages(struct maker *m)
     if (long_mode) {
         put(m, TABLES, (TABLES + 0x1000) | P | W | U, 8);
         put(m, TABLES + 0x1000, (TABLES + 0x2000) | P | W | U, 8);
-        put(m, TABLES + 0x2000, (TABLES + 0x3000) | P | W | U, 8);
-        fill_table(m, TABLES + 0x3000, 8, no_execute);
+        put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
+        fill_table(m, STRESS_TABLE, 8, no_execute);
     } else if (cpu->cr4 & CR4_PAE) {
         put(m, TABLES, (TABLES + 0x2000) | P, 8);
-        put(m, TABLES + 0x2000, (TABLES + 0x3000) | P | W | U, 8);
-        fill_table(m, TABLES + 0x3000, 8, no_execute);
+        put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
+        fill_table(m, STRESS_TABLE, 8, no_execute);
     } else {
-        put(m, TABLES, (TABLES + 0x3000) | P | W | U, 4);
-        fill_table(m, TABLES + 0x3000, 4, 0);
+        put(m, TABLES, STRESS_TABLE | P | W | U, 4);
+        fill_table(m, STRESS_TABLE, 4, 0);
     }
 }
 
@@ -465,6 +466,37 @@ static void make_memory(struct maker *m)
     m->cpu->var[VAR_RIP] += start;
 }
 
+/// Breakpoints on code, data, stacks, tables and ports, in some of the cases.
+static void make_breakpoints(struct maker *m, uint64_t seed)
+{
+    struct stress_random r = {~seed};
+    struct cpu *cpu = m->cpu;
+    if (!stress_one_in(&r, 5))
+        return;
+    for (unsigned n = 0; n < 4; n++) {
+        const uint64_t places[] = {
+            STRESS_CODE + m->stress->starts[stress_below(&r, STRESS_STARTS)],
+            STRESS_DATA + stress_below(&r, STRESS_DATA_PAGES * PAGE_SIZE),
+            STRESS_DATA + (1 + stress_below(&r, STRESS_DATA_PAGES - 1)) * PAGE_SIZE - 4 + stress_below(&r, 8),
+            STRESS_STACK - stress_below(&r, 64),
+            HANDLER_STACK - stress_below(&r, 64),
+            GDT + stress_below(&r, GDT_BYTES),
+            STRESS_HANDLERS + stress_below(&r, 64) * 16,
+            stress_below(&r, 0x100), // a port, or the table of real mode
+        };
+        unsigned place = stress_below(&r, ARRAY_SIZE(places)), kind = stress_below(&r, 4);
+        cpu->dr[n] = places[place];
+        if (place == 0)
+            kind = 0;
+        cpu->dr[7] |= (uint64_t)(kind | (kind ? stress_below(&r, 4) << 2 : 0)) << (16 + 4 * n);
+        cpu->dr[7] |= (uint64_t)stress_below(&r, 4) << 2 * n;
+    }
+    cpu->dr[7] |= stress_one_in(&r, 16) ? DR7_GD : 0;
+    cpu->cr4 |= stress_one_in(&r, 2) ? CR4_DE : 0;
+    cpu->debugctl = stress_one_in(&r, 4) ? DEBUGCTL_BTF : 0;
+    debug_update(cpu);
+}
+
 static void add_interrupts(struct maker *m, struct world_description *d)
 {
     uint64_t count = 0;
@@ -496,6 +528,7 @@ bool stress_case(struct stress *stress, struct world *scratch, uint64_t seed, st
     make_vectors(&m);
     make_registers(&m);
     make_memory(&m);
+    make_breakpoints(&m, seed);
     m.cpu->instructions = 0;
     cpu_update_paging(m.cpu, true);
     cpu_update_mode(m.cpu);

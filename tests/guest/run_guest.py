@@ -21,8 +21,17 @@ import time
 
 GUEST_EXIT = 33  # isa-debug-exit with 0x10
 SECONDS = 60
-COMMON = ["-m", "64", "-display", "none", "-nodefaults", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+COMMON = ["-m", "64", "-display", "none", "-nodefaults", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
 failures = 0
+
+
+def common(image):
+    """The guest "reset" lives through resets; for others one is the end."""
+    return COMMON + ([] if resets(image) else ["-no-reboot"])
+
+
+def resets(image):
+    return os.path.basename(image).startswith("reset.")
 
 
 def fail(title, text):
@@ -97,14 +106,14 @@ def check_qemu(image, expected, path, folder):
     if not qemu:
         print("qemu-system-x86_64 is not installed")
         sys.exit(77)
-    command = [qemu, "-accel", "tcg", "-cpu", "max,vendor=GenuineIntel", "-bios", image, "-net", "none"] + COMMON
+    command = [qemu, "-accel", "tcg", "-cpu", "max,vendor=GenuineIntel", "-bios", image, "-net", "none"] + common(image)
     compare("QEMU TCG", expected_of_other(expected, path + ".qemu"), *run(command, folder))
 
 
 BOCHS = """config_interface: textconfig
 display_library: term
 megs: 64
-cpu: model={model}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+cpu: model={model}, ips=50000000, reset_on_triple_fault={reset}, ignore_bad_msrs=0
 romimage: file={image}, address=0xffff0000
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 log: {folder}/log
@@ -122,9 +131,9 @@ sound: waveoutdrv=dummy
 def run_bochs(image, folder, model):
     """Bochs wants a terminal, and its debugger a command to start. The guest ends it through port 0x8900."""
     with open(os.path.join(folder, "rc"), "w") as file:
-        file.write(BOCHS.format(image=image, folder=folder, model=model))
+        file.write(BOCHS.format(image=image, folder=folder, model=model, reset=int(resets(image))))
     with open(os.path.join(folder, "commands"), "w") as file:
-        file.write("c\n")
+        file.write("c\n" * 32)  # it stops at triple faults
     ours, its = pty.openpty()
     child = subprocess.Popen(["bochs-bin", "-q", "-f", "rc", "-rc", "commands"], cwd=folder, stdin=its, stdout=its, stderr=its,
                              env=dict(os.environ, TERM="vt100"))
@@ -156,15 +165,15 @@ def check_bochs(image, expected, path, folder):
 
 def check_doppel(image, expected, doppel, folder):
     for engine in engines_of(doppel):
-        command = [doppel, "-accel", engine, "-bios", image] + COMMON
+        command = [doppel, "-accel", engine, "-bios", image] + common(image)
         compare(engine, expected, *run(command, folder))
         compare(engine + " counting", expected, *run(command + ["-icount", "0"], folder))
     # Everything is translated at once, into as little memory as can be asked for.
     if "jit" in engines_of(doppel):
-        compare("jit small", expected, *run([doppel, "-accel", "jit,tb-size=1,threshold=0", "-bios", image] + COMMON, folder))
+        compare("jit small", expected, *run([doppel, "-accel", "jit,tb-size=1,threshold=0", "-bios", image] + common(image), folder))
         compare("jit, no SSE of the host's", expected,
-                *run([doppel, "-accel", "jit,host-features=none", "-bios", image] + COMMON, folder))
-    compare("interp paranoid", expected, *run([doppel, "-accel", "interp,paranoid=on", "-bios", image] + COMMON, folder))
+                *run([doppel, "-accel", "jit,host-features=none", "-bios", image] + common(image), folder))
+    compare("interp paranoid", expected, *run([doppel, "-accel", "interp,paranoid=on", "-bios", image] + common(image), folder))
 
 
 def hashes_of(errors):
@@ -173,7 +182,7 @@ def hashes_of(errors):
 
 def check_states(image, expected, doppel, folder):
     engines = engines_of(doppel)
-    command = [doppel, "-bios", image, "-icount", "0"] + COMMON
+    command = [doppel, "-bios", image, "-icount", "0"] + common(image)
     # A first run tells how long the guest is; about a dozen hashes are enough.
     _, _, errors = run(command + ["-hash-every", "1000"], folder)
     length = len(hashes_of(errors)) * 1000
@@ -214,7 +223,7 @@ def check_lockstep(image, doppel):
     for options in (["-step", "1009"], ["-step", "block"], ["-step", "block", "-against", "jit,threshold=0,tb-size=1"]):
         title = "lockstep " + " ".join(options)
         command = [doppel, "lockstep", "-bios", image, "-every", "20000", "-serial", "null", "-reproducer", "/dev/null"]
-        result = subprocess.run(command + COMMON + options, capture_output=True, text=True, timeout=SECONDS)
+        result = subprocess.run(command + common(image) + options, capture_output=True, text=True, timeout=SECONDS)
         if result.returncode != 0 or "to the guest's end" not in result.stdout:
             fail(title, f"exit code {result.returncode}\n{result.stdout[-6000:]}\n{result.stderr[-500:]}")
         else:

@@ -16,6 +16,7 @@
 
 #define FOLDER "tests/translate/golden/"
 #define MAX_BLOCKS 16
+#define SHOWN 10                    // lines that differ
 #define PLAIN (GUEST_DATA + 0xa000) // pages without tricks
 
 /// The hundred most frequent forms of instructions of a boot of Debian to user space, 97 % of what it executes; the
@@ -311,11 +312,11 @@ static bool update(const char *path, const char *text)
     return good;
 }
 
-/// Line by line; shows the lines that differ.
+/// Line by line; shows the first lines that differ.
 static bool same(const char *path, const char *text)
 {
     char line[512];
-    bool good = true;
+    unsigned different = 0;
     FILE *file = fopen(path, "r");
     if (!file) {
         printf("%s is missing\n", path);
@@ -325,14 +326,14 @@ static bool same(const char *path, const char *text)
         size_t length = strcspn(text, "\n") + (strchr(text, '\n') != NULL);
         if (feof(file))
             line[0] = 0;
-        if (strlen(line) != length || memcmp(line, text, length)) {
+        if ((strlen(line) != length || memcmp(line, text, length)) && ++different <= SHOWN)
             printf("%s:\n  - %s%s  + %.*s%s", path, line, line[0] ? "" : "\n", (int)length, text, length ? "" : "\n");
-            good = false;
-        }
         text += length;
     }
     fclose(file);
-    return good;
+    if (different > SHOWN)
+        printf("... and %u more lines\n", different - SHOWN);
+    return !different;
 }
 
 static bool check(struct made *made, const char *path, void (*print)(struct made *, FILE *), bool write)

@@ -205,6 +205,21 @@ bool guest_equal(struct guest *a, struct guest *b, char *text, size_t size)
     equal &= same("device", a->device, b->device, text, size);
     equal &= same("mode", x->mode, y->mode, text, size);
     equal &= same("xmm", (uint64_t)memcmp(x->vreg, y->vreg, sizeof x->vreg), 0, text, size);
+    equal &= same("mxcsr", x->mxcsr, y->mxcsr, text, size);
+    equal &= same("x87", (uint64_t)memcmp(&x->x87, &y->x87, sizeof x->x87), 0, text, size);
+    equal &= same("cr0", x->cr0, y->cr0, text, size);
+    equal &= same("cr3", x->cr3, y->cr3, text, size);
+    equal &= same("cr4", x->cr4, y->cr4, text, size);
+    equal &= same("efer", x->efer, y->efer, text, size);
+    equal &= same("cpl", x->cpl, y->cpl, text, size);
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        equal &= same("selector", x->segment[i].selector, y->segment[i].selector, text, size);
+        equal &= same("rights", x->segment[i].rights, y->segment[i].rights, text, size);
+        equal &= same("limit", x->segment[i].limit, y->segment[i].limit, text, size);
+        equal &= same("base", cpu_segment_base(x, i), cpu_segment_base(y, i), text, size);
+    }
+    equal &= same("gdt", x->gdt.base ^ x->gdt.limit, y->gdt.base ^ y->gdt.limit, text, size);
+    equal &= same("idt", x->idt.base ^ x->idt.limit, y->idt.base ^ y->idt.limit, text, size);
     equal &= same_memory(a, b, 0, 0x20000, text, size);
     equal &= same_memory(a, b, GUEST_CODE, GUEST_DATA + GUEST_DATA_PAGES * PAGE_SIZE, text, size);
     return equal;
