@@ -563,6 +563,7 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
                                          .block = block,
                                          .mode = mode,
                                          .epoch = cpu->jump_epoch,
-                                         .chain = block->host_chain ? block->host_chain : cpu->no_chain};
+                                         .chain = block->host_chain && (mode & MODE_FLAT) ? block->host_chain
+                                                                                          : cpu->no_chain};
     return block;
 }

@@ -350,7 +350,8 @@ uint64_t helper_set_interrupts(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t
     } else if (!(*flags & FLAG_IF)) {
         *flags |= FLAG_IF;
         cpu->shadow = SHADOW_STI;
-        if (atomic_load_explicit(&cpu->pending, memory_order_relaxed))
+        // Host code goes on: the shadow is looked at where something comes. Counted runs end it exactly.
+        if (cpu->counting || atomic_load_explicit(&cpu->pending, memory_order_relaxed))
             cpu_request_poll(cpu);
     }
     return 0;
@@ -368,6 +369,7 @@ uint64_t helper_set_ac(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 uint64_t helper_hlt(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     cpu->activity = ACTIVITY_HALT;
+    cpu->shadow = SHADOW_NONE; // of a STI just before: it is over
     cpu_request_poll(cpu);
     return 0;
 }

@@ -70,6 +70,7 @@ uint64_t helper_mwait(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     } else {
         cpu->mwait_breaks = cpu->var[VAR_RCX] & 1;
         cpu->activity = ACTIVITY_MWAIT;
+        cpu->shadow = SHADOW_NONE; // of a STI just before: it is over
     }
     cpu_request_poll(cpu);
     return 0;

@@ -358,8 +358,10 @@ uint64_t helper_load_segment(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t i
 {
     unsigned segment = (unsigned)imm & 0xff;
     // imm bit 8: MOV or POP, which hold interrupts off after a load of SS (LSS does not).
-    if (segment_load(cpu, segment, (uint16_t)a) && segment == SEG_SS && (imm & 0x100))
+    if (segment_load(cpu, segment, (uint16_t)a) && segment == SEG_SS && (imm & 0x100)) {
         cpu->shadow = SHADOW_MOV_SS;
+        cpu_request_poll(cpu);
+    }
     return 0;
 }
 

@@ -201,7 +201,7 @@ void x86_emit_adx(struct translation *t, const struct uop *u)
     emit_extend(e, false, WIDTH_8, S1, S1);
     if (bit)
         emit_shift_imm(e, EMIT_SHL, WIDTH_32, S1, bit);
-    emit_alu_memory_imm(e, EMIT_AND, WIDTH_32, flags, (int32_t)~(1u << bit));
+    emit_alu_memory_imm(e, EMIT_AND, WIDTH_32, flags, (int32_t) ~(1u << bit));
     emit_alu_load(e, EMIT_OR, WIDTH_32, S1, flags);
     emit_store(e, WIDTH_64, flags, S1);
 }

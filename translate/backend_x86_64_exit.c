@@ -116,10 +116,14 @@ static void count(struct translation *t, unsigned insns)
         emit_alu_memory_imm(&t->emit, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
 }
 
-/// Through the jump cache to the block at S1. Every temporary is dead.
+/// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead.
 static void look_up(struct translation *t)
 {
     struct emit *e = &t->emit;
+    if (t->block->has_call) {
+        emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
+        emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+    }
     struct emit_memory entry = {.base = CPU, .index = S0, .displacement = offsetof(struct cpu, jump_cache)};
     emit_move(e, WIDTH_64, S0, S1);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_BITS);
@@ -142,7 +146,7 @@ static void look_up(struct translation *t)
 
 static bool may_chain(const struct translation *t)
 {
-    return t->chained && is_flat(t) && !t->block->has_call;
+    return t->chained && is_flat(t);
 }
 
 static bool in_page(const struct translation *t, int64_t displacement)
@@ -158,7 +162,8 @@ static void direct(struct translation *t, const struct uop *u, unsigned which, i
     exit->which = (uint8_t)which;
     exit->width = u->width;
     exit->displacement = displacement;
-    if (may_chain(t) && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
+    // A CALL may have changed the mode, which the jump cache compares.
+    if (may_chain(t) && !t->block->has_call && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
         t->block->edge[which].place = from;
 }
 

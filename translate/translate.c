@@ -310,8 +310,9 @@ static struct block *look_up(struct cpu *cpu)
     uint64_t linear = block_linear(cpu);
     struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
     struct block *next = entry->block;
-    if (!(cpu->mode & MODE_FLAT) || entry->linear != linear || entry->epoch != cpu->jump_epoch ||
-        entry->mode != cpu->mode || !next->valid || log_on(cpu->log, LOG_EXEC) ||
+    // Single-stepping is the loop's business.
+    if ((cpu->mode & (MODE_FLAT | MODE_TF)) != MODE_FLAT || entry->linear != linear ||
+        entry->epoch != cpu->jump_epoch || entry->mode != cpu->mode || !next->valid || log_on(cpu->log, LOG_EXEC) ||
         atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
         cpu->instructions + next->insn_count > cpu->instruction_limit)
         return NULL;
