@@ -26,8 +26,8 @@ static inline uint64_t cc_result_flags(uint64_t result, unsigned width)
     return flags;
 }
 
-/// All six flags of a recipe. result, src: upper bits are ignored.
-static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint64_t extra)
+/// All six flags of a recipe without bits above it. result, src: upper bits are ignored.
+static inline uint64_t cc_recipe_flags(uint64_t cc, uint64_t result, uint64_t src, uint64_t extra)
 {
     unsigned width = cc & 3, bits = 8u << width;
     uint64_t mask = bits_mask(bits), sign = UINT64_C(1) << (bits - 1), first, flags;
@@ -86,6 +86,15 @@ static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint
     return flags;
 }
 
+/// All six flags.
+static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint64_t extra)
+{
+    uint64_t flags = cc_recipe_flags(cc & 0xff, result, src, extra);
+    if (cc & CC_CARRY_REPLACED)
+        flags = (flags & ~(uint64_t)FLAG_CF) | (cc & CC_CARRY_VALUE ? FLAG_CF : 0);
+    return flags;
+}
+
 static inline uint64_t cc_all(const struct cpu *cpu)
 {
     return cc_flags(cpu->var[VAR_CC_OP], cpu->var[VAR_CC_RESULT], cpu->var[VAR_CC_SRC], cpu->var[VAR_CC_EXTRA]);
@@ -95,6 +104,8 @@ static inline bool cc_carry(const struct cpu *cpu)
 {
     uint64_t cc = cpu->var[VAR_CC_OP];
     unsigned shift = 64 - (8u << (cc & 3));
+    if (cc & CC_CARRY_REPLACED)
+        return cc & CC_CARRY_VALUE;
     switch (cc >> 2) {
     case CC_LITERAL:
     case CC_INC:
@@ -155,6 +166,8 @@ static inline bool cc_condition(const struct cpu *cpu, unsigned condition)
 
     if (cc >> 2 == CC_LITERAL)
         return cc_condition_of(cpu->var[VAR_CC_EXTRA], condition);
+    if (cc & CC_CARRY_REPLACED)
+        return cc_condition_of(cc_all(cpu), condition);
     if (condition >> 1 == 2)
         return (result == 0) != (condition & 1);
     if (condition >> 1 == 4)

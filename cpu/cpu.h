@@ -53,6 +53,9 @@ enum cc_op {
     CC_CARRY,   // as CC_LOGIC, but CF = bit 0 of extra
     CC_OPS
 };
+/// Bits of VAR_CC_OP above the recipe: CF is not the recipe's, but this (bit tests).
+#define CC_CARRY_REPLACED 0x100
+#define CC_CARRY_VALUE 0x200
 
 // ---- RFLAGS, control registers, MSRs --------------------------------------------------------------------------
 #define FLAG_CF UINT64_C(0x1)

@@ -270,7 +270,7 @@ uint64_t helper_iret(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
             target = far_return(cpu, &frame, bytes, rip, (uint16_t)cs, 0, cpu_is_64(cpu), &flags);
         }
     }
-    if (!cpu->fault.pending && cpu->nmi_blocked) {
+    if (cpu->nmi_blocked) { // an IRET that faults lets NMIs in as well (SDM vol. 3 sec. 25.3)
         cpu->nmi_blocked = false;
         if (atomic_load(&cpu->pending))
             cpu_request_poll(cpu);

@@ -467,6 +467,14 @@ uint64_t helper_query_descriptor(struct cpu *cpu, uint64_t a, uint64_t b, uint64
     conforming = descriptor_is_code(&d) && descriptor_is_conforming(&d);
     if (!query_accepts(cpu, (unsigned)imm, &d))
         return 0;
+    if (cpu_is_long(cpu) && descriptor_is_system(&d)) { // of 16 bytes, with no type in the upper half
+        if ((selector & 0xfff8u) + 15 > limit)
+            return 0;
+        if (!mmu_read(&cpu->mmu, MMU_KERNEL, base + (selector & 0xfff8u) + 8, 8, &value, &fault))
+            return cpu_raise_mmu(cpu, &fault, false);
+        if (value >> 40 & 0x1f)
+            return 0;
+    }
     if (!conforming && (cpu->cpl > descriptor_dpl(&d) || (selector & 3u) > descriptor_dpl(&d)))
         return 0;
     return BIT(32) | (imm == SYSTEM_LSL ? d.limit : d.high & 0x00ffff00);

@@ -203,7 +203,8 @@ static void bit_test(struct cpu *cpu, const struct uop *u)
         write_width(cpu, u->dst, u->width, a & ~bit);
     else if (u->op == UOP_BTC)
         write_width(cpu, u->dst, u->width, a ^ bit);
-    set_flags(cpu, u, FLAG_CF, was ? FLAG_CF : 0);
+    if (u->aux & UOP_SETS_FLAGS)
+        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & 0xff) | CC_CARRY_REPLACED | (was ? CC_CARRY_VALUE : 0);
 }
 
 static void bit_scan(struct cpu *cpu, const struct uop *u)

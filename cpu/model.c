@@ -396,7 +396,6 @@ struct wish {
 
 static bool switch_feature(struct wish *wish, const char *name, bool on, struct error *error)
 {
-    char list[700] = "";
     unsigned feature = find_feature(name);
     if (feature) {
         if (on && !model_implements((enum cpu_feature)feature))
@@ -406,21 +405,58 @@ static bool switch_feature(struct wish *wish, const char *name, bool on, struct 
         wish->asked[feature / 64] |= on ? BIT(feature % 64) : 0;
         return true;
     }
-    for (unsigned i = 1; i < FEATURE_COUNT; i++) {
-        if (features[i].name && model_implements((enum cpu_feature)i))
-            append(list, sizeof list, features[i].name);
+    return error_set(error, "unknown feature '%.40s' (-cpu help lists them)", name);
+}
+
+/// vendor=, model-id=, family=, model=, stepping=: how the processor is called. False: `item` is something else.
+static bool parse_name(struct cpu_model *model, const char *item, const char *value, bool *good, struct error *error)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+        unsigned limit;
+    } numbers[] = {{"family", offsetof(struct cpu_model, family), 15 + 255},
+                   {"model", offsetof(struct cpu_model, model), 255},
+                   {"stepping", offsetof(struct cpu_model, stepping), 15}};
+    *good = true;
+    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+        if (!same_name(item, numbers[i].name))
+            continue;
+        char *end;
+        unsigned long number = strtoul(value, &end, 0);
+        if (!*value || *end || *value == '-' || number > numbers[i].limit)
+            *good = error_set(error, "%s must be a number up to %u, not '%.40s'", item, numbers[i].limit, value);
+        else
+            *(unsigned *)((char *)model + numbers[i].offset) = (unsigned)number;
+        return true;
     }
-    return error_set(error, "unknown feature '%.40s'; there are %s", name, list);
+    if (same_name(item, "vendor")) {
+        if (strlen(value) != 12)
+            *good = error_set(error, "vendor must have 12 characters, as GenuineIntel has, not '%.40s'", value);
+        else
+            memcpy(model->vendor, value, 13);
+        return true;
+    }
+    if (same_name(item, "model-id")) {
+        snprintf(model->brand, sizeof model->brand, "%s", value);
+        return true;
+    }
+    return false;
 }
 
 static bool parse_item(struct wish *wish, char *item, struct error *error)
 {
     char *value = strchr(item, '=');
+    bool good;
+    if (strcmp(item, "check") == 0 || strcmp(item, "enforce") == 0) // what cannot be had is an error in any case
+        return true;
     if (item[0] == '+' || item[0] == '-')
         return switch_feature(wish, item + 1, item[0] == '+', error);
     if (!value)
         return switch_feature(wish, item, true, error);
     *value++ = 0;
+    if (parse_name(wish->model, item, value, &good, error))
+        return good;
     if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
         return switch_feature(wish, item, strcmp(value, "on") == 0, error);
     if (same_name(item, "tsc-frequency")) {
@@ -451,7 +487,7 @@ static bool apply_dependencies(struct wish *wish, struct error *error)
             again = true;
         }
     }
-    model->linear_bits = model_has(model, FEATURE_LA57) ? 57 : model->linear_bits;
+    model->linear_bits = model_has(model, FEATURE_LA57) ? 57 : model_has(model, FEATURE_LM) ? 48 : 32;
     return true;
 }
 
@@ -502,7 +538,7 @@ void model_help(FILE *to)
         }
         column += (unsigned)fprintf(to, " %s", features[i].name);
     }
-    fprintf(to, "\nAlso tsc-frequency=HZ.\n");
+    fprintf(to, "\nAlso tsc-frequency=HZ, vendor=, model-id=, family=, model= and stepping=.\n");
 }
 
 // ---- CPUID ------------------------------------------------------------------------------------------------------

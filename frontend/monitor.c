@@ -91,13 +91,16 @@ static bool info_status(struct machine *machine, const struct command_values *va
 }
 
 /// How many instructions went to C helpers, and the helpers that were called most. (Few instructions have two.)
+/// `instructions`: 0 where host code does not count them.
 static void print_calls(const struct cpu *cpu, uint64_t instructions, FILE *out)
 {
     uint64_t calls = 0, left[CPU_HELPERS_MAX];
     for (unsigned i = 0; i < uop_helper_count; i++)
         calls += left[i] = cpu->stat_call[i];
-    fprintf(out, "calls of helpers %" PRIu64 ", %.3f %% of the instructions\n", calls,
-            instructions ? 100.0 * (double)calls / (double)instructions : 0.0);
+    fprintf(out, "calls of helpers %" PRIu64, calls);
+    if (instructions)
+        fprintf(out, ", %.3f %% of the instructions", 100.0 * (double)calls / (double)instructions);
+    fprintf(out, "\n");
     for (unsigned n = 0; n < 12; n++) {
         unsigned most = 0;
         for (unsigned i = 1; i < uop_helper_count; i++)
@@ -119,7 +122,8 @@ static bool info_statistics(struct machine *machine, const struct command_values
             "\nTLB fills %" PRIu64 "\nTLB flushes %" PRIu64 "\n",
             machine_count(machine), cpu->stat_blocks, cpu->stat_faults, cpu->stat_interrupts, cpu->mmu.fill_count,
             cpu->mmu.flush_count);
-    print_calls(cpu, machine_count(machine), out);
+    bool counted = machine->config.counting || machine->config.engine != &engine_jit;
+    print_calls(cpu, counted ? machine_count(machine) : 0, out);
     return true;
 }
 

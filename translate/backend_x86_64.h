@@ -106,6 +106,10 @@ void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg);
 /// Writes `from` to a variable at a width. `from` may hold garbage above it.
 void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t from);
 
+// Emitters of backend_x86_64_divide.c.
+void x86_emit_divide(struct translation *t, const struct uop *u);
+void x86_emit_bit_test(struct translation *t, const struct uop *u);
+
 // Leaving, backend_x86_64_exit.c.
 struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from);
 void x86_emit_exit(struct translation *t, const struct uop *u);

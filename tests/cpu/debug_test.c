@@ -345,6 +345,49 @@ static void registers(void **state)
     end(&b);
 }
 
+/// Real mode: breakpoints are linear addresses, CS and DS have bases.
+static void real_mode(void **state)
+{
+    static const uint8_t code[] = {0x90, 0x88, 0x47, 0x02, 0x90, 0xf4}; // nop; mov [bx + 2], al; nop; hlt
+    static const struct {
+        unsigned kind, bytes;
+        uint64_t address, ip, bits, flags;
+    } cases[] = {
+        {ON_CODE, 1, CODE + 1, 1, 1, 0},     {ON_CODE, 1, 1, 5, 0, 0}, // the offset alone
+        {ON_WRITE, 2, DATA + 0x12, 4, 1, 0}, {ON_WRITE, 2, DATA + 0x14, 5, 0, 0},
+        {ON_CODE, 1, 1, 1, DR6_BS, FLAG_TF},
+    };
+    struct bench b;
+    struct cpu *cpu;
+    start(&b);
+    cpu = b.f.cpu;
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        cpu_reset(cpu, true);
+        cpu->idt = (struct descriptor_table){.base = 0, .limit = 0x3ff};
+        segment_set_real(cpu, SEG_CS, CODE >> 4, false);
+        segment_set_real(cpu, SEG_DS, DATA >> 4, false);
+        segment_set_real(cpu, SEG_SS, 0x600, false);
+        put(&b, code, sizeof code);
+        poke(&b.f, 4, (HANDLER >> 4) << 16, 4);
+        cpu->var[VAR_RIP] = 0;
+        cpu->var[VAR_RSP] = 0x100;
+        cpu->var[VAR_RBX] = 0x10;
+        set_dr(&b, 0, cases[i].address);
+        set_dr(&b, 7, break_on(0, cases[i].kind, cases[i].bytes));
+        cpu_set_rflags(cpu, 2 | cases[i].flags);
+        assert_int_equal(run(&b, 20), STOP_HALT);
+        assert_int_equal(cpu->dr[6] & DR6_KNOWN, cases[i].bits);
+        if (cases[i].bits) {
+            assert_int_equal(cpu->segment[SEG_CS].selector, HANDLER >> 4);
+            assert_int_equal(peek(&b.f, 0x60fa, 2), cases[i].ip);
+            assert_int_equal(peek(&b.f, 0x60fc, 2), CODE >> 4);
+            assert_int_equal(peek(&b.f, 0x60fe, 2), 2 | cases[i].flags);
+        } else
+            assert_int_equal(cpu->var[VAR_RIP], 6);
+    }
+    end(&b);
+}
+
 static void frames_of_ring_3_are_aligned(void **state)
 {
     struct fixture f;
@@ -386,6 +429,7 @@ int main(void)
         cmocka_unit_test(watched_pages_of_spaces_that_wait),
         cmocka_unit_test(bytes_that_hit),
         cmocka_unit_test(registers),
+        cmocka_unit_test(real_mode),
         cmocka_unit_test(frames_of_ring_3_are_aligned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

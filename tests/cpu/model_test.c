@@ -17,13 +17,23 @@ static void names(void **state)
                                        "max,-smap,+rdrand",
                                        "max,smep=off,tsc-adjust=on",
                                        "qemu64,tsc_adjust",
-                                       "max,tsc-frequency=3000000000"};
+                                       "max,tsc-frequency=3000000000",
+                                       "max,vendor=AuthenticAMD,family=25,model=0x61,stepping=2",
+                                       "max,model-id=My CPU,check,enforce"};
     static const struct {
         const char *text, *part;
-    } bad[] = {{"nehalem", "there are host, max"},       {"", "unknown model"},
-               {"max,+nonsense", "unknown feature"},     {"max,avx512=on", "unknown feature"},
-               {"max,smap=perhaps", "on or off"},        {"max,+fsrm", "not implemented"},
-               {"max,tsc-frequency=1", "tsc-frequency"}, {"max,tsc-frequency=9000000000", "tsc-frequency"}};
+    } bad[] = {{"nehalem", "there are host, max"},
+               {"", "unknown model"},
+               {"max,+nonsense", "unknown feature"},
+               {"max,avx512=on", "unknown feature"},
+               {"max,smap=perhaps", "on or off"},
+               {"max,+fsrm", "not implemented"},
+               {"max,tsc-frequency=1", "tsc-frequency"},
+               {"max,tsc-frequency=9000000000", "tsc-frequency"},
+               {"max,vendor=Intel", "12 characters"},
+               {"max,family=300", "up to 270"},
+               {"max,model=-1", "up to 255"},
+               {"max,stepping=x", "up to 15"}};
     for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
         struct cpu_model model;
         struct error error = {0};
@@ -84,6 +94,17 @@ static void identification(void **state)
     assert_int_equal(leaf(&f, 1).eax, 0x60fb1);
     assert_memory_equal(&(uint32_t){leaf(&f, 0).ebx}, "Auth", 4);
     assert_int_equal(leaf(&f, 0x80000001u).edx & 1, 1); // AMD repeats leaf 1
+    fixture_end(&f);
+}
+
+static void called_otherwise(void **state)
+{
+    struct fixture f;
+    fixture_start(&f, "max,vendor=AuthenticAMD,family=25,model=0x61,stepping=2,model-id=Ours,-lm");
+    assert_int_equal(leaf(&f, 1).eax, 0x00a60f12);
+    assert_memory_equal(&(uint32_t){leaf(&f, 0).ebx}, "Auth", 4);
+    assert_memory_equal(&(uint32_t){leaf(&f, 0x80000002u).eax}, "Ours", 4);
+    assert_int_equal(leaf(&f, 0x80000008u).eax >> 8 & 0xff, 32); // no long mode
     fixture_end(&f);
 }
 
@@ -182,8 +203,9 @@ static void dynamic_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names), cmocka_unit_test(identification), cmocka_unit_test(dependencies),
-        cmocka_unit_test(host),  cmocka_unit_test(frequency),      cmocka_unit_test(dynamic_bits),
+        cmocka_unit_test(names),        cmocka_unit_test(identification), cmocka_unit_test(called_otherwise),
+        cmocka_unit_test(dependencies), cmocka_unit_test(host),           cmocka_unit_test(frequency),
+        cmocka_unit_test(dynamic_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

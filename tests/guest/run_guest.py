@@ -160,7 +160,7 @@ def check_bochs(image, expected, path, folder):
     if not shutil.which("bochs-bin"):
         print("bochs-bin is not installed")
         sys.exit(77)
-    compare("Bochs", expected_of_other(expected, path + ".bochs"), *run_bochs(image, folder, "corei7_skylake_x"))
+    compare("Bochs", expected_of_other(expected, path + ".bochs"), *run_bochs(image, folder, "corei7_icelake_u"))
 
 
 def check_doppel(image, expected, doppel, folder):

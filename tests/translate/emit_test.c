@@ -335,6 +335,14 @@ static void test_shifts(void **state)
             decode_one(ZYDIS_MNEMONIC_NEG);
             is_register(0, w, a);
             begin();
+            emit_unary(&e, EMIT_DIV, w, a);
+            decode_one(ZYDIS_MNEMONIC_DIV);
+            is_register(0, w, a);
+            begin();
+            emit_unary(&e, EMIT_IDIV, w, a);
+            decode_one(ZYDIS_MNEMONIC_IDIV);
+            is_register(0, w, a);
+            begin();
             emit_increment(&e, false, w, a);
             decode_one(ZYDIS_MNEMONIC_INC);
             is_register(0, w, a);
