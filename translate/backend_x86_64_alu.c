@@ -222,8 +222,20 @@ void x86_emit_sub(struct translation *t, const struct uop *u)
     emit_arithmetic(t, u, EMIT_SUB, CC_SUB);
 }
 
+/// TEST of a register with itself, the most frequent one: the register is the result.
+static bool emit_test_self(struct translation *t, const struct uop *u)
+{
+    if (u->dst != VAR_NONE || u->a != u->b || t->a != t->b)
+        return false;
+    x86_made_flags(t, CC_LOGIC, u, t->a, CONDITION_FLAGS);
+    emit_test(&t->emit, u->width, t->a, t->a);
+    return true;
+}
+
 void x86_emit_and(struct translation *t, const struct uop *u)
 {
+    if (emit_test_self(t, u))
+        return;
     emit_arithmetic(t, u, EMIT_AND, CC_LOGIC);
 }
 
