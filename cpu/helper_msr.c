@@ -304,7 +304,6 @@ static bool amd(struct msr *m)
 {
     static const uint32_t known[] = {
         0xc0010010, // SYSCFG
-        0xc0010015, // HWCR
         0xc001001a, // TOP_MEM
         0xc001001d, // TOP_MEM2
         0xc001001f, // NB_CFG
@@ -318,6 +317,8 @@ static bool amd(struct msr *m)
     };
     if (!cpu_is_amd(m->cpu))
         return false;
+    if (m->number == 0xc0010015)
+        return ignored(m, BIT(24)); // the TSC counts with a constant frequency
     for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
         if (known[i] == m->number)
             return ignored(m, m->number == 0xc0011029 ? 2 : 0); // LFENCE is serialising

@@ -457,6 +457,21 @@ static void msrs_follow_features(void **state)
             fixture_end(&f);
         }
     }
+    // Registers of a vendor. HWCR of AMD's says that the TSC is constant, DE_CFG that LFENCE waits.
+    static const struct {
+        const char *model;
+        bool amd;
+    } vendors[] = {
+        {"max", false}, {"qemu64", true}, {"max,vendor=AuthenticAMD", true}, {"qemu64,vendor=GenuineIntel", false}};
+    for (unsigned i = 0; i < ARRAY_SIZE(vendors); i++) {
+        struct fixture f;
+        fixture_start(&f, vendors[i].model);
+        assert_int_equal(access_msr(&f, 0xc0010015, false, 0), vendors[i].amd);
+        assert_true(!vendors[i].amd || f.cpu->var[VAR_RAX] == BIT(24));
+        assert_int_equal(access_msr(&f, 0xc0011029, false, 0), vendors[i].amd);
+        assert_int_equal(access_msr(&f, 0x1a0, false, 0), !vendors[i].amd);
+        fixture_end(&f);
+    }
     // TSC_AUX comes with either of two.
     for (unsigned i = 0; i < 4; i++) {
         struct fixture f;
