@@ -445,10 +445,10 @@ static void msrs_follow_features(void **state)
         {FEATURE_LA57, 0xc0000100, true, BIT(48)}, // canonical in 57 bits
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-        for (unsigned on = 0; on < 2; on++) {
+        for (unsigned n = 0; n < 4; n++) {
             struct fixture f;
-            unsigned feature = rows[i].feature;
-            fixture_start(&f, "max");
+            unsigned feature = rows[i].feature, on = n & 1;
+            fixture_start(&f, n < 2 ? "max" : "max,vendor=AuthenticAMD");
             f.model.features[feature / 64] &= ~BIT(feature % 64);
             f.model.features[feature / 64] |= on ? BIT(feature % 64) : 0;
             if (access_msr(&f, rows[i].number, rows[i].write, rows[i].value) != on)
