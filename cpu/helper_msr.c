@@ -304,7 +304,6 @@ static bool amd(struct msr *m)
 {
     static const uint32_t known[] = {
         0xc0010010, // SYSCFG
-        0xc0010015, // HWCR
         0xc001001a, // TOP_MEM
         0xc001001d, // TOP_MEM2
         0xc001001f, // NB_CFG
@@ -318,6 +317,8 @@ static bool amd(struct msr *m)
     };
     if (!cpu_is_amd(m->cpu))
         return false;
+    if (m->number == 0xc0010015)
+        return ignored(m, BIT(24)); // the TSC counts with a constant frequency
     for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
         if (known[i] == m->number)
             return ignored(m, m->number == 0xc0011029 ? 2 : 0); // LFENCE is serialising
@@ -325,25 +326,32 @@ static bool amd(struct msr *m)
     return false;
 }
 
-static bool intel(struct msr *m)
+/// What tells of hardware bugs and their mitigations: by feature, whatever the vendor.
+static bool speculation(struct msr *m)
 {
     struct cpu *cpu = m->cpu;
     switch (m->number) {
-    case 0x17: // platform id
-    case 0x2a: // hard power-on configuration
-        return constant(m, 0);
-    case 0x3a: // feature control: locked
-        return constant(m, 1);
     case 0x48:
         // IBRS, STIBP, SSBD; BHI_DIS_S
         return model_has(cpu->model, FEATURE_SPEC_CTRL) &&
                plain(m, &cpu->spec_ctrl, 7 | (model_has(cpu->model, FEATURE_BHI_CTRL) ? BIT(10) : 0));
     case 0x49: // IBPB comes with SPEC_CTRL; there is nothing to flush
         return model_has(cpu->model, FEATURE_SPEC_CTRL) && m->write && m->value <= 1;
+    default:
+        return model_has(cpu->model, FEATURE_ARCH_CAPABILITIES) && constant(m, MODEL_ARCH_CAPABILITIES);
+    }
+}
+
+static bool intel(struct msr *m)
+{
+    switch (m->number) {
+    case 0x17: // platform id
+    case 0x2a: // hard power-on configuration
+        return constant(m, 0);
+    case 0x3a: // feature control: locked
+        return constant(m, 1);
     case 0x79: // microcode update trigger
         return m->write;
-    case 0x10a:
-        return model_has(cpu->model, FEATURE_ARCH_CAPABILITIES) && constant(m, MODEL_ARCH_CAPABILITIES);
     case 0x1a0:
         return misc_enable(m);
     default:
@@ -371,6 +379,10 @@ static bool access_msr(struct msr *m)
         return time_stamp(m);
     case 0x1b:
         return apic_base(m);
+    case 0x48:
+    case 0x49:
+    case 0x10a:
+        return speculation(m);
     case 0x3b:
         return tsc_adjust(m);
     case 0x8b: // microcode revision: written 0 before CPUID, then read
@@ -381,7 +393,7 @@ static bool access_msr(struct msr *m)
         return sysenter(m);
     case 0x1d9:
         return plain(m, &cpu->debugctl, cpu_is_amd(cpu) ? 0x3f : 3); // LBR, BTF; AMD: pins
-    case 0x1db: // last branch, last exception: none recorded
+    case 0x1db:                                                      // last branch, last exception: none recorded
     case 0x1dc:
     case 0x1dd:
     case 0x1de:

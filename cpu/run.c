@@ -112,24 +112,33 @@ struct boundary {
     bool resume;   // code breakpoints do not hit
 };
 
+static bool trap_is_due(const struct cpu *cpu)
+{
+    return cpu->debug_traps && cpu->shadow != SHADOW_MOV_SS && cpu->activity != ACTIVITY_SHUTDOWN;
+}
+
 /// What stands between two instructions, by priority (SDM vol. 3 table 6-2): traps of the last one, pins. *again: the
 /// next instruction does not begin yet. False: *stop says why.
 static bool pass_boundary(struct cpu *cpu, struct boundary *b, bool *again, enum engine_stop *stop)
 {
-    bool hold = cpu->shadow == SHADOW_MOV_SS;
+    bool hold;
 
-    *again = cpu->debug_traps && !hold && cpu->activity != ACTIVITY_SHUTDOWN;
-    if (*again) {
+    *again = true;
+    // A guest can make the delivery of a trap cause the next one for ever: what ends a run is heard all the same.
+    if (!trap_is_due(cpu) || (atomic_load(&cpu->pending) & (PENDING_RESET | PENDING_STOP | PENDING_INIT))) {
+        if (!engine_poll(cpu, stop))
+            return false;
+        if (cpu->instructions >= cpu->instruction_limit) {
+            cpu_request_poll(cpu); // RF and the like are still to be looked at
+            return true;
+        }
+    }
+    if (trap_is_due(cpu)) { // of the last instruction, or of what was delivered now
         debug_deliver(cpu);
         return true;
     }
-    if (!engine_poll(cpu, stop))
-        return false;
-    if (cpu->instructions >= cpu->instruction_limit || (cpu->debug_traps && !hold)) {
-        *again = true;
-        cpu_request_poll(cpu); // RF and the like are still to be looked at
-        return true;
-    }
+    *again = false;
+    hold = cpu->shadow == SHADOW_MOV_SS;
     b->held = cpu->debug_traps;
     if (cpu->shadow) {
         cpu->shadow = 0;

@@ -127,6 +127,21 @@ static bool info_statistics(struct machine *machine, const struct command_values
     return true;
 }
 
+/// The shares of host code and interpreter.
+static void print_shares(const struct machine *machine, const struct translate_statistics *code, FILE *out)
+{
+    uint64_t executed = code->host_instructions + code->interpreted_instructions;
+    if (!machine->cpu->counting) {
+        fprintf(out, "executed in host code             unknown: without -icount it does not count instructions\n");
+        return;
+    }
+    fprintf(out,
+            "executed in host code  %12" PRIu64 " instructions, %.3f %%\n"
+            "executed interpreted   %12" PRIu64 " instructions\n",
+            code->host_instructions, executed ? 100.0 * (double)code->host_instructions / (double)executed : 0.0,
+            code->interpreted_instructions);
+}
+
 /// What the translator did and has; block counts for every engine.
 static bool info_jit(struct machine *machine, const struct command_values *values, FILE *out, struct error *error)
 {
@@ -143,15 +158,12 @@ static bool info_jit(struct machine *machine, const struct command_values *value
         return true;
     }
     translate_statistics(machine->engine_state, &code);
-    uint64_t executed = code.host_instructions + code.interpreted_instructions;
+    fprintf(out, "blocks translated      %12" PRIu64 " of %" PRIu64 " instructions\n", code.translated_blocks,
+            code.translated_instructions);
+    print_shares(machine, &code, out);
     fprintf(out,
-            "blocks translated      %12" PRIu64 " of %" PRIu64 " instructions\n"
-            "executed in host code  %12" PRIu64 " instructions, %.3f %%\n"
-            "executed interpreted   %12" PRIu64 " instructions\n"
             "left in mid-block      %12" PRIu64 " times for the interpreter\n"
             "code memory            %12" PRIu64 " bytes in use, full %" PRIu64 " times\n",
-            code.translated_blocks, code.translated_instructions, code.host_instructions,
-            executed ? 100.0 * (double)code.host_instructions / (double)executed : 0.0, code.interpreted_instructions,
             code.resumed, code.code_bytes, code.code_flushes);
     return true;
 }

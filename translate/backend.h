@@ -61,11 +61,12 @@ struct side_exit {
 
 /// Parts of the code memory that all blocks use; as written, not as run.
 struct backend_entries {
-    const uint8_t *leave;    // to C
-    const uint8_t *store;    // subroutine: guest registers to memory
-    const uint8_t *load;     // ... and back
-    const uint8_t *miss;     // ... the walk after a TLB miss
-    const uint8_t *no_chain; // where the jump cache leads for blocks without host code
+    const uint8_t *leave;               // to C
+    const uint8_t *store;               // subroutine: guest registers to memory
+    const uint8_t *load;                // ... and back
+    const uint8_t *miss;                // ... the walk after a TLB miss
+    const uint8_t *carry, *zero, *sign; // ... a flag of the recipe, see backend_x86_64_flags.c
+    const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
 };
 
 struct translation {

@@ -148,7 +148,7 @@ static void emit_uop_row(struct translation *t, const struct uop *u)
         x86_load_home(e, HOST_RCX, u->c);
     x86_call(t, (const void *)row_get(u->param)->execute);
     check_fault(t);
-    x86_write_var(t, u->dst, WIDTH_64, S0);
+    x86_write_var(t, u->dst, u->width, S0);
 }
 
 static void emit_uop_multiply_low(struct translation *t, const struct uop *u)

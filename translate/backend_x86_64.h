@@ -106,6 +106,11 @@ void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg);
 /// Writes `from` to a variable at a width. `from` may hold garbage above it.
 void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t from);
 
+// Flags of a recipe that the block does not know (backend_x86_64_flags.c).
+void x86_flag_routines(struct emit *e, struct backend_entries *entries);
+/// Leaves `condition` in the host's flags, as t->condition. False: it needs more flags than one.
+bool x86_condition_of_recipe(struct translation *t, unsigned condition);
+
 // Emitters of backend_x86_64_divide.c.
 void x86_emit_divide(struct translation *t, const struct uop *u);
 void x86_emit_bit_test(struct translation *t, const struct uop *u);

@@ -83,11 +83,6 @@ void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, u
     t->made_flags = mask;
 }
 
-static uint64_t get_carry(struct cpu *cpu)
-{
-    return cc_carry(cpu);
-}
-
 static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
 {
     return cc_condition(cpu, (unsigned)condition);
@@ -163,8 +158,8 @@ void x86_save_carry(struct translation *t)
         emit_set(e, 2, S0);
         emit_extend(e, false, WIDTH_8, S0, S0);
     } else {
-        x86_prepare_call(t);
-        x86_call(t, (const void *)get_carry);
+        emit_call_to(e, t->entries->carry);
+        t->host_flags = 0;
     }
     emit_store(e, WIDTH_64, carry_slot(), S0);
     if (t->flags)
@@ -183,7 +178,8 @@ void x86_make_condition(struct translation *t, unsigned condition)
     struct emit *e = &t->emit;
     uint32_t needs = condition_flags(condition);
     t->condition = (uint8_t)condition;
-    if ((t->host_flags & needs) == needs || remake_flags(t) || literal_condition(t, condition))
+    if ((t->host_flags & needs) == needs || remake_flags(t) || literal_condition(t, condition) ||
+        x86_condition_of_recipe(t, condition))
         return;
     x86_prepare_call(t);
     emit_move_imm(e, HOST_RSI, condition);

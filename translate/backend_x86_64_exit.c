@@ -412,6 +412,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     emit_return(e);
     entries->miss = e->at;
     emit_walk(e, fpu);
+    x86_flag_routines(e, entries);
 }
 
 #else

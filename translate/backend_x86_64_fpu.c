@@ -269,22 +269,6 @@ void x86_fpu_after_call(struct translation *t)
 }
 
 // ---- making sure, where a block needs it ----------------------------------------------------------------------------
-static uint8_t needs(const struct translation *t, unsigned index)
-{
-    const struct uop *u = &t->pass.uops[index];
-    switch (u->op) {
-    case UOP_VLOAD:
-    case UOP_VSTORE:
-    case UOP_VMOV:
-    case UOP_ROW:
-        return x86_simd_needs(t, index);
-    case UOP_CALL:
-        return x86_inlines_call(t, u) && uop_helpers[u->param].function == helper_x87_store ? RESIDENT_X87 : 0;
-    default:
-        return 0;
-    }
-}
-
 static void ensure(struct translation *t, uint8_t which, const uint8_t *routine)
 {
     struct emit *e = &t->emit;
@@ -320,12 +304,12 @@ static bool begins_stretch(const struct translation *t)
 
 void x86_fpu_prepare(struct translation *t, const struct uop *u)
 {
-    uint8_t need = needs(t, t->index);
+    uint8_t need = x86_simd_needs(t, t->index);
     if (u->op >= UOP_RAISE)
         x86_x87_flush_pointers(t, &t->pointers);
     if (begins_stretch(t))
         for (unsigned i = t->index; i < t->pass.count && !certainly_calls(t, i); i++)
-            need |= needs(t, i);
+            need |= x86_simd_needs(t, i);
     if (need & RESIDENT_X87)
         ensure(t, RESIDENT_X87, t->fpu->ensure_x87);
     if (need & RESIDENT_SSE)

@@ -294,6 +294,18 @@ static bool fuses_load(const struct translation *t, unsigned index)
     }
 }
 
+/// A general register that goes through a temporary into the row behind: PINSRB and its like can have it themselves.
+static bool fuses_insertion(const struct translation *t, const struct uop *u)
+{
+    unsigned index = (unsigned)(u - t->pass.uops) + 1;
+    const struct uop *row = uop_at(t, index);
+    if (uop_helpers[u->param].function != helper_vector_set || row->op != UOP_ROW || row->b != VREG_TEMP ||
+        row->insn != u->insn || !x86_inlines_row(t, index))
+        return false;
+    row_execute *execute = row_get(row->param)->execute;
+    return execute == simd_pinsrb || execute == simd_pinsrw || execute == simd_pinsrd || execute == simd_pinsrq;
+}
+
 /// A copy of a string that the row behind would put the mask in.
 static bool fuses_copy(const struct translation *t, unsigned index)
 {
@@ -317,8 +329,14 @@ uint8_t x86_simd_needs(const struct translation *t, unsigned index)
         return is_temporary(u->b) ? 0 : sse;
     case UOP_VMOV:
         return sse;
-    default:
+    case UOP_CALL:
+        if (fuses_insertion(t, u))
+            return row_needs(t, index + 1);
+        return uop_helpers[u->param].function == helper_x87_store && x86_inlines_call(t, u) ? RESIDENT_X87 : 0;
+    case UOP_ROW:
         return row_needs(t, index);
+    default:
+        return 0;
     }
 }
 
@@ -722,7 +740,10 @@ bool x86_emit_inline_call(struct translation *t, const struct uop *u)
     if (!x86_inlines_call(t, u))
         return false;
     t->made_flags = t->host_flags;
-    if (function == helper_vector_set) {
+    if (fuses_insertion(t, u)) {
+        emit_row(t, t->index + 1, place_of_register(value_of(t, u->a, S0)));
+        t->fused = 1;
+    } else if (function == helper_vector_set) {
         struct emit_memory to = temporary((unsigned)u->imm);
         emit_store(&t->emit, WIDTH_64, to, value_of(t, u->a, S0));
         emit_store_imm(&t->emit, WIDTH_64, at(to, 8), 0);

@@ -143,6 +143,7 @@ static bool writes_like_move(const struct uop *u)
         return true;
     case UOP_EA:
     case UOP_LOAD:
+    case UOP_ROW:
         return u->width >= WIDTH_32;
     default:
         return false;
@@ -155,9 +156,11 @@ static void forward_copies(struct pass_block *pass)
     for (unsigned i = 0; i + 1 < pass->count; i++) {
         struct uop *u = &pass->uops[i], *move = u + 1;
         if (move->op != UOP_MOV || u->dst < VAR_TEMP || move->b != u->dst || move->dst > VAR_R15 ||
-            move->width != u->width || move->insn != u->insn || pass->last_use[u->dst] != i + 1 || !writes_like_move(u))
+            (move->width != u->width && (u->op != UOP_ROW || move->width != WIDTH_32)) || move->insn != u->insn ||
+            pass->last_use[u->dst] != i + 1 || !writes_like_move(u))
             continue;
         u->dst = move->dst;
+        u->width = move->width; // a ROW's value is as wide as the MOV says
         *move = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = u->insn};
     }
 }

@@ -162,6 +162,32 @@ static void mov_ss_holds_a_trap_over_a_fault(void **state)
     end(&b);
 }
 
+/// The frame of #DB hits a breakpoint, always in the same place: the trap after the trap never ends.
+static void endless_traps_can_be_stopped(void **state)
+{
+    static const uint8_t code[] = {0xcc, 0xf4};
+    struct bench b;
+    struct cpu *cpu;
+    start(&b);
+    cpu = b.f.cpu;
+    poke_gate64(&b.f, VECTOR_DB, SEL_CODE0, HANDLER, 0x8e, 1);
+    poke_gate64(&b.f, VECTOR_BP, SEL_CODE0, HANDLER, 0x8e, 1);
+    poke(&b.f, TSS_BASE + 0x24, STACK1, 8);
+    set_dr(&b, 0, STACK1 - 8);
+    set_dr(&b, 7, break_on(0, ON_WRITE, 8));
+    put(&b, code, sizeof code);
+    assert_int_equal(run(&b, 1000), STOP_DEADLINE);
+    cpu_set_pending(cpu, PENDING_STOP);
+    assert_int_equal(run(&b, 1000000), STOP_REQUEST);
+    assert_int_equal(cpu->debug_traps, 1);
+    cpu_set_pending(cpu, PENDING_INIT);
+    poke(&b.f, 0xffff0, 0xf4, 1);
+    run(&b, 1);
+    assert_int_equal(cpu->debug_traps, 0);
+    assert_int_equal(cpu->dr[7], DR7_ONES);
+    end(&b);
+}
+
 static void other_code_pays_nothing(void **state)
 {
     static const uint8_t code[] = {0x8b, 0x03, 0xff, 0xc8, 0x75, 0xfc, 0xf4}; // mov eax, [rbx]; dec eax; jnz -4; hlt
@@ -424,6 +450,7 @@ int main(void)
         cmocka_unit_test(interrupts_between_iterations_push_rf),
         cmocka_unit_test(trap_waits_over_a_deadline),
         cmocka_unit_test(mov_ss_holds_a_trap_over_a_fault),
+        cmocka_unit_test(endless_traps_can_be_stopped),
         cmocka_unit_test(other_code_pays_nothing),
         cmocka_unit_test(watched_pages_have_no_entries),
         cmocka_unit_test(watched_pages_of_spaces_that_wait),

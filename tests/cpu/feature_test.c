@@ -445,10 +445,10 @@ static void msrs_follow_features(void **state)
         {FEATURE_LA57, 0xc0000100, true, BIT(48)}, // canonical in 57 bits
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-        for (unsigned on = 0; on < 2; on++) {
+        for (unsigned n = 0; n < 4; n++) {
             struct fixture f;
-            unsigned feature = rows[i].feature;
-            fixture_start(&f, "max");
+            unsigned feature = rows[i].feature, on = n & 1;
+            fixture_start(&f, n < 2 ? "max" : "max,vendor=AuthenticAMD");
             f.model.features[feature / 64] &= ~BIT(feature % 64);
             f.model.features[feature / 64] |= on ? BIT(feature % 64) : 0;
             if (access_msr(&f, rows[i].number, rows[i].write, rows[i].value) != on)
@@ -456,6 +456,21 @@ static void msrs_follow_features(void **state)
                          rows[i].number);
             fixture_end(&f);
         }
+    }
+    // Registers of a vendor. HWCR of AMD's says that the TSC is constant, DE_CFG that LFENCE waits.
+    static const struct {
+        const char *model;
+        bool amd;
+    } vendors[] = {
+        {"max", false}, {"qemu64", true}, {"max,vendor=AuthenticAMD", true}, {"qemu64,vendor=GenuineIntel", false}};
+    for (unsigned i = 0; i < ARRAY_SIZE(vendors); i++) {
+        struct fixture f;
+        fixture_start(&f, vendors[i].model);
+        assert_int_equal(access_msr(&f, 0xc0010015, false, 0), vendors[i].amd);
+        assert_true(!vendors[i].amd || f.cpu->var[VAR_RAX] == BIT(24));
+        assert_int_equal(access_msr(&f, 0xc0011029, false, 0), vendors[i].amd);
+        assert_int_equal(access_msr(&f, 0x1a0, false, 0), !vendors[i].amd);
+        fixture_end(&f);
     }
     // TSC_AUX comes with either of two.
     for (unsigned i = 0; i < 4; i++) {

@@ -155,7 +155,7 @@ static void test_vex_vectors(void **state)
         uint8_t bytes[16] = {0};
         struct insn insn;
         char text[128];
-        memcpy(bytes, cases[i].bytes, 6);
+        memcpy(bytes, cases[i].bytes, strlen(cases[i].bytes));
         decode(index, &model, MODE_CODE64 | MODE_PROTECTED | MODE_LONG, bytes, 15, &insn);
         disassemble(&insn, 0, text, sizeof text);
         assert_string_equal(text, cases[i].text);

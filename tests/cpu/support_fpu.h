@@ -4,6 +4,7 @@
 #define DOPPEL_TESTS_CPU_SUPPORT_FPU_H
 
 #include "cpu/block.h"
+#include "cpu/engine.h"
 #include "cpu/fpu.h"
 #include "cpu/support_rows.h"
 
@@ -23,7 +24,7 @@ struct fnsave_image {
 _Static_assert(sizeof(struct fnsave_image) == 108, "SDM vol. 1 fig. 8-9");
 
 /// #MF and #XM are SIGFPE to a host's program, all others here SIGSEGV.
-enum fpu_fault { FPU_FAULT_NONE, FPU_FAULT_NUMERIC, FPU_FAULT_OTHER };
+enum fpu_fault { FPU_FAULT_NONE, FPU_FAULT_NUMERIC, FPU_FAULT_OTHER, FPU_FAULT_SOME };
 
 struct fpu_state {
     struct fnsave_image x87;
@@ -43,8 +44,15 @@ struct fpu_bench {
     struct cpu *cpu;
     uint8_t *ram; // the guest's side of FPU_BASE
     uint8_t *native;
-    unsigned length; // of the instruction
+    unsigned length;             // of the instruction
+    const struct engine *engine; // NULL: the interpreter
+    void *engine_state;
 };
+
+/// Where a program defines these, the guest's side runs in another engine.
+const struct engine *fpu_bench_engine(void) __attribute__((weak));
+void fpu_bench_engine_opened(void *state) __attribute__((weak));
+void fpu_bench_engine_closing(void *state) __attribute__((weak));
 
 /// How the host's processor tracks pointers, as cpu->x87_policy.
 uint8_t fpu_host_policy(void);
