@@ -29,7 +29,7 @@ struct insn;
 #define ROW_MMX BIT(13)
 #define ROW_SSE BIT(14)               // #UD on EM or !OSFXSR, #NM on TS; unmasked exceptions are #XM
 #define ROW_ALIGNED BIT(15)           // 16-byte memory operand must be aligned, else #GP(0)
-#define ROW_APPROXIMATE BIT(16)       // RCPPS and friends: vendors differ
+#define ROW_APPROXIMATE BIT(16)       // vendors differ: RCP*, RSQRT* by 1.5 * 2^-12, x87 functions by one ulp
 #define ROW_REP BIT(17)               // F3/F2 is REP/REPNE (string instructions)
 #define ROW_MODRM_IGNORED_MOD BIT(18) // MOV CR/DR: mod is ignored, always registers
 #define ROW_NOP_IF_NO_FEATURE BIT(19) // hint space: without the feature it is a NOP, not #UD

@@ -73,16 +73,29 @@ static void forget_local_fetches(struct mmu *mmu)
     mmu->local_supervisor_code = false;
 }
 
-static inline uint32_t fetched_hash(uint64_t linear)
+/// Regions of three sizes share the filter: a page, and the 2 MiB and the GiB around it for INVLPG of large pages.
+static inline uint32_t fetched_hash(uint64_t linear, unsigned shift)
 {
-    uint64_t page = linear >> PAGE_SHIFT;
-    return (uint32_t)(page ^ page >> 14 ^ page >> 28) % MMU_FETCHED_BITS;
+    uint64_t region = (linear >> shift) << 6 | shift;
+    return (uint32_t)(region * UINT64_C(0x9e3779b97f4a7c15) >> 40) % MMU_FETCHED_BITS;
 }
 
-static bool was_fetched(const struct mmu *mmu, uint64_t linear)
+static inline void set_fetched(struct mmu *mmu, uint64_t linear, unsigned shift)
 {
-    uint32_t hash = fetched_hash(linear);
-    return mmu->fetched[hash / 64] >> (hash % 64) & 1;
+    uint32_t hash = fetched_hash(linear, shift);
+    mmu->fetched[hash / 64] |= BIT(hash % 64);
+}
+
+/// Whether code may have been fetched from the page of `size` bytes that begins at `first`.
+static bool was_fetched(const struct mmu *mmu, uint64_t first, uint64_t size)
+{
+    unsigned shift = size >= BIT(30) ? 30 : size >= BIT(21) ? 21 : PAGE_SHIFT;
+    for (uint64_t at = 0; at < size; at += BIT(shift)) {
+        uint32_t hash = fetched_hash(first + at, shift);
+        if (mmu->fetched[hash / 64] >> (hash % 64) & 1)
+            return true;
+    }
+    return false;
 }
 
 /// Drops entries in the slots that `slots` has bits for.
@@ -182,7 +195,7 @@ static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
 
 void mmu_flush_page(struct mmu *mmu, uint64_t linear)
 {
-    bool fetched = was_fetched(mmu, linear);
+    bool fetched = was_fetched(mmu, linear, PAGE_SIZE);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
         if (entries[tlb_index(linear)].tag == (linear & PAGE_MASK))
@@ -194,7 +207,7 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
             continue;
         uint64_t first = align_down(linear, large->page_size);
         drop_large_page(mmu, first, first + large->page_size - 1);
-        fetched = true;
+        fetched |= was_fetched(mmu, first, large->page_size);
     }
     mmu->flush_count++;
     if (fetched) // perhaps through a global entry, which every space knows
@@ -204,13 +217,13 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
 /// INVLPG for a space that was left; its large pages are in the common list.
 static void flush_page_of(struct mmu *mmu, uint16_t pcid, uint64_t linear)
 {
-    space_drop_range(mmu, pcid, linear & PAGE_MASK, linear & PAGE_MASK, was_fetched(mmu, linear));
+    space_drop_range(mmu, pcid, linear & PAGE_MASK, linear & PAGE_MASK, was_fetched(mmu, linear, PAGE_SIZE));
     for (uint32_t i = 0; i < mmu->large_count; i++) {
         const struct mmu_large_range *large = &mmu->large[i];
         if (linear < large->first || linear > large->last)
             continue;
         uint64_t first = align_down(linear, large->page_size);
-        space_drop_range(mmu, pcid, first, first + large->page_size - 1, true);
+        space_drop_range(mmu, pcid, first, first + large->page_size - 1, was_fetched(mmu, first, large->page_size));
     }
 }
 
@@ -570,8 +583,10 @@ bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned si
 /// Somebody keeps what a fetch found, until fetch_epoch changes.
 static void note_fetch(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
 {
-    uint32_t hash = fetched_hash(linear), index = tlb_index(linear);
-    mmu->fetched[hash / 64] |= BIT(hash % 64);
+    uint32_t index = tlb_index(linear);
+    set_fetched(mmu, linear, PAGE_SHIFT);
+    set_fetched(mmu, linear, 21);
+    set_fetched(mmu, linear, 30);
     if (mode != MMU_USER && !(mmu->global[mode * MMU_ACCESS_KINDS + MMU_EXECUTE][index / 64] >> (index % 64) & 1))
         mmu->local_supervisor_code = true;
 }

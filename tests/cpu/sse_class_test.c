@@ -231,11 +231,28 @@ static void sse4_rows_match_the_host(void **state)
     check_table(rows_sse4, rows_sse4_count);
 }
 
+/// RCPPS and RSQRTPS, of either implementation: a relative error of at most 1.5 * 2^-12 (SDM vol. 2).
+static void approximations_are_close(void **state)
+{
+    uint64_t random = 1;
+    for (unsigned i = 0; i < 20000; i++) {
+        union vreg source = {.u32 = {0x00800000 + (uint32_t)(support_random(&random) % 0x7e000000)}}, result;
+        double x = source.f32[0], product;
+        fpu_host_sse(SSE_RCPSS, &result, &source, MXCSR_DEFAULT, 0, NULL);
+        product = result.f32[0] * x; // 1, but for the error
+        assert_true(result.f32[0] < 1.2e-38 || (product > 1 - 1.5 / 4096 && product < 1 + 1.5 / 4096));
+        fpu_host_sse(SSE_RSQRTSS, &result, &source, MXCSR_DEFAULT, 0, NULL);
+        product = (double)result.f32[0] * result.f32[0] * x; // its square
+        assert_true(product > (1 - 1.5 / 4096) * (1 - 1.5 / 4096) && product < (1 + 1.5 / 4096) * (1 + 1.5 / 4096));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sse_rows_match_the_host),
         cmocka_unit_test(sse4_rows_match_the_host),
+        cmocka_unit_test(approximations_are_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -285,6 +285,19 @@ static void fetch_epochs(void **state)
     mmu_invalidate_pcid(b->mmu, 0, 1, LOCAL);
     load_cr3(b, b->cr3 | 1 | KEEP);
     assert_true(epoch[1] != user);
+    // A large page, at any of its addresses, when code was fetched anywhere in it; not when only data is there.
+    for (unsigned i = 0; i < 4; i++) {
+        static const unsigned shifts[] = {21, 21, 30, 30};
+        uint64_t page = UINT64_C(0x100000000000) + i * BIT(39), size = BIT(shifts[i]);
+        *board_table_entry(b, page, shifts[i]) = P | RW | PS | US;
+        assert_true(board_access(b, MMU_READ, page));
+        if (i & 1)
+            fetch(b, MMU_USER, page + 0x7000);
+        supervisor = epoch[0], user = epoch[1];
+        mmu_flush_page(b->mmu, page + size - 5);
+        assert_int_equal(epoch[1] != user, i & 1);
+        assert_int_equal(epoch[0] != supervisor, i & 1);
+    }
     // The numbers begin anew: said once, and never 0 or one that was in use.
     b->mmu->last_epoch = UINT32_MAX - 1;
     b->mmu->epochs_restarted = false;

@@ -31,6 +31,7 @@ SNIPPET(use_andn, "andn %ecx,%ecx,%eax");
 SNIPPET(use_bzhi, "bzhi %ecx,%ecx,%eax");
 SNIPPET(use_sha, "sha1msg1 %xmm1,%xmm0");
 SNIPPET(use_vex, "vpxor %xmm0,%xmm0,%xmm0");
+SNIPPET(use_invpcid, "mov $2,%eax\ninvpcid user_word,%" IF64("rax", "eax"));
 SNIPPET(use_clflush, "clflush user_word");
 SNIPPET(use_rdtsc, "rdtsc");
 u64 user_word[2];
@@ -64,6 +65,7 @@ static void instructions(void)
     verdict("RDTSC", works(use_rdtsc) == (one.d >> 4 & 1));
     verdict("CLFLUSH", works(use_clflush) == (one.d >> 19 & 1));
     verdict("CLAC", works(use_clac) == (seven.b >> 20 & 1));
+    verdict("INVPCID", works(use_invpcid) == (seven.b >> 10 & 1));
     verdict("ADCX", works(use_adcx) == (seven.b >> 19 & 1));
     verdict("SHA1MSG1", works(use_sha) == (seven.b >> 29 & 1));
     verdict("ANDN", works(use_andn) == (seven.b >> 3 & 1));
@@ -119,7 +121,7 @@ static void control_registers(void)
     } rows[] = {{"CR4.VME", 0, 1, 3, 1},   {"CR4.DE", 3, 1, 3, 2},        {"CR4.PSE", 4, 1, 3, 3},
                 {"CR4.MCE", 6, 1, 3, 7},   {"CR4.PGE", 7, 1, 3, 13},      {"CR4.OSFXSR", 9, 1, 3, 24},
                 {"CR4.UMIP", 11, 7, 2, 2}, {"CR4.FSGSBASE", 16, 7, 1, 0}, {"CR4.OSXSAVE", 18, 1, 2, 26},
-                {"CR4.SMEP", 20, 7, 1, 7}, {"CR4.SMAP", 21, 7, 1, 20}};
+                {"CR4.SMEP", 20, 7, 1, 7}, {"CR4.SMAP", 21, 7, 1, 20},    {"CR4.LA57", 12, 7, 2, 16}};
     struct cpuid id = cpuid(0x40000000, 0);
     bool tcg = id.b == 0x54474354;
     for (unsigned i = 0; i < COUNT_OF(rows); i++) {
