@@ -537,6 +537,27 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
     return NULL;
 }
 
+struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode)
+{
+    const struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
+    if (!page)
+        return NULL;
+    for (struct block *block = page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE]; block; block = block->next) {
+        if (block->backing == backing && block->mode == mode && block->valid && !block->crosses)
+            return block;
+    }
+    return NULL;
+}
+
+void block_cache_visit_page(struct block_cache *cache, uint64_t backing, void (*each)(void *opaque, struct block *block),
+                            void *opaque)
+{
+    const struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
+    for (unsigned i = 0; page && i < GRANULES; i++)
+        for (struct block *block = page->first[i]; block; block = block->next)
+            each(opaque, block);
+}
+
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
 {
     struct block_cache *cache = cpu->blocks;

@@ -43,6 +43,8 @@ struct block {
     const void *start_stub; // ... and where that goes to leave
     struct host_edge edge[2], *incoming;
     uint32_t executions;
+    bool in_superblock;       // part of another block's host code: when it dies, so does that
+    bool is_superblock;       // its host code has more parts
     const uint16_t *insn_offset; // insn_count + 1 byte offsets
     struct uop *uops;
 };
@@ -74,6 +76,12 @@ void block_cache_listen(struct block_cache *cache, struct block_listener listene
 /// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE), lifted if need be. NULL: the fetch faulted and
 /// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
+
+/// The block that begins at `backing` in a flat mode, if there is one and it lies in one page. Changes nothing.
+struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode);
+/// Calls `each` for all blocks that begin in the page of `backing`.
+void block_cache_visit_page(struct block_cache *cache, uint64_t backing, void (*each)(void *opaque, struct block *block),
+                            void *opaque);
 
 struct block_statistics {
     uint64_t lifted_blocks, lifted_insns, invalidated, flushes;

@@ -44,10 +44,12 @@ struct side_exit {
         SIDE_FAULT,
         SIDE_LEAVE, // cpu->leave is set after instruction `uop`
         SIDE_START, // before the block's first instruction
-        SIDE_DIRECT // direct exit `which` while it is not patched, or for good
+        SIDE_SPLIT,  // the way out of a superblock, in its middle
+        SIDE_DIRECT  // direct exit `which` while it is not patched, or for good
     } kind;
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on
+    struct block *block; // the part
     struct registers registers;
     struct x87_pointers pointers;
     uint16_t uop;         // number of the uop
@@ -72,7 +74,10 @@ struct backend_entries {
 struct translation {
     const struct backend *backend;
     const struct cpu *cpu;
-    struct block *block;
+    struct block *block; // the part at work
+    struct block *head;  // what the host code belongs to: the first part
+    struct block *next;  // the part that follows behind exit `next_exit` of this one; NULL: the last part
+    unsigned next_exit;
     const struct backend_entries *entries;
     const uint8_t *chain; // the block's entry for other host code
     const uint8_t *body;  // ... from C
@@ -126,6 +131,8 @@ struct backend {
     void (*enter)(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
     /// A block's entry: polls, counts.
     void (*block_start)(struct translation *t);
+    /// The beginning of a further part of a superblock.
+    void (*part_start)(struct translation *t);
     /// Before the operands of the uop at work are fetched: state that it wants in the host's registers.
     void (*prepare)(struct translation *t, const struct uop *u);
     /// pass_block.stays, of a translation's pass.

@@ -512,6 +512,7 @@ static const struct backend backend = {
     .supported = supported,
     .enter = x86_enter,
     .block_start = x86_block_start,
+    .part_start = x86_part_start,
     .kill = x86_kill,
     .prepare = x86_fpu_prepare,
     .stays = x86_stays,

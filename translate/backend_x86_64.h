@@ -125,6 +125,7 @@ void x86_resume(struct translation *t);
 void x86_check_leave(struct translation *t, unsigned insn);
 void x86_side_exit(struct translation *t, const struct side_exit *exit);
 void x86_block_start(struct translation *t);
+void x86_part_start(struct translation *t);
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 

@@ -20,6 +20,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     struct side_exit *exit = &t->exits[t->exit_count < TRANSLATION_MAX_EXITS ? t->exit_count++ : 0];
     exit->kind = kind;
     exit->from = from;
+    exit->block = t->block;
     exit->registers = t->registers;
     exit->pointers = t->pointers;
     exit->uop = (uint16_t)t->index;
@@ -164,12 +165,25 @@ static void direct(struct translation *t, const struct uop *u, unsigned which, i
     exit->displacement = displacement;
     // A CALL may have changed the mode, which the jump cache compares.
     if (may_chain(t) && !t->block->has_call && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
-        t->block->edge[which].place = from;
+        t->head->edge[which].place = from;
+}
+
+/// On with the next part of a superblock.
+static void go_on(struct translation *t, const struct uop *u)
+{
+    count(t, u->insn + 1u);
+    if (t->counting)
+        t->host_flags = 0;
+    t->made_flags = t->host_flags;
 }
 
 void x86_emit_exit(struct translation *t, const struct uop *u)
 {
     registers_give_back(&t->registers, &x86_file, &t->emit);
+    if (t->next) {
+        go_on(t, u);
+        return;
+    }
     count(t, u->insn + 1u);
     direct(t, u, 0, u->imm, emit_jump(&t->emit));
 }
@@ -179,6 +193,14 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
 {
     struct emit *e = &t->emit;
     registers_give_back(&t->registers, &x86_file, e);
+    if (t->next) {
+        struct side_exit *exit =
+            x86_add_exit(t, SIDE_SPLIT, emit_jump_if(e, t->next_exit == 0 ? condition ^ 1 : condition));
+        exit->displacement = t->next_exit == 0 ? (int32_t)u->param : u->imm;
+        exit->width = u->width;
+        go_on(t, u);
+        return;
+    }
     if (t->counting) {
         emit_place taken = emit_jump_if(e, condition);
         count(t, u->insn + 1u);
@@ -258,21 +280,23 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
 static void emit_direct(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
-    if (t->block->edge[exit->which].place == exit->from)
-        t->block->edge[exit->which].back = e->at;
-    if (may_chain(t) && t->block->edge[exit->which].place != exit->from) {
+    if (t->head->edge[exit->which].place == exit->from)
+        t->head->edge[exit->which].back = e->at;
+    if (may_chain(t) && t->head->edge[exit->which].place != exit->from) {
         x86_load_rip(t, S0, exit->displacement);
         emit_extend(e, false, exit->width, S1, S0);
         look_up(t);
         return;
     }
     store_rip(t, exit->displacement, exit->width);
+    t->block = t->head; // has the edges
     leave(t, may_chain(t) ? result(HOST_LINK, exit->which) : HOST_DONE);
 }
 
 void x86_side_exit(struct translation *t, const struct side_exit *exit)
 {
     emit_patch_here(&t->emit, exit->from);
+    t->block = exit->block;
     t->registers = exit->registers;
     t->pointers = exit->pointers;
     switch (exit->kind) {
@@ -297,9 +321,16 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         leave(t, HOST_DONE);
         break;
     case SIDE_START:
-        t->start_stub = t->emit.at;
+        if (t->block == t->head)
+            t->start_stub = t->emit.at;
         store_rip(t, 0, WIDTH_64);
         leave(t, HOST_DONE);
+        break;
+    case SIDE_SPLIT:
+        count(t, t->block->insn_count);
+        x86_load_rip(t, S0, exit->displacement);
+        emit_extend(&t->emit, false, exit->width, S1, S0);
+        look_up(t);
         break;
     case SIDE_DIRECT:
         emit_direct(t, exit);
@@ -308,6 +339,19 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
 }
 
 // ---- entries --------------------------------------------------------------------------------------------------------
+void x86_part_start(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    struct emit_memory after = x86_at_register(S0);
+    if (!t->counting)
+        return;
+    after.displacement = t->block->insn_count;
+    emit_load(e, WIDTH_64, S0, FIELD(instructions));
+    emit_lea(e, WIDTH_64, S0, after);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(instruction_limit));
+    x86_add_exit(t, SIDE_START, emit_jump_if(e, 7));
+}
+
 void x86_block_start(struct translation *t)
 {
     struct emit *e = &t->emit;
@@ -316,14 +360,7 @@ void x86_block_start(struct translation *t)
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
     start = emit_jump_if(e, EMIT_NOT_EQUAL);
     x86_add_exit(t, SIDE_START, start);
-    if (t->counting) {
-        struct emit_memory after = x86_at_register(S0);
-        after.displacement = t->block->insn_count;
-        emit_load(e, WIDTH_64, S0, FIELD(instructions));
-        emit_lea(e, WIDTH_64, S0, after);
-        emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(instruction_limit));
-        x86_add_exit(t, SIDE_START, emit_jump_if(e, 7));
-    }
+    x86_part_start(t);
     t->body = e->at;
 }
 

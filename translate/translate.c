@@ -14,6 +14,8 @@
 
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 #define CODE_ALIGNMENT 16
+#define SUPERBLOCK_PARTS 6
+#define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
 
 typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
 
@@ -126,14 +128,15 @@ static bool ends_call(const struct translation *t, bool called)
     return called && t->index + 1 < t->pass.count && t->pass.uops[t->index + 1].insn != t->pass.uops[t->index].insn;
 }
 
-static void translate_uops(struct translation *t)
+/// False: the interpreter goes on somewhere in the block.
+static bool translate_uops(struct translation *t)
 {
     bool called = false;
     for (t->index = 0; t->index < t->pass.count; t->index++) {
         const struct uop *u = &t->pass.uops[t->index];
         if (!t->backend->rules[u->op].emit || !t->backend->supported(u) || t->exit_count + 8 > TRANSLATION_MAX_EXITS) {
             t->backend->resume(t);
-            return;
+            return false;
         }
         translate_uop(t, u);
         called |= u->op == UOP_CALL && !t->stayed;
@@ -144,6 +147,7 @@ static void translate_uops(struct translation *t)
             called = false;
         }
     }
+    return true;
 }
 
 /// Whether host code would do anything at all.
@@ -177,6 +181,86 @@ static uint8_t *to_write(const struct jit *jit, const void *run)
     return jit->code.write + ((const uint8_t *)run - jit->code.exec);
 }
 
+/// Where exit `which` of a block goes when that is known and in the block's page, as a place in the memory file;
+/// UINT64_MAX: not.
+static uint64_t exit_backing(const struct block *block, const struct uop *exit, unsigned which)
+{
+    int64_t offset = (int64_t)(block->backing & ~PAGE_MASK) + (which ? (int32_t)exit->param : exit->imm);
+    if (exit->width != mode_code_width(block->mode) || offset < 0 || offset >= (int64_t)PAGE_SIZE)
+        return UINT64_MAX;
+    return (block->backing & PAGE_MASK) + (uint64_t)offset;
+}
+
+/// The block behind exit `which`, if it can be a part: it was run before, and is none of the parts already.
+static struct block *successor(const struct jit *jit, const struct block *const *parts, unsigned count, unsigned which)
+{
+    const struct block *last = parts[count - 1];
+    uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
+    struct block *next =
+        backing == UINT64_MAX ? NULL : block_peek(jit->cpu->blocks, backing, last->mode);
+    if (!next || !worth(jit->backend, next))
+        return NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (parts[i] == next)
+            return NULL;
+    }
+    return next;
+}
+
+/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken.
+static void choose_next(const struct jit *jit, struct translation *t, const struct block *const *parts, unsigned count)
+{
+    const struct block *last = parts[count - 1];
+    struct block *taken, *other;
+    t->next = NULL;
+    if (count == SUPERBLOCK_PARTS || !t->chained || !(last->mode & MODE_FLAT) || last->crosses || last->has_call)
+        return;
+    switch (last->uops[last->uop_count - 1].op) {
+    case UOP_EXIT:
+        t->next = successor(jit, parts, count, t->next_exit = 0);
+        break;
+    case UOP_EXIT_IF:
+    case UOP_EXIT_IF_ZERO:
+        taken = successor(jit, parts, count, 0);
+        other = successor(jit, parts, count, 1);
+        if (!taken == !other)
+            return;
+        t->next = taken ? taken : other;
+        t->next_exit = taken ? 0 : 1;
+        break;
+    default:
+        break;
+    }
+}
+
+/// Host code for the block and those that follow it likely. Temporaries do not live from part to part.
+static void translate_parts(struct jit *jit, struct translation *t)
+{
+    const struct block *parts[SUPERBLOCK_PARTS];
+    unsigned count = 0, uops = 0;
+    for (struct block *block = t->head; block; block = t->next) {
+        parts[count++] = t->block = block;
+        uops += block->uop_count;
+        choose_next(jit, t, parts, count);
+        if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
+            t->next = NULL;
+        passes_run(&t->pass, block, jit->backend->supported);
+        if (UNLIKELY(jit->hooks.before != NULL))
+            jit->hooks.before(jit->hooks.opaque, block, &t->pass);
+        registers_start(&t->registers, jit->backend->file, t->pass.guest_used);
+        if (count == 1) {
+            jit->backend->block_start(t);
+        } else {
+            block->in_superblock = true;
+            jit->backend->part_start(t);
+        }
+        jit->statistics.translated_instructions += block->insn_count;
+        if (!translate_uops(t))
+            break;
+    }
+    t->head->is_superblock = count > 1;
+}
+
 static void translate_block(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
@@ -199,13 +283,9 @@ static void translate_block(struct jit *jit, struct block *block)
     t->pointers.pending = false;
     emit_start(&t->emit, start, BLOCK_CODE_BYTES);
     t->pass.stays = jit->backend->stays;
-    passes_run(&t->pass, block, jit->backend->supported);
-    if (UNLIKELY(jit->hooks.before != NULL))
-        jit->hooks.before(jit->hooks.opaque, block, &t->pass);
-    registers_start(&t->registers, jit->backend->file, t->pass.guest_used);
+    t->head = block;
     block->edge[0] = block->edge[1] = (struct host_edge){0};
-    t->backend->block_start(t);
-    translate_uops(t);
+    translate_parts(jit, t);
     straight = emit_size(&t->emit);
     for (unsigned i = 0; i < t->exit_count; i++)
         jit->backend->side_exit(t, &t->exits[i]);
@@ -222,7 +302,6 @@ static void translate_block(struct jit *jit, struct block *block)
         jit->hooks.made(jit->hooks.opaque, block, start, straight, emit_size(&t->emit));
     jit->code_used = (size_t)align_up(jit->code_used + emit_size(&t->emit), CODE_ALIGNMENT);
     jit->statistics.translated_blocks++;
-    jit->statistics.translated_instructions += block->insn_count;
 }
 
 /// Makes host code when the block's time has come. False: the cache was emptied. `block` must not run any more, not
@@ -262,6 +341,16 @@ static void unlink_block(struct jit *jit, struct block *block)
     block->host_code = block->host_chain = NULL;
 }
 
+/// Some part of a superblock in the page died.
+static void drop_superblock(void *opaque, struct block *block)
+{
+    if (!block->is_superblock)
+        return;
+    unlink_block(opaque, block);
+    block->is_superblock = false;
+    block->executions = 0;
+}
+
 /// The cache tells that a block died, or all (NULL).
 static void invalidated(void *opaque, struct block *block)
 {
@@ -271,6 +360,8 @@ static void invalidated(void *opaque, struct block *block)
         return;
     }
     unlink_block(jit, block);
+    if (block->in_superblock)
+        block_cache_visit_page(jit->cpu->blocks, block->backing, drop_superblock, jit);
     if (block == jit->running)
         jit->cpu->leave = true;
 }
