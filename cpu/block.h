@@ -17,9 +17,9 @@
 
 /// A patched jump of host code from one block to another.
 struct host_edge {
-    uint8_t *place;      // the jump's relative target; NULL: no such exit
-    const uint8_t *back; // where it leads while it is not patched
-    struct host_edge *next;
+    uint8_t *place;                 // the jump's relative target; NULL: no such exit
+    const uint8_t *back;            // where it leads while it is not patched
+    struct host_edge *next, **link; // among the jumps to the same block, and what points here; link NULL: not patched
 };
 
 struct block {
@@ -42,6 +42,7 @@ struct block {
     const void *host_chain; // ... for other host code: polls first
     const void *start_stub; // ... and where that goes to leave
     struct host_edge edge[2], *incoming;
+    struct block *code_next; // with host code in the same region of the code memory
     uint32_t executions;
     const uint16_t *insn_offset; // insn_count + 1 byte offsets
     struct uop *uops;

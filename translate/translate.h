@@ -15,10 +15,12 @@ struct translate_statistics {
     uint64_t host_instructions;        // guest instructions retired in host code
     uint64_t interpreted_instructions; // ... by the interpreter
     uint64_t translated_blocks, translated_instructions;
-    uint64_t resumed;      // host code left in the middle of a block for the interpreter
-    uint64_t links;        // jumps patched to lead to another block directly
-    uint64_t code_flushes; // the code memory was full, everything was dropped
-    uint64_t code_bytes;   // in use
+    uint64_t resumed;        // host code left in the middle of a block for the interpreter
+    uint64_t links;          // jumps patched to lead to another block directly
+    uint64_t code_evictions; // the code memory was full, its oldest region was written anew
+    uint64_t evicted_blocks; // ... and so many blocks that still lived lost their host code
+    uint64_t code_bytes;     // in use
+    unsigned code_regions;
 };
 /// `state`: what engine_jit.create gave.
 void translate_statistics(const void *state, struct translate_statistics *statistics);
@@ -32,7 +34,8 @@ void translate_limit_host_features(void *state, const uint64_t allowed[2]);
 /// What `allowed` above is on a host of a generation: "none" (C functions for all of x87, MMX and SSE), "sse2", "sse3",
 /// "ssse3", "sse4.1", "sse4.2", "all" (what the host has). False: no such name.
 bool translate_host_generation(const char *name, uint64_t allowed[2]);
-/// Uses at most this much of the code memory, but room for one block; for tests of a full one.
+/// Uses at most this much of the code memory, but room for one small region (a block that is larger stays with the
+/// interpreter); what was translated is dropped. For tests of a full one.
 void translate_set_code_limit(void *state, size_t bytes);
 
 /// Limits of the code memory that a user can ask for (-accel jit,tb-size=).
