@@ -537,14 +537,14 @@ void translate_set_code_limit(void *state, size_t bytes)
                                                : bytes);
 }
 
-bool translate_set_code_size(void *state, size_t bytes, struct error *error)
+bool translate_set_code_memory(void *state, size_t bytes, bool single, struct error *error)
 {
     struct jit *jit = state;
     struct host_code_memory code;
     if (bytes < TRANSLATE_CODE_MINIMUM || bytes > TRANSLATE_CODE_MAXIMUM)
         return error_set(error, "a code memory of %zu bytes is not possible: %zu to %zu MiB", bytes,
                          TRANSLATE_CODE_MINIMUM >> 20, TRANSLATE_CODE_MAXIMUM >> 20);
-    if (!host_code_memory_create(&code, bytes, false, error))
+    if (!host_code_memory_create(&code, bytes, single, error))
         return false;
     block_cache_flush(jit->cpu->blocks);
     host_code_memory_free(&jit->code);

@@ -42,9 +42,10 @@ void translate_set_code_limit(void *state, size_t bytes);
 #define TRANSLATE_CODE_MINIMUM ((size_t)1 << 20)
 #define TRANSLATE_CODE_DEFAULT ((size_t)64 << 20)
 #define TRANSLATE_CODE_MAXIMUM ((size_t)1024 << 20)
-/// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. Only while
-/// nothing runs. False: `error`, and the engine is as it was.
-bool translate_set_code_size(void *state, size_t bytes, struct error *error);
+/// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. single: one
+/// mapping that is writable and executable, where else host code is written through one and run through another. Only
+/// while nothing runs. False: `error`, and the engine is as it was.
+bool translate_set_code_memory(void *state, size_t bytes, bool single, struct error *error);
 
 /// Who looks at translations: profiles, listings, tests. Functions may be NULL.
 struct pass_block;

@@ -187,6 +187,8 @@ def check_doppel(image, expected, doppel, folder):
     # Everything is translated at once, into as little memory as can be asked for.
     if "jit" in engines_of(doppel):
         compare("jit small", expected, *run([doppel, "-accel", "jit,tb-size=1,threshold=0", "-bios", image] + common(image), folder))
+        compare("jit, one mapping", expected,
+                *run([doppel, "-accel", "jit,single-mapping=on", "-bios", image] + common(image), folder))
         compare("jit, no SSE of the host's", expected,
                 *run([doppel, "-accel", "jit,host-features=none", "-bios", image] + common(image), folder))
     compare("interp paranoid", expected, *run([doppel, "-accel", "interp,paranoid=on", "-bios", image] + common(image), folder))

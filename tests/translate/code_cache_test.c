@@ -187,6 +187,35 @@ static void test_little_room(void **state)
     guest_end(&translated);
 }
 
+// ---- one mapping or two
+// ----------------------------------------------------------------------------------------------
+/// Counts blocks whose host code runs where it is written.
+static void note_place(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size)
+{
+    const uint8_t *runs = block->host_code;
+    *(unsigned *)opaque += runs >= code && runs < code + size;
+}
+
+static void test_mappings(void **state)
+{
+    struct guest interpreted, translated;
+    struct error error = {0};
+
+    guest_start(&interpreted, &engine_interp);
+    guest_start(&translated, &engine_jit);
+    for (unsigned single = 0; single < 2; single++) {
+        unsigned same = 0;
+        struct translate_hooks hooks = {.made = note_place, .opaque = &same};
+        assert_true(translate_set_code_memory(translated.state, TRANSLATE_CODE_MINIMUM, single, &error));
+        translate_set_hooks(translated.state, &hooks);
+        run_pieces(&interpreted, &translated, 99, 100000);
+        assert_true(single ? same > 1000 : same == 0);
+    }
+    assert_false(translate_set_code_memory(translated.state, TRANSLATE_CODE_MINIMUM - 1, true, &error));
+    guest_end(&interpreted);
+    guest_end(&translated);
+}
+
 /// Room enough: nothing is evicted, and everything that is hot has host code.
 static void test_much_room(void **state)
 {
@@ -211,7 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_division),    cmocka_unit_test(test_generations), cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_little_room), cmocka_unit_test(test_much_room),
+        cmocka_unit_test(test_little_room), cmocka_unit_test(test_much_room),   cmocka_unit_test(test_mappings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
