@@ -130,7 +130,10 @@ static bool parse_accelerator(struct option_context *context, const char *argume
     if (strcmp(argument, "help"))
         return options_parse_accelerator(argument, &options->accelerator, error);
     for (unsigned i = 0; i < machine_engine_count; i++)
-        fprintf(context->out, "%-8s %s\n", machine_engines[i]->name, machine_engines[i]->description);
+        if (machine_engines[i] != &engine_jit || translate_available())
+            fprintf(context->out, "%-8s %s\n", machine_engines[i]->name, machine_engines[i]->description);
+        else
+            fprintf(context->out, "  %s has no backend for this host\n", machine_engines[i]->name);
     fputs("  ", context->out); // scripts take the lines that begin with a name
     property_help(context->out, &accelerator_table);
     options->help_printed = true;
