@@ -1,5 +1,5 @@
 // Block descriptors: the lifted form of guest code, keyed by backing page, offset and mode; found by jump cache or by
-// page, invalidated by 64-byte granule. One cache a machine.
+// page, invalidated by the bytes they were made of. One cache a machine.
 #ifndef DOPPEL_CPU_BLOCK_H
 #define DOPPEL_CPU_BLOCK_H
 
@@ -71,6 +71,11 @@ struct block_listener {
     void *opaque;
 };
 void block_cache_listen(struct block_cache *cache, struct block_listener listener);
+
+/// Whether some block was made of the bytes that a store of `size` at `host` would change; `host` is in the memory
+/// file, on a page with PAGE_HAS_CODE, and the store ends in that page. Then, and when it is not known, the store must
+/// come to the memory's listener; else it may go through.
+bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size);
 
 /// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE), lifted if need be. NULL: the fetch faulted and
 /// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
