@@ -1,4 +1,4 @@
-# Cross build of the unit tests for aarch64, run by qemu-user. DOPPEL_SYSROOT holds cmocka and the C library's
+# Cross build of program and unit tests for aarch64, run by qemu-user. DOPPEL_SYSROOT holds cmocka and the C library's
 # run-time files from Debian's arm64 packages; `./dev test` makes it.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
@@ -10,3 +10,6 @@ set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L ${DOPPEL_SYSROOT})
 set(CMAKE_FIND_ROOT_PATH ${DOPPEL_SYSROOT})
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+# Optional libraries of the building host (capstone) are not for this program.
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)

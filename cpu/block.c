@@ -153,41 +153,67 @@ static void kill(struct block_cache *cache, struct block *block)
         cache->listener.invalidated(cache->listener.opaque, block);
 }
 
-/// Bytes of `block` that lie in its first page, from its offset there.
-static unsigned first_page_bytes(const struct block *block)
-{
-    unsigned room = PAGE_SIZE - (unsigned)(block->backing & ~PAGE_MASK);
-    return block->bytes < room ? block->bytes : room;
-}
-
 static uint64_t granule_bits(unsigned from, unsigned to)
 {
     return bits_mask(to / GRANULE_SIZE - from / GRANULE_SIZE + 1) << from / GRANULE_SIZE;
 }
 
-/// Granules that `block` covers in the page that starts at backing offset `page_start`.
-static uint64_t block_granules(const struct block *block, uint64_t page_start)
+/// Bytes of a page, first and last.
+struct byte_range {
+    unsigned from, to;
+};
+
+/// The bytes that `block` was made of, in its first or its second page. That an instruction is illegal can depend on
+/// bytes that it does not have; it is a block of its own, which then counts as long as an instruction can be.
+static struct byte_range block_range(const struct block *block, bool second)
 {
-    unsigned first = first_page_bytes(block), offset = (unsigned)(block->backing & ~PAGE_MASK);
-    if ((block->backing & PAGE_MASK) == page_start)
-        return granule_bits(offset, offset + first - 1);
-    return granule_bits(0, block->bytes - first - 1);
+    unsigned bytes = block->insn_count > 1 || block->bytes > INSN_MAX_LENGTH ? block->bytes : INSN_MAX_LENGTH;
+    unsigned offset = (unsigned)(block->backing & ~PAGE_MASK), room = PAGE_SIZE - offset;
+    if (second)
+        return (struct byte_range){0, bytes - room - 1};
+    return (struct byte_range){offset, offset + (bytes < room ? bytes : room) - 1};
 }
 
-/// Kills the list's blocks that touch `hit`; returns the granules of those that stay.
-static uint64_t sweep(struct block_cache *cache, struct block **list, bool crossing, uint64_t page_start, uint64_t hit)
+static bool touches(const struct block *block, bool second, struct byte_range hit)
+{
+    struct byte_range range = block_range(block, second);
+    return block->valid && range.from <= hit.to && hit.from <= range.to;
+}
+
+/// Whether a block was made of any of these bytes.
+static bool is_covered(const struct code_page *page, struct byte_range hit)
+{
+    unsigned reach = (BLOCK_MAX_INSNS * INSN_MAX_LENGTH + GRANULE_SIZE - 2) / GRANULE_SIZE;
+    unsigned first = hit.from / GRANULE_SIZE;
+    if (!(page->granules & granule_bits(hit.from, hit.to)))
+        return false;
+    for (const struct block *block = page->crossing; block; block = block->next_all) {
+        if (touches(block, true, hit))
+            return true;
+    }
+    for (unsigned i = first > reach ? first - reach : 0; i <= hit.to / GRANULE_SIZE; i++) {
+        for (const struct block *block = page->first[i]; block; block = block->next) {
+            if (touches(block, false, hit))
+                return true;
+        }
+    }
+    return false;
+}
+
+/// Kills the list's blocks that were made of bytes of `hit`; returns the granules of those that stay.
+static uint64_t sweep(struct block_cache *cache, struct block **list, bool second, struct byte_range hit)
 {
     uint64_t stay = 0;
     while (*list) {
         struct block *block = *list;
-        uint64_t covers = block_granules(block, page_start);
-        if (block->valid && (covers & hit))
+        if (touches(block, second, hit))
             kill(cache, block);
         if (!block->valid)
-            *list = crossing ? block->next_all : block->next;
+            *list = second ? block->next_all : block->next;
         else {
-            stay |= covers;
-            list = crossing ? &block->next_all : &block->next;
+            struct byte_range range = block_range(block, second);
+            stay |= granule_bits(range.from, range.to);
+            list = second ? &block->next_all : &block->next;
         }
     }
     return stay;
@@ -196,23 +222,28 @@ static uint64_t sweep(struct block_cache *cache, struct block **list, bool cross
 static void code_written(void *opaque, uint64_t offset, uint32_t size)
 {
     struct block_cache *cache = opaque;
-    uint64_t number = offset >> PAGE_SHIFT, page_start = offset & PAGE_MASK, stay, hit;
+    uint64_t number = offset >> PAGE_SHIFT;
     unsigned from = (unsigned)(offset & ~PAGE_MASK);
+    struct byte_range hit = {from, from + size - 1};
     struct code_page *page = cache->pages[number];
 
-    if (!page) {
-        __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+    if (page && !is_covered(page, hit))
         return;
+    if (page) {
+        page->granules = sweep(cache, &page->crossing, true, hit);
+        for (unsigned i = 0; i < GRANULES; i++)
+            page->granules |= sweep(cache, &page->first[i], false, hit);
     }
-    hit = granule_bits(from, from + size - 1);
-    if (!(page->granules & hit))
-        return;
-    stay = sweep(cache, &page->crossing, true, page_start, hit);
-    for (unsigned i = 0; i < GRANULES; i++)
-        stay |= sweep(cache, &page->first[i], false, page_start, hit);
-    page->granules = stay;
-    if (!stay)
+    if (!page || !page->granules)
         __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+}
+
+bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size)
+{
+    uint64_t offset = (uint64_t)(host - cache->memory->host);
+    unsigned from = (unsigned)(offset & ~PAGE_MASK);
+    const struct code_page *page = cache->pages[offset >> PAGE_SHIFT];
+    return !page || !page->granules || is_covered(page, (struct byte_range){from, from + size - 1});
 }
 
 static struct code_page *code_page(struct block_cache *cache, uint64_t number)
@@ -230,9 +261,9 @@ static struct code_page *code_page(struct block_cache *cache, uint64_t number)
 }
 
 /// The page got code: writes to it must come to us from now on.
-static void cover(struct block_cache *cache, struct code_page *page, uint64_t number, uint64_t granules)
+static void cover(struct block_cache *cache, struct code_page *page, uint64_t number, struct byte_range range)
 {
-    page->granules |= granules;
+    page->granules |= granule_bits(range.from, range.to);
     if (__atomic_load_n(&cache->memory->page_flags[number], __ATOMIC_RELAXED) & PAGE_HAS_CODE)
         return;
     __atomic_fetch_or(&cache->memory->page_flags[number], PAGE_HAS_CODE, __ATOMIC_RELAXED);
@@ -445,11 +476,11 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     interp_prepare(uops, block->uop_count);
     block->next = page->first[granule];
     page->first[granule] = block;
-    cover(cache, page, number, block_granules(block, source->backing & PAGE_MASK));
+    cover(cache, page, number, block_range(block, false));
     if (page2) {
         block->next_all = page2->crossing;
         page2->crossing = block;
-        cover(cache, page2, number2, block_granules(block, source->backing2 & PAGE_MASK));
+        cover(cache, page2, number2, block_range(block, true));
     }
     return block;
 }
@@ -549,8 +580,8 @@ struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint
     return NULL;
 }
 
-void block_cache_visit_page(struct block_cache *cache, uint64_t backing, void (*each)(void *opaque, struct block *block),
-                            void *opaque)
+void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
+                            void (*each)(void *opaque, struct block *block), void *opaque)
 {
     const struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
     for (unsigned i = 0; page && i < GRANULES; i++)

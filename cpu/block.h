@@ -1,5 +1,5 @@
 // Block descriptors: the lifted form of guest code, keyed by backing page, offset and mode; found by jump cache or by
-// page, invalidated by 64-byte granule. One cache a machine.
+// page, invalidated by the bytes they were made of. One cache a machine.
 #ifndef DOPPEL_CPU_BLOCK_H
 #define DOPPEL_CPU_BLOCK_H
 
@@ -17,9 +17,9 @@
 
 /// A patched jump of host code from one block to another.
 struct host_edge {
-    uint8_t *place;      // the jump's relative target; NULL: no such exit
-    const uint8_t *back; // where it leads while it is not patched
-    struct host_edge *next;
+    uint8_t *place;                 // the jump's relative target; NULL: no such exit
+    const uint8_t *back;            // where it leads while it is not patched
+    struct host_edge *next, **link; // among the jumps to the same block, and what points here; link NULL: not patched
 };
 
 struct block {
@@ -42,9 +42,10 @@ struct block {
     const void *host_chain; // ... for other host code: polls first
     const void *start_stub; // ... and where that goes to leave
     struct host_edge edge[2], *incoming;
+    struct block *code_next; // with host code in the same region of the code memory
     uint32_t executions;
-    bool in_superblock;       // part of another block's host code: when it dies, so does that
-    bool is_superblock;       // its host code has more parts
+    bool in_superblock;          // part of another block's host code: when it dies, so does that
+    bool is_superblock;          // its host code has more parts
     const uint16_t *insn_offset; // insn_count + 1 byte offsets
     struct uop *uops;
 };
@@ -73,6 +74,11 @@ struct block_listener {
 };
 void block_cache_listen(struct block_cache *cache, struct block_listener listener);
 
+/// Whether some block was made of the bytes that a store of `size` at `host` would change; `host` is in the memory
+/// file, on a page with PAGE_HAS_CODE, and the store ends in that page. Then, and when it is not known, the store must
+/// come to the memory's listener; else it may go through.
+bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size);
+
 /// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE), lifted if need be. NULL: the fetch faulted and
 /// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
@@ -80,8 +86,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
 /// The block that begins at `backing` in a flat mode, if there is one and it lies in one page. Changes nothing.
 struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode);
 /// Calls `each` for all blocks that begin in the page of `backing`.
-void block_cache_visit_page(struct block_cache *cache, uint64_t backing, void (*each)(void *opaque, struct block *block),
-                            void *opaque);
+void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
+                            void (*each)(void *opaque, struct block *block), void *opaque);
 
 struct block_statistics {
     uint64_t lifted_blocks, lifted_insns, invalidated, flushes;

@@ -80,6 +80,10 @@ static inline uint64_t cc_recipe_flags(uint64_t cc, uint64_t result, uint64_t sr
     case CC_CARRY:
         flags |= extra & FLAG_CF;
         break;
+    case CC_MUL:
+        flags &= FLAG_SF | FLAG_PF;
+        flags |= extra & 1 ? FLAG_CF | FLAG_OF : 0;
+        break;
     default: // CC_LOGIC
         break;
     }
@@ -111,6 +115,7 @@ static inline bool cc_carry(const struct cpu *cpu)
     case CC_INC:
     case CC_DEC:
     case CC_CARRY:
+    case CC_MUL:
         return cpu->var[VAR_CC_EXTRA] & FLAG_CF;
     case CC_ADD:
         return cpu->var[VAR_CC_RESULT] << shift < cpu->var[VAR_CC_SRC] << shift;
@@ -167,6 +172,8 @@ static inline bool cc_condition(const struct cpu *cpu, unsigned condition)
     if (cc >> 2 == CC_LITERAL)
         return cc_condition_of(cpu->var[VAR_CC_EXTRA], condition);
     if (cc & CC_CARRY_REPLACED)
+        return cc_condition_of(cc_all(cpu), condition);
+    if (cc >> 2 == CC_MUL)
         return cc_condition_of(cc_all(cpu), condition);
     if (condition >> 1 == 2)
         return (result == 0) != (condition & 1);

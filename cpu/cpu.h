@@ -51,6 +51,7 @@ enum cc_op {
     CC_SHR,     // src = the first operand shifted right by count-1: CF = its bit 0; OF = its top bit
     CC_SAR,     // likewise; OF = 0
     CC_CARRY,   // as CC_LOGIC, but CF = bit 0 of extra
+    CC_MUL,     // SF and PF of the result; CF = OF = bit 0 of extra
     CC_OPS
 };
 /// Bits of VAR_CC_OP above the recipe: CF is not the recipe's, but this (bit tests).

@@ -100,7 +100,8 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
         raise_waiting(cpu, u);
         return cpu_raise_mmu(cpu, &fault, u->aux & UOP_STACK);
     }
-    if (!handle->crosses && handle->piece[0].host && !handle->code)
+    if (!handle->crosses && handle->piece[0].host &&
+        (!handle->code || (!handle->watched && !block_cache_covers(cpu->blocks, handle->piece[0].host, handle->size))))
         return (uint64_t)(uintptr_t)handle->piece[0].host;
     return slot + 1;
 }

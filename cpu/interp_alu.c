@@ -146,8 +146,11 @@ static void multiply(struct cpu *cpu, const struct uop *u)
     if (u->op != UOP_IMUL_LOW)
         write_width(cpu, u->c, u->width, high);
     // SF as processors set it; ZF, AF and PF are undefined.
-    set_flags(cpu, u, FLAGS_ARITHMETIC,
-              (overflow ? FLAG_CF | FLAG_OF : 0) | (cc_result_flags(low, u->width) & (FLAG_SF | FLAG_PF)));
+    if (!(u->aux & UOP_SETS_FLAGS))
+        return;
+    cpu->var[VAR_CC_OP] = cc_pack(CC_MUL, u->width);
+    cpu->var[VAR_CC_RESULT] = low;
+    cpu->var[VAR_CC_EXTRA] = overflow;
 }
 
 static bool divide_error(struct cpu *cpu)

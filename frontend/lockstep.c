@@ -325,6 +325,20 @@ static bool find_world(struct session *session, const struct lockstep_result *re
     return true;
 }
 
+/// What no small world shows: the machine's state from which it happens again.
+static bool write_snapshot(struct session *session, const struct lockstep_result *result, struct error *error)
+{
+    char path[sizeof session->command->reproducer + 16];
+    snprintf(path, sizeof path, "%s.snapshot", session->command->reproducer);
+    if (!restore(&session->side[0], result->slot, error) || !snapshot_save(session->side[0].machine, path, error))
+        return false;
+    fprintf(session->out,
+            "no small world without the machine's devices shows it; the instruction is near %016" PRIx64 "\n"
+            "snapshot: %s (the same command with -loadvm begins there)\n",
+            result->rip, path);
+    return true;
+}
+
 static bool report_difference(struct session *session, const struct lockstep_result *result, struct error *error)
 {
     struct world_description d;
@@ -346,8 +360,7 @@ static bool report_difference(struct session *session, const struct lockstep_res
                write_reproducer(session->command, &d, comment, out, error);
         world_description_free(&d);
     } else if (good) {
-        fprintf(out, "no small world without the machine's devices shows it; the instruction is near %016" PRIx64 "\n",
-                result->rip);
+        good = write_snapshot(session, result, error);
     }
     return good;
 }

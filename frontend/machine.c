@@ -14,7 +14,7 @@
 #include "translate/translate.h"
 
 #define ROM_AND_VIDEO_SPACE (UINT64_C(32) << 20) // beside RAM in the memory file: firmware, option ROMs, video RAM
-#define BLOCK_CACHE_MIB 64u                      // unless the size of the code memory is given: then as much
+#define BLOCKS_PER_CODE 2u // bytes for blocks by bytes of code memory: so that the latter is full first
 
 const struct engine *const machine_engines[] = {
     &engine_interp,
@@ -356,13 +356,19 @@ static bool create_board(struct machine *machine, struct error *error)
     return machine->has_smm_view;
 }
 
+static size_t code_bytes(const struct machine_translator *wanted)
+{
+    return wanted->code_mib ? (size_t)wanted->code_mib << 20 : TRANSLATE_CODE_DEFAULT;
+}
+
 /// What the user asked of an engine that translates.
 static bool configure_translator(struct machine *machine, struct error *error)
 {
     const struct machine_translator *wanted = &machine->config.translator;
     if (machine->config.engine != &engine_jit)
         return true;
-    if (wanted->code_mib && !translate_set_code_size(machine->engine_state, (size_t)wanted->code_mib << 20, error))
+    if ((wanted->code_mib || wanted->single_mapping) &&
+        !translate_set_code_memory(machine->engine_state, code_bytes(wanted), wanted->single_mapping, error))
         return false;
     if (wanted->threshold_plus)
         translate_set_threshold(machine->engine_state, wanted->threshold_plus - 1);
@@ -382,8 +388,8 @@ static bool configure_translator(struct machine *machine, struct error *error)
 static bool create_cpu(struct machine *machine, struct error *error)
 {
     struct machine_config *config = &machine->config;
-    size_t block_bytes = (size_t)(config->translator.code_mib ? config->translator.code_mib : BLOCK_CACHE_MIB) << 20;
-    machine->blocks = block_cache_create(&machine->memory, &config->model, block_bytes, config->log, error);
+    machine->blocks = block_cache_create(&machine->memory, &config->model,
+                                         BLOCKS_PER_CODE * code_bytes(&config->translator), config->log, error);
     if (!machine->blocks)
         return false;
     struct cpu_config cpu = {

@@ -36,7 +36,8 @@ struct machine_config {
     const struct engine *engine;
     bool paranoid; // the soft TLB walks again at every hit
     struct machine_translator {
-        unsigned code_mib;       // code memory, and as much for blocks; 0: the default
+        unsigned code_mib;       // code memory, and twice as much for blocks; 0: the default
+        bool single_mapping;     // of the code memory, writable and executable
         unsigned threshold_plus; // 1 + executions of a block before it is translated; 0: the default
         bool perf_map;           // /tmp/perf-PID.map for profilers
         char host_features[8];   // as translate_host_generation has it; empty: all

@@ -163,8 +163,9 @@ static bool info_jit(struct machine *machine, const struct command_values *value
     print_shares(machine, &code, out);
     fprintf(out,
             "left in mid-block      %12" PRIu64 " times for the interpreter\n"
-            "code memory            %12" PRIu64 " bytes in use, full %" PRIu64 " times\n",
-            code.resumed, code.code_bytes, code.code_flushes);
+            "code memory            %12" PRIu64 " bytes in use, in %u regions\n"
+            "regions evicted        %12" PRIu64 " times, with %" PRIu64 " blocks\n",
+            code.resumed, code.code_bytes, code.code_regions, code.code_evictions, code.evicted_blocks);
     return true;
 }
 

@@ -81,7 +81,9 @@ static const struct property accelerator_rows[] = {
     {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator, paranoid), sizeof(bool), 0, 0, "off",
      "walks again at every TLB hit and reports differences (-d mmu); interpreted, slow"},
     {"tb-size", PROPERTY_UINT32, offsetof(struct accelerator, code_mib), 4, TRANSLATE_CODE_MINIMUM >> 20,
-     TRANSLATE_CODE_MAXIMUM >> 20, "64", "jit: MiB for host code, and as much for what it is made of"},
+     TRANSLATE_CODE_MAXIMUM >> 20, "64", "jit: MiB for host code, and twice as much for what it is made of"},
+    {"single-mapping", PROPERTY_BOOL, offsetof(struct accelerator, single_mapping), sizeof(bool), 0, 0, "off",
+     "jit: host code is written where it runs, in memory that is writable and executable at once"},
     {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "1",
      "jit: a block is interpreted so often before it is translated"},
     {"perf", PROPERTY_BOOL, offsetof(struct accelerator, perf_map), sizeof(bool), 0, 0, "off",
@@ -109,9 +111,10 @@ bool options_parse_accelerator(const char *text, struct accelerator *accelerator
                          text);
     bool translates = machine_find_engine(accelerator->name) == &engine_jit;
     if (!translates && (accelerator->code_mib != unset.code_mib || accelerator->threshold != unset.threshold ||
-                        accelerator->perf_map || accelerator->host_features[0]))
-        return error_set(error, "%s translates nothing: tb-size, threshold, perf and host-features go with jit",
-                         accelerator->name);
+                        accelerator->perf_map || accelerator->single_mapping || accelerator->host_features[0]))
+        return error_set(
+            error, "%s translates nothing: tb-size, single-mapping, threshold, perf and host-features go with jit",
+            accelerator->name);
     uint64_t ignored[2];
     if (accelerator->host_features[0] && !translate_host_generation(accelerator->host_features, ignored))
         return error_set(error, "host-features: no generation '%s' (none, sse2, sse3, ssse3, sse4.1, sse4.2, all)",
@@ -127,7 +130,10 @@ static bool parse_accelerator(struct option_context *context, const char *argume
     if (strcmp(argument, "help"))
         return options_parse_accelerator(argument, &options->accelerator, error);
     for (unsigned i = 0; i < machine_engine_count; i++)
-        fprintf(context->out, "%-8s %s\n", machine_engines[i]->name, machine_engines[i]->description);
+        if (machine_engines[i] != &engine_jit || translate_available())
+            fprintf(context->out, "%-8s %s\n", machine_engines[i]->name, machine_engines[i]->description);
+        else
+            fprintf(context->out, "  %s has no backend for this host\n", machine_engines[i]->name);
     fputs("  ", context->out); // scripts take the lines that begin with a name
     property_help(context->out, &accelerator_table);
     options->help_printed = true;

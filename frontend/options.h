@@ -33,6 +33,7 @@ struct accelerator {
     char name[16]; // of an engine that exists
     bool paranoid;
     bool perf_map;
+    bool single_mapping;
     uint32_t code_mib;     // 0: the default
     uint32_t threshold;    // UINT32_MAX: the default
     char host_features[8]; // generation of the host's that may be used; empty: all

@@ -123,6 +123,7 @@ struct machine_translator setup_translator(const struct accelerator *accelerator
 {
     struct machine_translator translator = {
         .code_mib = accelerator->code_mib,
+        .single_mapping = accelerator->single_mapping,
         .threshold_plus = accelerator->threshold + 1, // UINT32_MAX, not given, becomes 0
         .perf_map = accelerator->perf_map,
     };

@@ -322,7 +322,7 @@ static void tell_watched(struct mmu *mmu, enum mmu_access kind, uint64_t linear,
 {
     if (kind != MMU_EXECUTE && is_watched(mmu, kind, linear) && mmu->watched &&
         mmu->watched(mmu->opaque, kind, linear, size))
-        handle->code = true;
+        handle->code = handle->watched = true;
 }
 
 static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint8_t *host_page,
@@ -453,7 +453,7 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
     bool long_mode = mmu->efer & EFER_LMA;
     handle->size = size;
     handle->crosses = false;
-    handle->code = false;
+    handle->code = handle->watched = false;
     if (long_mode && UNLIKELY(!is_canonical(mmu, linear) || !is_canonical(mmu, last))) {
         *fault = (struct mmu_fault){.kind = MMU_NON_CANONICAL, .linear = linear};
         return false;

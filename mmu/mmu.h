@@ -62,7 +62,8 @@ struct mmu_handle {
     struct mmu_piece piece[2];
     uint32_t size;
     bool crosses; // piece[1] is used
-    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE; or `watched` said yes: no plain host address
+    bool code;    // write: some piece lies on a page with PAGE_HAS_CODE; or watched: no plain host address
+    bool watched; // mmu.watched said yes
 };
 
 /// A linear page whose accesses of some kinds (a bit per enum mmu_access) the CPU wants to see, for its debug

@@ -44,8 +44,8 @@ struct side_exit {
         SIDE_FAULT,
         SIDE_LEAVE, // cpu->leave is set after instruction `uop`
         SIDE_START, // before the block's first instruction
-        SIDE_SPLIT,  // the way out of a superblock, in its middle
-        SIDE_DIRECT  // direct exit `which` while it is not patched, or for good
+        SIDE_SPLIT, // the way out of a superblock, in its middle
+        SIDE_DIRECT // direct exit `which` while it is not patched, or for good
     } kind;
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on

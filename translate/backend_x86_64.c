@@ -37,13 +37,6 @@ void x86_add_resume(struct translation *t, emit_place from)
 static bool makes_literal_flags(const struct uop *u)
 {
     switch (u->op) {
-    case UOP_MUL:
-    case UOP_IMUL:
-    case UOP_IMUL_LOW:
-    case UOP_BT:
-    case UOP_BTS:
-    case UOP_BTR:
-    case UOP_BTC:
     case UOP_BSF:
     case UOP_BSR:
     case UOP_POPCNT:
@@ -154,13 +147,21 @@ static void emit_uop_row(struct translation *t, const struct uop *u)
 static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
 {
     uint8_t to;
-    if (t->flags || u->width == WIDTH_8 || t->b == NO_REGISTER) {
+    if (u->width == WIDTH_8) {
         x86_emit_by_alu(t, u);
         return;
+    }
+    if (t->b == NO_REGISTER) {
+        emit_move_imm(&t->emit, S1, (uint64_t)(int64_t)t->imm);
+        t->b = S1;
     }
     to = x86_result_register(t, u);
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
     emit_multiply(&t->emit, u->width, to, t->b);
+    if (t->flags) {
+        emit_set_memory(&t->emit, 2, x86_home(VAR_CC_EXTRA));
+        x86_made_flags(t, CC_MUL, u, to, FLAG_CF | FLAG_OF);
+    }
     x86_finish_result(t, u, to);
 }
 

@@ -377,7 +377,10 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
     struct mmu_fault fault;
     enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
     if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
-        handle.crosses || handle.code)
+        handle.crosses)
+        return 0;
+    // Beside code the address is good for this one access.
+    if (handle.code && (handle.watched || block_cache_covers(cpu->blocks, handle.piece[0].host, handle.size)))
         return 0;
     return (uint64_t)(uintptr_t)handle.piece[0].host;
 }

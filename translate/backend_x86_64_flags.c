@@ -90,7 +90,7 @@ static void emit_carry_of_sum(struct emit *e)
 /// S0 = CF.
 static void emit_carry(struct emit *e)
 {
-    emit_place replaced, extra[4], logic, right[2], shift;
+    emit_place replaced, extra[5], logic, right[2], shift;
     load_home(e, S0, VAR_CC_OP);
     emit_bit_imm(e, EMIT_BT, WIDTH_32, S0, 8);
     replaced = emit_jump_if(e, HOST_BELOW);
@@ -100,6 +100,7 @@ static void emit_carry(struct emit *e)
     extra[1] = jump_if_op(e, CC_INC);
     extra[2] = jump_if_op(e, CC_DEC);
     extra[3] = jump_if_op(e, CC_CARRY);
+    extra[4] = jump_if_op(e, CC_MUL);
     logic = jump_if_op(e, CC_LOGIC);
     right[0] = jump_if_op(e, CC_SHR);
     right[1] = jump_if_op(e, CC_SAR);
@@ -119,7 +120,7 @@ static void emit_carry(struct emit *e)
     emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, 9);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
     emit_return(e);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(extra); i++)
         emit_patch_here(e, extra[i]);
     emit_low_bit(e, VAR_CC_EXTRA);
     emit_patch_here(e, logic);
@@ -133,10 +134,16 @@ static void emit_carry(struct emit *e)
 /// S0 = the result, its top bit at bit 63; of literal flags something with the same `bit` (ZF or SF).
 static void emit_result(struct emit *e, unsigned bit)
 {
-    emit_place literal;
+    emit_place literal, multiplied = NULL;
     load_home(e, S0, VAR_CC_OP);
     emit_test_imm(e, WIDTH_8, S0, 0xfc);
     literal = emit_jump_if(e, EMIT_EQUAL);
+    if (bit == BIT_ZERO) { // never after a multiplication
+        emit_move(e, WIDTH_32, S1, S0);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 0xfc);
+        emit_alu_imm(e, EMIT_CMP, WIDTH_32, S1, CC_MUL << 2);
+        multiplied = emit_jump_if(e, EMIT_EQUAL);
+    }
     emit_shift_count(e);
     load_home(e, S0, VAR_CC_RESULT);
     emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
@@ -151,6 +158,11 @@ static void emit_result(struct emit *e, unsigned bit)
         emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 63 - BIT_SIGN);
     }
     emit_return(e);
+    if (multiplied) {
+        emit_patch_here(e, multiplied);
+        emit_move_imm(e, S0, 1);
+        emit_return(e);
+    }
 }
 
 void x86_flag_routines(struct emit *e, struct backend_entries *entries)

@@ -11,9 +11,9 @@
 #include "cpu/model.h"
 #include "cpu/run.h"
 #include "translate/backend.h"
+#include "translate/code_cache.h"
 
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
-#define CODE_ALIGNMENT 16
 #define SUPERBLOCK_PARTS 6
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
 
@@ -23,8 +23,8 @@ struct jit {
     struct cpu *cpu;
     const struct backend *backend;
     struct host_code_memory code;
-    size_t code_used, code_start; // code_start: behind the way in and out
-    size_t code_limit;
+    size_t code_start; // behind the way in and out
+    struct code_cache cache;
     enter_host_code *enter;
     struct backend_entries entries;
     struct fpu_routines fpu;     // likewise
@@ -196,8 +196,7 @@ static struct block *successor(const struct jit *jit, const struct block *const 
 {
     const struct block *last = parts[count - 1];
     uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
-    struct block *next =
-        backing == UINT64_MAX ? NULL : block_peek(jit->cpu->blocks, backing, last->mode);
+    struct block *next = backing == UINT64_MAX ? NULL : block_peek(jit->cpu->blocks, backing, last->mode);
     if (!next || !worth(jit->backend, next))
         return NULL;
     for (unsigned i = 0; i < count; i++) {
@@ -261,11 +260,12 @@ static void translate_parts(struct jit *jit, struct translation *t)
     t->head->is_superblock = count > 1;
 }
 
-static void translate_block(struct jit *jit, struct block *block)
+/// False: the host code does not fit into what is left of the present region.
+static bool translate_block(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
-    uint8_t *start = jit->code.write + jit->code_used;
-    size_t straight;
+    size_t straight, room, place = code_cache_place(&jit->cache, &room);
+    uint8_t *start = jit->code.write + place;
 
     t->backend = jit->backend;
     t->cpu = jit->cpu;
@@ -281,7 +281,7 @@ static void translate_block(struct jit *jit, struct block *block)
     memcpy(t->host_features, jit->host_features, sizeof t->host_features);
     t->resident = 0;
     t->pointers.pending = false;
-    emit_start(&t->emit, start, BLOCK_CODE_BYTES);
+    emit_start(&t->emit, start, room < BLOCK_CODE_BYTES ? room : BLOCK_CODE_BYTES);
     t->pass.stays = jit->backend->stays;
     t->head = block;
     block->edge[0] = block->edge[1] = (struct host_edge){0};
@@ -291,31 +291,17 @@ static void translate_block(struct jit *jit, struct block *block)
         jit->backend->side_exit(t, &t->exits[i]);
     if (t->emit.full) {
         block->edge[0] = block->edge[1] = (struct host_edge){0};
-        return;
+        return room >= BLOCK_CODE_BYTES;
     }
-    host_code_memory_flush(&jit->code, jit->code_used, emit_size(&t->emit));
+    host_code_memory_flush(&jit->code, place, emit_size(&t->emit));
     block->host_code = to_exec(jit, t->body);
     block->host_chain = to_exec(jit, t->chain);
     block->start_stub = to_exec(jit, t->start_stub);
     log_code(jit->cpu, block, start, emit_size(&t->emit));
     if (UNLIKELY(jit->hooks.made != NULL))
         jit->hooks.made(jit->hooks.opaque, block, start, straight, emit_size(&t->emit));
-    jit->code_used = (size_t)align_up(jit->code_used + emit_size(&t->emit), CODE_ALIGNMENT);
+    code_cache_add(&jit->cache, block, emit_size(&t->emit));
     jit->statistics.translated_blocks++;
-}
-
-/// Makes host code when the block's time has come. False: the cache was emptied. `block` must not run any more, not
-/// even once: writes to its page are not watched now, so it would miss its own changes.
-static bool consider(struct jit *jit, struct cpu *cpu, struct block *block)
-{
-    if (block->executions > jit->threshold || ++block->executions <= jit->threshold || !worth(jit->backend, block))
-        return true;
-    if (jit->code_used + BLOCK_CODE_BYTES > jit->code_limit) {
-        jit->statistics.code_flushes++;
-        block_cache_flush(cpu->blocks);
-        return false;
-    }
-    translate_block(jit, block);
     return true;
 }
 
@@ -327,28 +313,75 @@ static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
     host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
 }
 
+static void take_jumps_away(struct jit *jit, struct block *block)
+{
+    while (block->incoming) {
+        patch(jit, block->incoming->place, block->incoming->back);
+        code_edge_disconnect(block->incoming);
+    }
+}
+
 /// Jumps to the dead block lead elsewhere; who comes by the jump cache leaves at its entry. Its own jumps stay: the
 /// block may be running.
 static void unlink_block(struct jit *jit, struct block *block)
 {
     if (!block->host_code)
         return;
-    for (struct host_edge *edge = block->incoming; edge; edge = edge->next)
-        patch(jit, edge->place, edge->back);
-    block->incoming = NULL;
+    take_jumps_away(jit, block);
     jit->backend->kill(to_write(jit, block->host_chain), to_write(jit, block->start_stub));
     host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
     block->host_code = block->host_chain = NULL;
 }
 
-/// Some part of a superblock in the page died.
-static void drop_superblock(void *opaque, struct block *block)
+/// The block's host code is about to be overwritten: no jump leads to it any more, none of its own is known.
+static void forget_code(struct jit *jit, struct block *block)
 {
-    if (!block->is_superblock)
+    jit->statistics.evicted_blocks += block->host_code != NULL;
+    take_jumps_away(jit, block);
+    for (unsigned i = 0; i < ARRAY_SIZE(block->edge); i++) {
+        code_edge_disconnect(&block->edge[i]);
+        block->edge[i] = (struct host_edge){0};
+    }
+    block->host_code = block->host_chain = block->start_stub = NULL;
+    block->executions = 0; // translated again when it is still in use
+}
+
+/// Makes room: the oldest region is written anew. Only while no host code runs.
+static void evict(struct jit *jit)
+{
+    struct block *block = code_cache_advance(&jit->cache);
+    if (!block)
         return;
-    unlink_block(opaque, block);
-    block->is_superblock = false;
-    block->executions = 0;
+    for (struct block *next; block; block = next) {
+        next = block->code_next;
+        forget_code(jit, block);
+    }
+    cpu_drop_jump_cache(jit->cpu); // its entries lead there
+    jit->statistics.code_evictions++;
+}
+
+/// Makes host code when the block's time has come.
+static void consider(struct jit *jit, struct block *block)
+{
+    if (block->executions > jit->threshold || ++block->executions <= jit->threshold || !worth(jit->backend, block))
+        return;
+    if (translate_block(jit, block) || code_cache_region_empty(&jit->cache))
+        return;
+    evict(jit);
+    translate_block(jit, block);
+}
+
+/// Some part of a superblock in the page died: they all go, and are lifted anew when they are still in use. A block
+/// that only left its host code could be part of another superblock that would miss its next change.
+static void kill_superblock(void *opaque, struct block *block)
+{
+    struct jit *jit = opaque;
+    if (!block->is_superblock || !block->valid)
+        return;
+    block->valid = false;
+    unlink_block(jit, block);
+    if (block == jit->running || block == jit->cpu->running)
+        jit->cpu->leave = true;
 }
 
 /// The cache tells that a block died, or all (NULL).
@@ -356,12 +389,12 @@ static void invalidated(void *opaque, struct block *block)
 {
     struct jit *jit = opaque;
     if (!block) {
-        jit->code_used = jit->code_start;
+        code_cache_reset(&jit->cache);
         return;
     }
     unlink_block(jit, block);
     if (block->in_superblock)
-        block_cache_visit_page(jit->cpu->blocks, block->backing, drop_superblock, jit);
+        block_cache_visit_page(jit->cpu->blocks, block->backing, kill_superblock, jit);
     if (block == jit->running)
         jit->cpu->leave = true;
 }
@@ -420,8 +453,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
     if (!edge->place || !from->valid || !next->host_chain || ((next->backing ^ from->backing) >> PAGE_SHIFT))
         return;
     patch(jit, edge->place, to_write(jit, next->host_chain));
-    edge->next = next->incoming;
-    next->incoming = edge;
+    code_edge_connect(edge, next);
     jit->statistics.links++;
 }
 
@@ -472,8 +504,8 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
     while (block) {
-        if (!block->host_code && !consider(jit, cpu, block))
-            return; // the dispatcher makes it anew
+        if (!block->host_code)
+            consider(jit, block);
         if (!block->host_code) {
             interpret(jit, cpu, block, 0);
             return;
@@ -500,7 +532,8 @@ static void write_entry(struct jit *jit)
     emit_start(&e, jit->code.write, jit->code.size);
     jit->backend->enter(&e, &jit->entries, &jit->fpu);
     host_code_memory_flush(&jit->code, 0, emit_size(&e));
-    jit->code_start = jit->code_used = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
+    jit->code_start = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
+    code_cache_divide(&jit->cache, jit->code_start, jit->code.size);
     jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
     jit->cpu->no_chain = to_exec(jit, jit->entries.no_chain);
 }
@@ -530,7 +563,6 @@ static void *create(struct cpu *cpu, struct error *error)
         return NULL;
     }
     write_entry(jit);
-    jit->code_limit = jit->code.size;
     block_cache_listen(cpu->blocks, (struct block_listener){.invalidated = invalidated, .opaque = jit});
     return jit;
 }
@@ -545,7 +577,8 @@ void translate_statistics(const void *state, struct translate_statistics *statis
 {
     const struct jit *jit = state;
     *statistics = jit->statistics;
-    statistics->code_bytes = jit->code_used;
+    statistics->code_bytes = jit->code_start + code_cache_used(&jit->cache);
+    statistics->code_regions = jit->cache.count;
 }
 
 void translate_set_threshold(void *state, uint32_t executions)
@@ -589,24 +622,27 @@ void translate_limit_host_features(void *state, const uint64_t allowed[2])
 void translate_set_code_limit(void *state, size_t bytes)
 {
     struct jit *jit = state;
-    size_t least = jit->code_start + BLOCK_CODE_BYTES;
-    jit->code_limit = bytes < least ? least : bytes > jit->code.size ? jit->code.size : bytes;
+    size_t least = jit->code_start + CODE_REGION_LEAST;
+    block_cache_flush(jit->cpu->blocks);
+    code_cache_divide(&jit->cache, jit->code_start,
+                      bytes < least            ? least
+                      : bytes > jit->code.size ? jit->code.size
+                                               : bytes);
 }
 
-bool translate_set_code_size(void *state, size_t bytes, struct error *error)
+bool translate_set_code_memory(void *state, size_t bytes, bool single, struct error *error)
 {
     struct jit *jit = state;
     struct host_code_memory code;
     if (bytes < TRANSLATE_CODE_MINIMUM || bytes > TRANSLATE_CODE_MAXIMUM)
         return error_set(error, "a code memory of %zu bytes is not possible: %zu to %zu MiB", bytes,
                          TRANSLATE_CODE_MINIMUM >> 20, TRANSLATE_CODE_MAXIMUM >> 20);
-    if (!host_code_memory_create(&code, bytes, false, error))
+    if (!host_code_memory_create(&code, bytes, single, error))
         return false;
     block_cache_flush(jit->cpu->blocks);
     host_code_memory_free(&jit->code);
     jit->code = code;
     write_entry(jit);
-    jit->code_limit = jit->code.size;
     return true;
 }
 

@@ -15,10 +15,12 @@ struct translate_statistics {
     uint64_t host_instructions;        // guest instructions retired in host code
     uint64_t interpreted_instructions; // ... by the interpreter
     uint64_t translated_blocks, translated_instructions;
-    uint64_t resumed;      // host code left in the middle of a block for the interpreter
-    uint64_t links;        // jumps patched to lead to another block directly
-    uint64_t code_flushes; // the code memory was full, everything was dropped
-    uint64_t code_bytes;   // in use
+    uint64_t resumed;        // host code left in the middle of a block for the interpreter
+    uint64_t links;          // jumps patched to lead to another block directly
+    uint64_t code_evictions; // the code memory was full, its oldest region was written anew
+    uint64_t evicted_blocks; // ... and so many blocks that still lived lost their host code
+    uint64_t code_bytes;     // in use
+    unsigned code_regions;
 };
 /// `state`: what engine_jit.create gave.
 void translate_statistics(const void *state, struct translate_statistics *statistics);
@@ -32,16 +34,18 @@ void translate_limit_host_features(void *state, const uint64_t allowed[2]);
 /// What `allowed` above is on a host of a generation: "none" (C functions for all of x87, MMX and SSE), "sse2", "sse3",
 /// "ssse3", "sse4.1", "sse4.2", "all" (what the host has). False: no such name.
 bool translate_host_generation(const char *name, uint64_t allowed[2]);
-/// Uses at most this much of the code memory, but room for one block; for tests of a full one.
+/// Uses at most this much of the code memory, but room for one small region (a block that is larger stays with the
+/// interpreter); what was translated is dropped. For tests of a full one.
 void translate_set_code_limit(void *state, size_t bytes);
 
 /// Limits of the code memory that a user can ask for (-accel jit,tb-size=).
 #define TRANSLATE_CODE_MINIMUM ((size_t)1 << 20)
 #define TRANSLATE_CODE_DEFAULT ((size_t)64 << 20)
 #define TRANSLATE_CODE_MAXIMUM ((size_t)1024 << 20)
-/// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. Only while
-/// nothing runs. False: `error`, and the engine is as it was.
-bool translate_set_code_size(void *state, size_t bytes, struct error *error);
+/// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. single: one
+/// mapping that is writable and executable, where else host code is written through one and run through another. Only
+/// while nothing runs. False: `error`, and the engine is as it was.
+bool translate_set_code_memory(void *state, size_t bytes, bool single, struct error *error);
 
 /// Who looks at translations: profiles, listings, tests. Functions may be NULL.
 struct pass_block;

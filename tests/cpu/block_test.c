@@ -119,6 +119,53 @@ static void data_in_another_granule_keeps_code(void **state)
     end(&b);
 }
 
+/// Bytes decide, not granules: of `distance` bytes behind the store's instruction one is overwritten by what it is, in
+/// each of three runs. Returns how many blocks died.
+static uint64_t deaths(unsigned distance)
+{
+    uint8_t code[] = {0xc6, 0x05, (uint8_t)distance,
+                      0,    0,    0,
+                      0x90,             // mov byte ptr [rip + distance], 0x90
+                      0x90, 0x90, 0xf4, // nop; nop; hlt
+                      0x90, 0x90};
+    struct bench b;
+    struct block_statistics statistics;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RIP], CODE + 10);
+    block_cache_statistics(b.blocks, &statistics);
+    end(&b);
+    return statistics.invalidated;
+}
+
+static void only_bytes_of_a_block_kill_it(void **state)
+{
+    assert_int_equal(deaths(0), 5); // what goes on behind the store is a block, too
+    assert_int_equal(deaths(1), 5);
+    assert_int_equal(deaths(3), 0);
+    assert_int_equal(deaths(4), 0);
+    assert_int_equal(deaths((unsigned)-8 & 0xff), 0); // +0xf8
+}
+
+/// One illegal instruction is as long as any could be: it depends on bytes behind the ones that were looked at.
+static void illegal_instruction_changes(void **state)
+{
+    static const uint8_t code[] = {0xc7, 0xc8, 1, 0, 0, 0, 0xf4}; // group 11, /1: none; with /0 mov eax, 1
+    struct bench b;
+    struct block_statistics statistics;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    run(&b, CODE, 1);
+    put(&b, CODE + 1, "\xc0", 1);
+    assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 1);
+    block_cache_statistics(b.blocks, &statistics);
+    assert_true(statistics.invalidated > 0);
+    end(&b);
+}
+
 static void crossing_instruction_sees_both_pages(void **state)
 {
     static const uint8_t code[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xf4}; // mov eax over the page's end
@@ -185,6 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(alias_is_no_successor),
         cmocka_unit_test(store_into_the_next_instruction),
+        cmocka_unit_test(only_bytes_of_a_block_kill_it),
+        cmocka_unit_test(illegal_instruction_changes),
         cmocka_unit_test(data_in_another_granule_keeps_code),
         cmocka_unit_test(crossing_instruction_sees_both_pages),
         cmocka_unit_test(limits_are_exact),

@@ -215,8 +215,8 @@ static void test_overlaps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_columns),  cmocka_unit_test(test_index),
-        cmocka_unit_test(test_malformed),   cmocka_unit_test(test_overlaps), cmocka_unit_test(test_vex_vectors),
+        cmocka_unit_test(test_numbers),   cmocka_unit_test(test_columns),  cmocka_unit_test(test_index),
+        cmocka_unit_test(test_malformed), cmocka_unit_test(test_overlaps), cmocka_unit_test(test_vex_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,8 +35,7 @@ struct host_context {
 };
 
 // What the signal handler must know: handlers have no other way to reach it.
-static sigjmp_buf escape;
-static volatile sig_atomic_t running;
+static volatile sig_atomic_t running, caught;
 static ucontext_t fault_context;
 
 static void on_signal(int number, siginfo_t *info, void *context)
@@ -46,8 +45,14 @@ static void on_signal(int number, siginfo_t *info, void *context)
         signal(number, SIG_DFL);
         return;
     }
+    // On through the trampoline's way back, as after an instruction that went well.
+    ucontext_t *user = context;
+    greg_t *gregs = user->uc_mcontext.gregs;
     memcpy(&fault_context, context, sizeof fault_context);
-    siglongjmp(escape, number);
+    caught = number;
+    gregs[REG_RIP] = (greg_t)(USER_CODE + END64);
+    gregs[REG_CSGSFS] = (gregs[REG_CSGSFS] & ~(greg_t)0xffff) | USER_CS64;
+    gregs[REG_EFL] = FLAG_IF | 2;
 }
 
 static const int signals[] = {SIGFPE, SIGSEGV, SIGILL, SIGBUS, SIGTRAP};
@@ -237,11 +242,11 @@ void host_run(struct host_runner *host, bool code64, const struct user_state *be
     memcpy(context->gpr, before->gpr, sizeof before->gpr);
     context->flags = before->flags;
     context->taken = 0;
-    int number = sigsetjmp(escape, 0);
-    if (number == 0) {
-        running = 1;
-        ((void (*)(void))(uintptr_t)(USER_CODE + (code64 ? START64 : START32)))();
-        running = 0;
+    caught = 0;
+    running = 1;
+    ((void (*)(void))(uintptr_t)(USER_CODE + (code64 ? START64 : START32)))();
+    running = 0;
+    if (!caught) {
         memcpy(after->gpr, context->gpr, sizeof after->gpr);
         memcpy(after->selector, context->selector, sizeof after->selector);
         after->selector[SEG_CS] = code64 ? USER_CS64 : USER_CS32; // the trampoline's own
@@ -250,8 +255,7 @@ void host_run(struct host_runner *host, bool code64, const struct user_state *be
         after->vector = -1;
         return;
     }
-    running = 0;
-    read_fault(number, after);
+    read_fault(caught, after);
     // A fault leaves segment registers alone, so they are what they were before.
     static const uint16_t selectors[6] = {USER_DS, 0, USER_DS, USER_DS, 0, USER_GS};
     memcpy(after->selector, selectors, sizeof selectors);

@@ -1,6 +1,8 @@
 // See support_zydis.h.
 #include "support_zydis.h"
 
+#include <Zydis/Zydis.h>
+
 bool zydis_extension_may_be_missing(const ZydisDecodedInstruction *zydis)
 {
     if (zydis->meta.isa_ext == ZYDIS_ISA_EXT_BMI1 || zydis->meta.isa_ext == ZYDIS_ISA_EXT_BMI2)

@@ -103,7 +103,8 @@ static void test_agreement(void **state)
     says(*state, "-limit 300000 -step 100", 0, "agree over 300000 instructions");
     says(*state, "-limit 50000 -step block", 0, "agree over 50000 instructions");
     says(*state, "-limit 3000000 -every 100000 -serial stdio", 0, "..."); // the console is heard, once
-    says(*state, "-limit 200000 -accel jit,threshold=0,host-features=none -against jit,tb-size=1", 0, "jit and jit agree");
+    says(*state, "-limit 200000 -accel jit,threshold=0,host-features=none -against jit,tb-size=1", 0,
+         "jit and jit agree");
 }
 
 static void test_options(void **state)

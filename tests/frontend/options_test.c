@@ -83,6 +83,8 @@ static void machine_and_cpu(void **state)
     assert_int_equal(good("-accel jit,threshold=0,perf=on")->accelerator.threshold, 0);
     assert_true(good("-accel jit,perf=on")->accelerator.perf_map);
     assert_false(good("-accel jit")->accelerator.perf_map);
+    assert_true(good("-accel jit,single-mapping=on")->accelerator.single_mapping);
+    assert_false(good("-accel jit")->accelerator.single_mapping);
     assert_int_equal(good("-accel jit")->accelerator.code_mib, 0);
     assert_string_equal(good("-accel jit,host-features=sse4.1")->accelerator.host_features, "sse4.1");
     assert_true(good("-accel jit")->accelerator.threshold == UINT32_MAX);
@@ -103,6 +105,7 @@ static void machine_and_cpu(void **state)
     bad("-accel interp,host-features=sse2", "host-features");
     bad("-accel interp,tb-size=8", "tb-size");
     bad("-accel interp,perf=on", "perf");
+    bad("-accel interp,single-mapping=on", "single-mapping");
     bad("-smp 4", "one virtual CPU");
     bad("-smp many", "many");
     bad("-cpu 80286sx", "80286sx");

@@ -73,11 +73,11 @@ static void translate_at_once(void *opaque, void *state)
     translate_set_threshold(state, 0);
 }
 
-/// Hardly any code memory: everything is dropped and made again all the time.
+/// Hardly any code memory: host code is dropped and made again all the time.
 static void translate_little(void *opaque, void *state)
 {
     translate_set_threshold(state, 1);
-    translate_set_code_limit(state, 300u << 10);
+    translate_set_code_limit(state, 64u << 10);
 }
 
 /// A host without SSE and x87 of its own, so to say: C functions do all that.

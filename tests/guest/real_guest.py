@@ -4,6 +4,8 @@
 boot KERNEL MEBIBYTES [OPTION...]   to user space and power-off; the log holds no complaint that is not allowed
 engines KERNEL MEBIBYTES            the same in every engine other than the first, and in counting mode; at most one
                                     executed instruction in a hundred calls a helper
+first-line KERNEL                   on a host without backend: only the interpreter is offered, and the kernel's first
+                                    line comes on the serial port, where the test stops
 firmware                            SeaBIOS alone finds nothing to boot, and says so
 repeat                              counting mode: two boots have equal hashes, and so have all engines
 lockstep KERNEL MILLIONS [OPTION...] interpreter and translator, compared all the time
@@ -12,15 +14,19 @@ console                             typed at as a person would, with pexpect
 immune MODEL                        Linux believes that the processor has no hardware bug, but for two that it believes of
                                     all; of these it takes the cheap way
 Guests are in $DOPPEL_GUESTS (make_guests.sh makes them). Exit code 77: a guest's file is missing.
+$DOPPEL_EMULATOR is the command line that runs programs of DOPPEL's architecture; empty: none is needed.
 """
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GUESTS = os.environ.get("DOPPEL_GUESTS", os.path.join(HERE, "../../build/guests"))
+EMULATOR = shlex.split(os.environ.get("DOPPEL_EMULATOR", ""))
 SECONDS = 600
 MARKER = "DOPPEL-USERSPACE-OK"
 POWER_OFF = "console=ttyS0 panic=-1 doppel.poweroff"
@@ -44,7 +50,7 @@ def linux(kernel, mebibytes, append=POWER_OFF):
 
 def run(command, seconds=SECONDS):
     """Output, stderr, exit code; a hang ends the test."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = subprocess.Popen(EMULATOR + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         output, errors = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -107,6 +113,31 @@ def engines(doppel, kernel, mebibytes):
     for engine in engines_of(doppel)[1:]:
         boot(doppel, kernel, mebibytes, "-accel", engine)
     boot(doppel, kernel, mebibytes, "-icount", "0")
+
+
+def first_line(doppel, kernel):
+    if engines_of(doppel) != ["interp"]:
+        sys.exit(f"a host without backend offers {engines_of(doppel)}")
+    _, errors, code = run([doppel, "-accel", "jit"] + linux(kernel, 128), 60)
+    if code == 0 or "jit" not in errors:
+        sys.exit(f"-accel jit: exit code {code}, {errors[-1000:]}")
+    command = EMULATOR + [doppel] + linux(kernel, 128, "console=ttyS0 earlyprintk=serial")
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    guard = threading.Timer(SECONDS, child.kill)
+    guard.start()
+    seen = []
+    try:
+        for line in child.stdout:
+            seen.append(line.decode(errors="replace").rstrip())
+            if "Linux version" in seen[-1]:
+                break
+    finally:
+        guard.cancel()
+        child.kill()
+        child.wait()
+    if not seen or not re.fullmatch(r"\[ *0\.0+\] Linux version 6\..*", seen[-1]):
+        sys.exit("no first line of the kernel:\n" + "\n".join(seen[-20:]))
+    print(f"ok      {kernel}: {seen[-1][:60]}")
 
 
 def firmware(doppel):
@@ -265,6 +296,6 @@ def console(doppel):
         print(f"ok      {what}", flush=True)
 
 
-CHECKS = {"boot": boot, "engines": engines, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "lockstep": lockstep, "console": console,
+CHECKS = {"boot": boot, "engines": engines, "first-line": first_line, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "lockstep": lockstep, "console": console,
           "immune": immune}
 CHECKS[sys.argv[1]](*sys.argv[2:])

@@ -3,6 +3,7 @@
 
 run_guest.py qemu   IMAGE EXPECTED             under QEMU TCG; EXPECTED.qemu lists where QEMU is wrong, and why
 run_guest.py bochs  IMAGE EXPECTED             under Bochs, likewise with EXPECTED.bochs
+run_guest.py pentium IMAGE EXPECTED DOPPEL     engines and QEMU with -cpu pentium against EXPECTED.pentium
 run_guest.py doppel IMAGE EXPECTED DOPPEL      every engine, in host time and in counting mode
 run_guest.py states IMAGE EXPECTED DOPPEL      counting mode: equal hashes in two runs and in all engines; a snapshot
                                                from the middle goes on to the same hashes in every engine
@@ -156,6 +157,21 @@ def run_bochs(image, folder, model):
     return texts[0].splitlines(), GUEST_EXIT if "Shutdown port: shutdown requested" in texts[1] else None, texts[1]
 
 
+def check_pentium(image, path, doppel, folder):
+    """A processor without long mode: EXPECTED.pentium, under QEMU's 32-bit program and in every engine."""
+    with open(path + ".pentium") as file:
+        expected = file.read().splitlines()
+    options = ["-cpu", "pentium", "-bios", image] + common(image)
+    for engine in engines_of(doppel):
+        compare(engine, expected, *run([doppel, "-accel", engine] + options, folder))
+    qemu = shutil.which("qemu-system-i386")
+    if not qemu:
+        print("qemu-system-i386 is not installed")
+        sys.exit(1 if failures else 77)
+    command = [qemu, "-accel", "tcg", "-net", "none"] + options
+    compare("QEMU TCG", expected_of_other(expected, path + ".pentium.qemu"), *run(command, folder))
+
+
 def check_bochs(image, expected, path, folder):
     if not shutil.which("bochs-bin"):
         print("bochs-bin is not installed")
@@ -171,6 +187,8 @@ def check_doppel(image, expected, doppel, folder):
     # Everything is translated at once, into as little memory as can be asked for.
     if "jit" in engines_of(doppel):
         compare("jit small", expected, *run([doppel, "-accel", "jit,tb-size=1,threshold=0", "-bios", image] + common(image), folder))
+        compare("jit, one mapping", expected,
+                *run([doppel, "-accel", "jit,single-mapping=on", "-bios", image] + common(image), folder))
         compare("jit, no SSE of the host's", expected,
                 *run([doppel, "-accel", "jit,host-features=none", "-bios", image] + common(image), folder))
     compare("interp paranoid", expected, *run([doppel, "-accel", "interp,paranoid=on", "-bios", image] + common(image), folder))
@@ -239,6 +257,8 @@ def main():
             check_qemu(image, expected, path, folder)
         elif check == "bochs":
             check_bochs(image, expected, path, folder)
+        elif check == "pentium":
+            check_pentium(image, path, sys.argv[4], folder)
         elif check == "lockstep":
             check_lockstep(image, sys.argv[4])
         elif check == "doppel":

@@ -52,8 +52,24 @@ static bool wanted(const struct row *row)
            in_chapter(row, rows_x87, rows_x87_count);
 }
 
+/// LDMXCSR or FLDCW of a word that is mostly legal, and now and then unmasks something.
+static unsigned control_word(uint64_t r, uint8_t *bytes)
+{
+    static const uint8_t mxcsr[] = {0xc7, 0x07, 0, 0, 0, 0, 0x0f, 0xae, 0x17}; // mov dword [edi], ...; ldmxcsr [edi]
+    static const uint8_t fcw[] = {0x66, 0xc7, 0x07, 0, 0, 0xd9, 0x2f};         // mov word [edi], ...; fldcw [edi]
+    uint64_t masks = r >> 32 & 3 ? 0x3f : r >> 34 & 0x3f;
+    if (r & 1) {
+        memcpy(bytes, mxcsr, sizeof mxcsr);
+        store_le32(bytes + 2, (uint32_t)(masks << 7 | (r >> 8 & (MXCSR_RC | MXCSR_FLAGS))));
+        return sizeof mxcsr;
+    }
+    memcpy(bytes, fcw, sizeof fcw);
+    store_le16(bytes + 3, (uint16_t)(masks | (r >> 8 & 0xf00)));
+    return sizeof fcw;
+}
+
 /// Instructions that take and make what the others use: registers and flags.
-static unsigned glue(uint64_t r, bool code64, uint8_t *bytes)
+static unsigned glue(uint64_t r, uint8_t *bytes)
 {
     static const uint8_t plain[][4] = {
         {0x01, 0xc8, 0x90, 0x90}, // add eax, ecx
@@ -67,12 +83,13 @@ static unsigned glue(uint64_t r, bool code64, uint8_t *bytes)
         {0x8b, 0x16, 0x90, 0x90}, // mov edx, [esi]
         {0xc1, 0xc0, 0x05, 0x90}, // rol eax, 5
         {0xf7, 0xe1, 0x90, 0x90}, // mul ecx
+        {0x75, 0x00, 0x90, 0x90}, // jne to the next: another block, same state in the host's registers
+        {0xeb, 0x01, 0x90, 0x90}, // jmp over a byte
         {0x0f, 0xa2, 0x90, 0x90}, // cpuid
     };
     unsigned pick = (unsigned)(r % ARRAY_SIZE(plain));
-    if (pick == 11 && (r >> 8 & 3))
+    if (pick == ARRAY_SIZE(plain) - 1 && (r >> 8 & 3))
         pick = 1;
-    (void)code64;
     memcpy(bytes, plain[pick], 4);
     return 4;
 }
@@ -82,8 +99,10 @@ static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_
     bool code64 = (mode & MODE_CODE_MASK) == MODE_CODE64;
     uint64_t r = guest_random(random);
     struct insn insn;
+    if ((r & 63) == 1 && (mode & MODE_CODE_MASK) != MODE_CODE16)
+        return control_word(r >> 6, bytes);
     if ((r & 7) == 0)
-        return glue(r >> 3, code64, bytes);
+        return glue(r >> 3, bytes);
     for (;;) {
         unsigned n = 0;
         r = guest_random(random);
@@ -276,6 +295,18 @@ static void print_code(struct guest *g, uint32_t mode, const uint8_t *code, unsi
     }
 }
 
+static unsigned jump_back(const struct guest *g, unsigned distance, uint8_t *bytes)
+{
+    bool code16 = (g->cpu->mode & MODE_CODE_MASK) == MODE_CODE16;
+    unsigned size = code16 ? 4 : 6;
+    bytes[0] = 0x0f;
+    bytes[1] = 0x85;
+    store_le16(bytes + 2, (uint16_t) - (distance + size));
+    if (!code16)
+        store_le32(bytes + 2, (uint32_t) - (distance + size));
+    return size;
+}
+
 static void run_cases(struct pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
 {
     uint8_t code[MAX_CODE + INSN_MAX_LENGTH];
@@ -297,6 +328,8 @@ static void run_cases(struct pair *pair, enum guest_mode mode, uint64_t seed, un
         count = 1 + guest_random(&random) % 12;
         for (unsigned k = 0; k < count && size + 2 * INSN_MAX_LENGTH < MAX_CODE; k++)
             size += random_instruction(&pair->interp, pair->interp.cpu->mode, &random, code + size);
+        if (i % 4 == 3) // again and again while ZF is clear
+            size += jump_back(&pair->interp, size, code + size);
         code[size++] = 0xf4;
         guest_load(&pair->interp, GUEST_CODE, code, size);
         guest_load(&pair->jit, GUEST_CODE, code, size);

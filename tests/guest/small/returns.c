@@ -263,7 +263,8 @@ static void words(void)
     items[0] = 0xffff;
     set_segment(CODE1, 0x10000, 0xfffe, 0xbb, IF64(0, 4));
     build(2, 5, items);
-    outcome("RETW beyond the limit", ret_word, ret_word_at);
+    if (!leaves_out("RETW beyond the limit")) // it goes there
+        outcome("RETW beyond the limit", ret_word, ret_word_at);
     set_segment(CODE1, 0, 0xfffff, 0xbb, 0xc);
 }
 

@@ -1,5 +1,6 @@
 // System management mode: what an SMI finds and saves, what RSM brings back, from every mode; SMBASE moved; NMI and SMI
-// held off inside; HLT and SMI (SDM vol. 3 ch. 31; the save map is the 64-bit one of processors with long mode).
+// held off inside; HLT and SMI (SDM vol. 3 ch. 31). The save map is the 64-bit one of processors with long mode, else
+// the 32-bit one.
 #include "guest.h"
 
 #define APIC 0xfee00000u
@@ -54,20 +55,57 @@ static void show_handler(const char *name)
     COUNT = 0;
 }
 
-/// Offsets of the 64-bit map, from SMBASE + 8000.
+// Offsets in the save map, from SMBASE + 8000.
+struct field {
+    const char *name;
+    u16 offset, bytes;
+};
+static const struct map {
+    u16 smbase, ax, cx, halt;
+    struct field field[16];
+} wide_map = {0x7f00,
+              0x7ff8,
+              0x7ff0,
+              0x7ec9,
+              {{"cr0", 0x7f58, 8},
+               {"cr3", 0x7f50, 8},
+               {"cr4", 0x7f48, 8},
+               {"efer", 0x7ed0, 8},
+               {"dr7", 0x7f60, 4},
+               {"flags", 0x7f70, 4},
+               {"cx", 0x7ff0, 8},
+               {"dx", 0x7fe8, 8},
+               {"di", 0x7fc0, 8},
+               {"cs", 0x7e10, 2},
+               {"limit", 0x7e14, 4},
+               {"ss", 0x7e20, 2},
+               {"ds", 0x7e30, 2},
+               {"tr", 0x7e90, 2},
+               {"gdt", 0x7e64, 2},
+               {"idt", 0x7e84, 2}}},
+  narrow_map = {0x7ef8,
+                0x7fd0,
+                0x7fd4,
+                0x7f02,
+                {{"cr0", 0x7ffc, 4},
+                 {"cr3", 0x7ff8, 4},
+                 {"flags", 0x7ff4, 4},
+                 {"dr7", 0x7fc8, 4},
+                 {"cx", 0x7fd4, 4},
+                 {"dx", 0x7fd8, 4},
+                 {"di", 0x7fec, 4},
+                 {"cs", 0x7fac, 2},
+                 {"ss", 0x7fb0, 2},
+                 {"ds", 0x7fb4, 2},
+                 {"tr", 0x7fc4, 2}}},
+  *map = &narrow_map;
+
 static void show_map(const char *name)
 {
-    static const struct {
-        const char *name;
-        u16 offset, bytes;
-    } fields[] = {{"cr0", 0x7f58, 8}, {"cr3", 0x7f50, 8},   {"cr4", 0x7f48, 8},   {"efer", 0x7ed0, 8},
-                  {"dr7", 0x7f60, 4}, {"flags", 0x7f70, 4}, {"cx", 0x7ff0, 8},    {"dx", 0x7fe8, 8},
-                  {"di", 0x7fc0, 8},  {"cs", 0x7e10, 2},    {"limit", 0x7e14, 4}, {"ss", 0x7e20, 2},
-                  {"ds", 0x7e30, 2},  {"tr", 0x7e90, 2},    {"gdt", 0x7e64, 2},   {"idt", 0x7e84, 2}};
     put(name);
     put(":");
-    for (unsigned i = 0; i < COUNT_OF(fields); i++)
-        put_field(fields[i].name, saved(fields[i].offset, fields[i].bytes), fields[i].bytes * 2);
+    for (const struct field *f = map->field; f < map->field + COUNT_OF(map->field) && f->name; f++)
+        put_field(f->name, saved(f->offset, f->bytes), f->bytes * 2);
     end_line();
 }
 
@@ -93,8 +131,8 @@ static void plain(void)
     show_handler("its handler");
     put("map:");
     put_field("revision", saved(0x7efc, 4), 8);
-    put_field("smbase", saved(0x7f00, 4), 8);
-    put(saved(0x7ff8, 8) == 0x4200 ? " ax" : " not ax");
+    put_field("smbase", saved(map->smbase, 4), 8);
+    put(saved(map->ax, 4) == 0x4200 ? " ax" : " not ax");
     end_line();
     show_map("map of ring 0");
     COMMAND = 1;
@@ -171,8 +209,8 @@ static void relocated(void)
     attempt(trigger);
     show_handler("SMI after SMBASE moved");
     put("map there:");
-    put_field("smbase", saved(0x7f00, 4), 8);
-    put_field("cx", saved(0x7ff0, 8), 8);
+    put_field("smbase", saved(map->smbase, 4), 8);
+    put_field("cx", saved(map->cx, 4), 8);
     end_line();
     // 64 KiB behind a base that is no multiple of 32 KiB.
     NEW_SMBASE = 0x48200;
@@ -200,7 +238,7 @@ static void halted(const char *name, u32 command)
     put(":");
     put_field("SMIs", COUNT, 1);
     put_field("timer", timer_count, 1);
-    put_field("halt", saved(0x7ec9, 1), 2);
+    put_field("halt", saved(map->halt, 1), 2);
     end_line();
     *(volatile u32 *)(word)(APIC + 0x380) = 0;
     COUNT = 0;
@@ -210,10 +248,13 @@ int main(void);
 int main(void)
 {
     trap_hook = hook;
+    u32 most = cpuid(0x80000000, 0).a;
+    if (most > 0x80000000 && most < 0x80010000 && cpuid(0x80000001, 0).d >> 29 & 1)
+        map = &wide_map;
     SMBASE = 0x30000;
-    RELOCATION = 0x8000 + 0x7f00;
-    ACCUMULATOR = 0x8000 + 0x7ff8;
-    HALT = 0x8000 + 0x7ec9;
+    RELOCATION = 0x8000u + map->smbase;
+    ACCUMULATOR = 0x8000u + map->ax;
+    HALT = 0x8000u + map->halt;
     COUNT = 0;
     install(SMBASE);
     out8(0x21, 0xff);
