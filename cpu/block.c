@@ -35,7 +35,7 @@ struct block_cache {
     struct block_listener listener;
     struct block_statistics statistics;
     struct lift lift;      // scratch
-    struct block uncached; // a block from MMIO: lives until the next is lifted
+    struct block uncached; // a block from MMIO, or over the end of CS: lives until the next is lifted
     struct uop uncached_uops[LIFT_MAX_UOPS];
     uint16_t uncached_offsets[LIFT_MAX_INSNS + 1];
 };
@@ -382,6 +382,7 @@ static bool lift_one(struct block_cache *cache, struct cpu *cpu, struct lift *l,
         if (!first)
             return false;
         status = DECODE_TOO_LONG; // beyond CS.limit: #GP(0) as well
+        l->beyond_limit = true;
     }
     l->insn_offset[l->insn_count] = (uint16_t)l->offset;
     l->next_offset = l->offset + insn.length;
@@ -418,7 +419,7 @@ static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct 
     l->rip = cpu->var[VAR_RIP];
     l->linear_bits = cpu->mmu.linear_bits;
     l->branch = 0;
-    l->branch_faults = false;
+    l->branch_faults = l->beyond_limit = false;
     while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_COUNT - 40) {
         if (!lift_one(cache, cpu, l, source, room))
             break;
@@ -527,6 +528,7 @@ static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, 
     memcpy(cache->uncached_uops, cache->lift.uops, cache->lift.uop_count * sizeof(struct uop));
     memcpy(cache->uncached_offsets, cache->lift.insn_offset, sizeof cache->uncached_offsets);
     fill(cache, block, source, cpu);
+    block->backing = UINT64_MAX;
     block->uops = cache->uncached_uops;
     block->insn_offset = cache->uncached_offsets;
     interp_prepare(block->uops, block->uop_count);
@@ -557,7 +559,7 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
     lift_block(cache, cpu, &source, mode);
     check(cache);
     log_block(cache, cpu, &source);
-    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX))
+    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lift.beyond_limit)
         return keep_not(cache, cpu, &source);
     block = keep(cache, cpu, &source);
     if (!block) {

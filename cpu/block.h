@@ -25,7 +25,7 @@ struct host_edge {
 struct block {
     struct block *next;     // in the page's granule list, or among its dead blocks
     struct block *next_all; // crossing blocks of the second page
-    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: from MMIO, never cached
+    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: never cached
     uint64_t backing2;      // of the second page's first byte when `crosses`
     uint64_t ip;            // key of non-flat code: the offset in CS
     uint32_t mode;

@@ -214,6 +214,31 @@ static void illegal_instruction_changes(void **state)
     end(&b);
 }
 
+/// An instruction over the end of CS faults, and no more when the end moves.
+static void code_limit_moves(void **state)
+{
+    static const uint8_t code[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xf4}; // mov eax; hlt
+    struct bench b;
+    struct cpu *cpu;
+    start(&b);
+    cpu = b.f.cpu;
+    cpu->segment[SEG_CS].rights ^= SEGMENT_L | SEGMENT_DB; // 32-bit code
+    put(&b, CODE, code, sizeof code);
+    for (unsigned i = 0; i < 4; i++) {
+        struct block *block;
+        cpu->segment[SEG_CS].limit = CODE + (i & 1 ? 0xff : 3);
+        cpu->var[VAR_RAX] = 0;
+        cpu->var[VAR_RIP] = CODE;
+        cpu_update_mode(cpu);
+        block = block_find(cpu, 0);
+        assert_non_null(block);
+        interp_block(cpu, block);
+        expect_fault(&b.f, i & 1 ? -1 : VECTOR_GP, 0);
+        assert_int_equal(cpu->var[VAR_RAX], i & 1 ? 0x44332211 : 0);
+    }
+    end(&b);
+}
+
 static void crossing_instruction_sees_both_pages(void **state)
 {
     static const uint8_t code[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xf4}; // mov eax over the page's end
@@ -229,6 +254,13 @@ static void crossing_instruction_sees_both_pages(void **state)
     put(&b, CODE + 0x11000, (const uint8_t[]){0x77}, 1); // or is written
     assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
     assert_int_equal(b.f.cpu->var[VAR_RAX], 0x66772211);
+    map(&b, CODE + 0x1000, CODE); // the second page is the first again
+    put(&b, CODE, (const uint8_t[]){0x12, 0x34, 0xf4}, 3);
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x34122211);
+    put(&b, CODE + 1, (const uint8_t[]){0x56}, 1);
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x56122211);
     end(&b);
 }
 
@@ -283,6 +315,7 @@ int main(void)
         cmocka_unit_test(only_bytes_of_a_block_kill_it),
         cmocka_unit_test(variants_live_again),
         cmocka_unit_test(many_variants_are_all_right),
+        cmocka_unit_test(code_limit_moves),
         cmocka_unit_test(illegal_instruction_changes),
         cmocka_unit_test(data_in_another_granule_keeps_code),
         cmocka_unit_test(crossing_instruction_sees_both_pages),
