@@ -8,12 +8,14 @@
 #include "cpu/model.h"
 
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
+#define DEAD_BLOCKS 16u // of a page that are remembered
 
 /// What is known of one backing page that carries code.
 struct code_page {
     uint64_t granules;             // bit per 64 bytes that some block covers
     struct block *first[GRANULES]; // blocks by the granule of their first byte
     struct block *crossing;        // blocks of the page before that end here
+    struct block *dead;            // that can be used again when their bytes come back, the last first
     struct code_page *next;        // all pages with code
     uint64_t number;
 };
@@ -33,7 +35,7 @@ struct block_cache {
     struct block_listener listener;
     struct block_statistics statistics;
     struct lift lift;      // scratch
-    struct block uncached; // a block from MMIO: lives until the next is lifted
+    struct block uncached; // a block from MMIO, or over the end of CS: lives until the next is lifted
     struct uop uncached_uops[LIFT_MAX_UOPS];
     uint16_t uncached_offsets[LIFT_MAX_INSNS + 1];
 };
@@ -174,6 +176,11 @@ static struct byte_range block_range(const struct block *block, bool second)
     return (struct byte_range){offset, offset + (bytes < room ? bytes : room) - 1};
 }
 
+static unsigned range_bytes(struct byte_range range)
+{
+    return range.to - range.from + 1;
+}
+
 static bool touches(const struct block *block, bool second, struct byte_range hit)
 {
     struct byte_range range = block_range(block, second);
@@ -200,17 +207,45 @@ static bool is_covered(const struct code_page *page, struct byte_range hit)
     return false;
 }
 
+/// Remembers a dead block with the bytes that it was made of, which are about to change. Code that changes itself often
+/// does so between few variants.
+static void remember(struct block_cache *cache, struct code_page *page, struct block *block)
+{
+    struct block **last = &page->dead;
+    unsigned bytes = range_bytes(block_range(block, false));
+    uint8_t *copy;
+    if (block->crosses)
+        return;
+    if (!block->copy) { // its first death; it lives again with the same bytes only
+        copy = arena_take(cache, bytes);
+        if (!copy)
+            return;
+        memcpy(copy, cache->memory->host + block->backing, bytes);
+        block->copy = copy;
+    }
+    block->deaths++;
+    block->next = page->dead;
+    page->dead = block;
+    for (unsigned i = 0; i < DEAD_BLOCKS && *last; i++)
+        last = &(*last)->next;
+    *last = NULL;
+}
+
 /// Kills the list's blocks that were made of bytes of `hit`; returns the granules of those that stay.
-static uint64_t sweep(struct block_cache *cache, struct block **list, bool second, struct byte_range hit)
+static uint64_t sweep(struct block_cache *cache, struct code_page *page, struct block **list, bool second,
+                      struct byte_range hit)
 {
     uint64_t stay = 0;
     while (*list) {
         struct block *block = *list;
-        if (touches(block, second, hit))
+        bool dies = touches(block, second, hit);
+        if (dies)
             kill(cache, block);
-        if (!block->valid)
+        if (!block->valid) {
             *list = second ? block->next_all : block->next;
-        else {
+            if (dies)
+                remember(cache, page, block);
+        } else {
             struct byte_range range = block_range(block, second);
             stay |= granule_bits(range.from, range.to);
             list = second ? &block->next_all : &block->next;
@@ -230,9 +265,9 @@ static void code_written(void *opaque, uint64_t offset, uint32_t size)
     if (page && !is_covered(page, hit))
         return;
     if (page) {
-        page->granules = sweep(cache, &page->crossing, true, hit);
+        page->granules = sweep(cache, page, &page->crossing, true, hit);
         for (unsigned i = 0; i < GRANULES; i++)
-            page->granules |= sweep(cache, &page->first[i], false, hit);
+            page->granules |= sweep(cache, page, &page->first[i], false, hit);
     }
     if (!page || !page->granules)
         __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
@@ -347,6 +382,7 @@ static bool lift_one(struct block_cache *cache, struct cpu *cpu, struct lift *l,
         if (!first)
             return false;
         status = DECODE_TOO_LONG; // beyond CS.limit: #GP(0) as well
+        l->beyond_limit = true;
     }
     l->insn_offset[l->insn_count] = (uint16_t)l->offset;
     l->next_offset = l->offset + insn.length;
@@ -383,7 +419,7 @@ static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct 
     l->rip = cpu->var[VAR_RIP];
     l->linear_bits = cpu->mmu.linear_bits;
     l->branch = 0;
-    l->branch_faults = false;
+    l->branch_faults = l->beyond_limit = false;
     while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_COUNT - 40) {
         if (!lift_one(cache, cpu, l, source, room))
             break;
@@ -492,6 +528,7 @@ static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, 
     memcpy(cache->uncached_uops, cache->lift.uops, cache->lift.uop_count * sizeof(struct uop));
     memcpy(cache->uncached_offsets, cache->lift.insn_offset, sizeof cache->uncached_offsets);
     fill(cache, block, source, cpu);
+    block->backing = UINT64_MAX;
     block->uops = cache->uncached_uops;
     block->insn_offset = cache->uncached_offsets;
     interp_prepare(block->uops, block->uop_count);
@@ -522,7 +559,7 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
     lift_block(cache, cpu, &source, mode);
     check(cache);
     log_block(cache, cpu, &source);
-    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX))
+    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lift.beyond_limit)
         return keep_not(cache, cpu, &source);
     block = keep(cache, cpu, &source);
     if (!block) {
@@ -540,12 +577,22 @@ static bool branch_faults(const struct cpu *cpu, uint64_t linear, const struct b
     return block->branch && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
 }
 
+/// Whether the block is what `cpu` would make at `linear` in `mode` of the same bytes.
+static bool fits(const struct block *block, const struct cpu *cpu, uint64_t linear, uint64_t backing, uint32_t mode)
+{
+    uint64_t ip = mode & MODE_FLAT ? 0 : cpu->var[VAR_RIP];
+    if (block->backing != backing || block->mode != mode || block->ip != ip)
+        return false;
+    if (!(mode & MODE_FLAT) && code_room(cpu, ip) < block->bytes)
+        return false;
+    return branch_faults(cpu, linear, block) == block->branch_faults;
+}
+
 /// A block of the page that fits key and mapping.
 static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
                             uint32_t mode)
 {
     struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
-    uint64_t ip = mode & MODE_FLAT ? 0 : cpu->var[VAR_RIP];
     struct block *block;
 
     if (!page)
@@ -553,11 +600,7 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
     for (block = page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE]; block; block = block->next) {
         uint64_t backing2;
         struct mmu_fault fault;
-        if (block->backing != backing || block->mode != mode || block->ip != ip || !block->valid)
-            continue;
-        if (!(mode & MODE_FLAT) && code_room(cpu, ip) < block->bytes)
-            continue;
-        if (branch_faults(cpu, linear, block) != block->branch_faults)
+        if (!block->valid || !fits(block, cpu, linear, backing, mode))
             continue;
         if (!block->crosses)
             return block;
@@ -576,6 +619,32 @@ struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint
     for (struct block *block = page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE]; block; block = block->next) {
         if (block->backing == backing && block->mode == mode && block->valid && !block->crosses)
             return block;
+    }
+    return NULL;
+}
+
+/// A dead block that checks its bytes and finds them as they were: it lives again, without host code.
+static struct block *revive(struct block_cache *cache, const struct cpu *cpu, uint64_t linear, uint64_t backing,
+                            uint32_t mode)
+{
+    struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
+    struct block *block;
+
+    for (struct block **at = page ? &page->dead : NULL; at && (block = *at) != NULL; at = &block->next) {
+        struct block **list = &page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE];
+        struct byte_range range = block_range(block, false);
+        if (!fits(block, cpu, linear, backing, mode))
+            continue;
+        cover(cache, page, page->number, range); // from now on writes are seen
+        if (memcmp(cache->memory->host + backing, block->copy, range_bytes(range)) != 0)
+            continue;
+        *at = block->next;
+        block->next = *list;
+        *list = block;
+        block->valid = true;
+        block->executions = 0;
+        cache->statistics.revived++;
+        return block;
     }
     return NULL;
 }
@@ -608,6 +677,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         return NULL;
     }
     block = backing == UINT64_MAX ? NULL : search(cache, cpu, linear, backing, mode);
+    if (!block && backing != UINT64_MAX)
+        block = revive(cache, cpu, linear, backing, mode);
     if (!block)
         block = make(cache, cpu, linear, backing, mode);
     if (block && block != &cache->uncached && !block->crosses)

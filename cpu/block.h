@@ -23,9 +23,9 @@ struct host_edge {
 };
 
 struct block {
-    struct block *next;     // in the page's granule list
+    struct block *next;     // in the page's granule list, or among its dead blocks
     struct block *next_all; // crossing blocks of the second page
-    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: from MMIO, never cached
+    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: never cached
     uint64_t backing2;      // of the second page's first byte when `crosses`
     uint64_t ip;            // key of non-flat code: the offset in CS
     uint32_t mode;
@@ -42,11 +42,13 @@ struct block {
     const void *host_chain; // ... for other host code: polls first
     const void *start_stub; // ... and where that goes to leave
     struct host_edge edge[2], *incoming;
-    struct block *code_next; // with host code in the same region of the code memory
-    uint32_t executions;
-    bool in_superblock;          // part of another block's host code: when it dies, so does that
-    bool is_superblock;          // its host code has more parts
-    const uint16_t *insn_offset; // insn_count + 1 byte offsets
+    struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
+    uint32_t executions;                  // since it was made, or used again
+    uint32_t deaths;                      // by stores
+    const uint8_t *copy;                  // of a dead block: the bytes that it was made of
+    bool in_superblock;                   // part of another block's host code: when it dies, so does that
+    bool is_superblock;                   // its host code has more parts
+    const uint16_t *insn_offset;          // insn_count + 1 byte offsets
     struct uop *uops;
 };
 
@@ -90,7 +92,7 @@ void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
                             void (*each)(void *opaque, struct block *block), void *opaque);
 
 struct block_statistics {
-    uint64_t lifted_blocks, lifted_insns, invalidated, flushes;
+    uint64_t lifted_blocks, lifted_insns, invalidated, revived, flushes;
     size_t bytes_used;
 };
 void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics);

@@ -22,6 +22,7 @@ struct lift {
     unsigned linear_bits; // of 64-bit code; 0: targets of relative branches are not looked at
     int64_t branch;       // from the block's start to the target of its relative branch, in 64-bit code; else 0
     bool branch_faults;   // that target is not canonical
+    bool beyond_limit;    // the only instruction goes over the end of CS, which is not part of a block's key
     bool partial[LIFT_MAX_INSNS];
     uint16_t insn_offset[LIFT_MAX_INSNS + 1];
     struct uop uops[LIFT_MAX_UOPS];

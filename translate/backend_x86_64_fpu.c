@@ -173,11 +173,12 @@ static void begin_ensure(struct emit *e, uint8_t which)
     emit_push(e, HOST_RAX);
 }
 
-/// rax: control word or MXCSR; all bits of `masks` must be set.
-static emit_place check_masks(struct emit *e, uint32_t masks)
+/// rax: control word or MXCSR; all bits of `masks` must be set, those of `reserved`, which the host would refuse,
+/// clear.
+static emit_place check_masks(struct emit *e, uint32_t masks, uint32_t reserved)
 {
-    emit_unary(e, EMIT_NOT, WIDTH_32, HOST_RAX);
-    emit_test_imm(e, WIDTH_32, HOST_RAX, (int32_t)masks);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, HOST_RAX, (int32_t)(masks | reserved));
+    emit_alu_imm(e, EMIT_CMP, WIDTH_32, HOST_RAX, (int32_t)masks);
     return emit_jump_if(e, EMIT_NOT_EQUAL);
 }
 
@@ -198,7 +199,7 @@ static void emit_ensure_sse(struct emit *e)
     emit_place unmasked;
     begin_ensure(e, RESIDENT_SSE);
     emit_load(e, WIDTH_32, HOST_RAX, FIELD(mxcsr));
-    unmasked = check_masks(e, MXCSR_MASKS);
+    unmasked = check_masks(e, MXCSR_MASKS, ~MXCSR_DEFINED);
     load_sse(e);
     set_resident(e, EMIT_OR, RESIDENT_SSE);
     end_ensure(e, unmasked);
@@ -209,7 +210,7 @@ static void emit_ensure_x87(struct emit *e)
     emit_place unmasked, no_sse, was_no_sse;
     begin_ensure(e, RESIDENT_X87); // stack: return address, flags, rax
     emit_load(e, WIDTH_16, HOST_RAX, FIELD(x87.control));
-    unmasked = check_masks(e, X87_EXCEPTIONS);
+    unmasked = check_masks(e, X87_EXCEPTIONS, 0);
     push_all(e);
     no_sse = jump_unless_resident(e, RESIDENT_SSE); // the C function may use them
     store_sse(e);

@@ -41,19 +41,33 @@ void code_cache_add(struct code_cache *cache, struct block *block, size_t size)
     size_t used = (size_t)align_up(region->used + size, CODE_ALIGNMENT);
     region->used = used > region->end ? region->end : used;
     block->code_next = region->blocks;
+    block->code_link = &region->blocks;
+    if (block->code_next)
+        block->code_next->code_link = &block->code_next;
     region->blocks = block;
 }
 
-struct block *code_cache_advance(struct code_cache *cache)
+void code_cache_remove(struct block *block)
+{
+    if (!block->code_link)
+        return;
+    *block->code_link = block->code_next;
+    if (block->code_next)
+        block->code_next->code_link = block->code_link;
+    block->code_next = NULL;
+    block->code_link = NULL;
+}
+
+bool code_cache_advance(struct code_cache *cache, struct block **blocks)
 {
     struct code_region *region;
-    struct block *blocks;
+    bool used;
     cache->current = (cache->current + 1) % cache->count;
     region = &cache->region[cache->current];
-    blocks = region->blocks;
-    region->blocks = NULL;
+    used = region->used != region->start;
+    *blocks = region->blocks;
     region->used = region->start;
-    return blocks;
+    return used;
 }
 
 size_t code_cache_used(const struct code_cache *cache)

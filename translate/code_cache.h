@@ -34,9 +34,12 @@ size_t code_cache_place(const struct code_cache *cache, size_t *room);
 bool code_cache_region_empty(const struct code_cache *cache);
 /// `size` bytes at code_cache_place are the block's now. A block has host code in one place only.
 void code_cache_add(struct code_cache *cache, struct block *block, size_t size);
-/// The oldest region becomes the present one. Returns the blocks that have their host code there (a list by
-/// block.code_next), which the caller must separate from it before it writes there.
-struct block *code_cache_advance(struct code_cache *cache);
+/// The block has no host code any more that it could ever come back to.
+void code_cache_remove(struct block *block);
+/// The oldest region becomes the present one. *blocks: those that have their host code there (a list by
+/// block.code_next, each to be removed), which the caller must separate from it before it writes there. False: nothing
+/// ever was there.
+bool code_cache_advance(struct code_cache *cache, struct block **blocks);
 /// Bytes that host code occupies.
 size_t code_cache_used(const struct code_cache *cache);
 

@@ -13,6 +13,8 @@
 #include "translate/backend.h"
 #include "translate/code_cache.h"
 
+#define MOST_PATIENCE                                                                                                  \
+    8 // a block that dies again and again is interpreted up to 2^8 times as often before it is translated
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 #define SUPERBLOCK_PARTS 6
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
@@ -331,30 +333,32 @@ static void unlink_block(struct jit *jit, struct block *block)
     jit->backend->kill(to_write(jit, block->host_chain), to_write(jit, block->start_stub));
     host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
     block->host_code = block->host_chain = NULL;
+    block->is_superblock = false;
 }
 
 /// The block's host code is about to be overwritten: no jump leads to it any more, none of its own is known.
 static void forget_code(struct jit *jit, struct block *block)
 {
-    jit->statistics.evicted_blocks += block->host_code != NULL;
+    code_cache_remove(block);
     take_jumps_away(jit, block);
     for (unsigned i = 0; i < ARRAY_SIZE(block->edge); i++) {
         code_edge_disconnect(&block->edge[i]);
         block->edge[i] = (struct host_edge){0};
     }
     block->host_code = block->host_chain = block->start_stub = NULL;
-    block->executions = 0; // translated again when it is still in use
 }
 
 /// Makes room: the oldest region is written anew. Only while no host code runs.
 static void evict(struct jit *jit)
 {
-    struct block *block = code_cache_advance(&jit->cache);
-    if (!block)
+    struct block *block;
+    if (!code_cache_advance(&jit->cache, &block))
         return;
     for (struct block *next; block; block = next) {
         next = block->code_next;
+        jit->statistics.evicted_blocks += block->host_code != NULL;
         forget_code(jit, block);
+        block->executions = 0; // translated again when it is still in use
     }
     cpu_drop_jump_cache(jit->cpu); // its entries lead there
     jit->statistics.code_evictions++;
@@ -363,8 +367,10 @@ static void evict(struct jit *jit)
 /// Makes host code when the block's time has come.
 static void consider(struct jit *jit, struct block *block)
 {
-    if (block->executions > jit->threshold || ++block->executions <= jit->threshold || !worth(jit->backend, block))
+    uint32_t threshold = jit->threshold << (block->deaths < MOST_PATIENCE ? block->deaths : MOST_PATIENCE);
+    if (block->executions > threshold || ++block->executions <= threshold || !worth(jit->backend, block))
         return;
+    forget_code(jit, block); // of a former life
     if (translate_block(jit, block) || code_cache_region_empty(&jit->cache))
         return;
     evict(jit);

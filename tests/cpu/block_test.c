@@ -149,6 +149,54 @@ static void only_bytes_of_a_block_kill_it(void **state)
     assert_int_equal(deaths((unsigned)-8 & 0xff), 0); // +0xf8
 }
 
+/// Code that changes between two variants is lifted twice, however often it changes.
+static void variants_live_again(void **state)
+{
+    static const uint8_t code[] = {
+        0x80, 0x35, 1,    0,    0, 0, 1, // xor byte ptr [rip + 1], 1
+        0x05, 0,    0,    0,    0,       // add eax, 0
+        0xff, 0xc9, 0x75, 0xf0,          // dec ecx; jnz to the start
+        0xf4,
+    };
+    struct bench b;
+    struct block_statistics before, after;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    b.f.cpu->var[VAR_RCX] = 10;
+    assert_int_equal(run(&b, CODE, 1000), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 5);
+    block_cache_statistics(b.blocks, &before);
+    b.f.cpu->var[VAR_RCX] = 1001;
+    assert_int_equal(run(&b, CODE, 10000), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 5 + 501);
+    block_cache_statistics(b.blocks, &after);
+    assert_int_equal(after.lifted_blocks, before.lifted_blocks);
+    assert_true(after.revived - before.revived > 1000);
+    put(&b, CODE + 8, "\x07", 1); // a third
+    b.f.cpu->var[VAR_RCX] = 2;
+    assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 5 + 501 + 6 + 7);
+    end(&b);
+}
+
+/// More variants than are remembered.
+static void many_variants_are_all_right(void **state)
+{
+    static const uint8_t code[] = {
+        0xfe, 0x05, 1,    0,    0, 0, // inc byte ptr [rip + 1]
+        0x05, 0,    0,    0,    0,    // add eax, 0
+        0xff, 0xc9, 0x75, 0xf1,       // dec ecx; jnz to the start
+        0xf4,
+    };
+    struct bench b;
+    start(&b);
+    put(&b, CODE, code, sizeof code);
+    b.f.cpu->var[VAR_RCX] = 2560; // the byte runs through all its values ten times
+    assert_int_equal(run(&b, CODE, 100000), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 10 * 255 * 128);
+    end(&b);
+}
+
 /// One illegal instruction is as long as any could be: it depends on bytes behind the ones that were looked at.
 static void illegal_instruction_changes(void **state)
 {
@@ -163,6 +211,31 @@ static void illegal_instruction_changes(void **state)
     assert_int_equal(b.f.cpu->var[VAR_RAX], 1);
     block_cache_statistics(b.blocks, &statistics);
     assert_true(statistics.invalidated > 0);
+    end(&b);
+}
+
+/// An instruction over the end of CS faults, and no more when the end moves.
+static void code_limit_moves(void **state)
+{
+    static const uint8_t code[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xf4}; // mov eax; hlt
+    struct bench b;
+    struct cpu *cpu;
+    start(&b);
+    cpu = b.f.cpu;
+    cpu->segment[SEG_CS].rights ^= SEGMENT_L | SEGMENT_DB; // 32-bit code
+    put(&b, CODE, code, sizeof code);
+    for (unsigned i = 0; i < 4; i++) {
+        struct block *block;
+        cpu->segment[SEG_CS].limit = CODE + (i & 1 ? 0xff : 3);
+        cpu->var[VAR_RAX] = 0;
+        cpu->var[VAR_RIP] = CODE;
+        cpu_update_mode(cpu);
+        block = block_find(cpu, 0);
+        assert_non_null(block);
+        interp_block(cpu, block);
+        expect_fault(&b.f, i & 1 ? -1 : VECTOR_GP, 0);
+        assert_int_equal(cpu->var[VAR_RAX], i & 1 ? 0x44332211 : 0);
+    }
     end(&b);
 }
 
@@ -181,6 +254,13 @@ static void crossing_instruction_sees_both_pages(void **state)
     put(&b, CODE + 0x11000, (const uint8_t[]){0x77}, 1); // or is written
     assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
     assert_int_equal(b.f.cpu->var[VAR_RAX], 0x66772211);
+    map(&b, CODE + 0x1000, CODE); // the second page is the first again
+    put(&b, CODE, (const uint8_t[]){0x12, 0x34, 0xf4}, 3);
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x34122211);
+    put(&b, CODE + 1, (const uint8_t[]){0x56}, 1);
+    assert_int_equal(run(&b, CODE + 0xffd, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RAX], 0x56122211);
     end(&b);
 }
 
@@ -233,6 +313,9 @@ int main(void)
         cmocka_unit_test(alias_is_no_successor),
         cmocka_unit_test(store_into_the_next_instruction),
         cmocka_unit_test(only_bytes_of_a_block_kill_it),
+        cmocka_unit_test(variants_live_again),
+        cmocka_unit_test(many_variants_are_all_right),
+        cmocka_unit_test(code_limit_moves),
         cmocka_unit_test(illegal_instruction_changes),
         cmocka_unit_test(data_in_another_granule_keeps_code),
         cmocka_unit_test(crossing_instruction_sees_both_pages),

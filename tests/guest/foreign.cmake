@@ -1,5 +1,6 @@
-# Real guests on a host without backend: the cross build's program under the toolchain's emulator. The first line is
-# for `./dev test --guests`, the way to user space and off for --all.
+# Real guests on a host without backend: the cross build's program under the toolchain's emulator. The first line and
+# a beginning of equal hashes are for `./dev test --guests`, the way to user space and off for --all.
+set(DOPPEL_NATIVE ${CMAKE_SOURCE_DIR}/build/release/frontend/doppel CACHE FILEPATH "doppel for the host that builds")
 set(words)
 foreach(word ${CMAKE_CROSSCOMPILING_EMULATOR})
   string(APPEND words "'${word}' ")
@@ -14,4 +15,6 @@ function(foreign_guest name label check)
 endfunction()
 
 foreign_guest(first-line guests first-line cloud)
+foreign_guest(hashes guests hosts ${DOPPEL_NATIVE} 100)
+foreign_guest(all-hashes sweep hosts ${DOPPEL_NATIVE} 2000)
 foreign_guest(cloud-512 sweep boot cloud 512)

@@ -6,6 +6,7 @@ engines KERNEL MEBIBYTES            the same in every engine other than the firs
                                     executed instruction in a hundred calls a helper
 first-line KERNEL                   on a host without backend: only the interpreter is offered, and the kernel's first
                                     line comes on the serial port, where the test stops
+hosts NATIVE MILLIONS               counting mode: the same hashes as NATIVE's, doppel of the host that runs the test
 firmware                            SeaBIOS alone finds nothing to boot, and says so
 repeat                              counting mode: two boots have equal hashes, and so have all engines
 lockstep KERNEL MILLIONS [OPTION...] interpreter and translator, compared all the time
@@ -48,9 +49,9 @@ def linux(kernel, mebibytes, append=POWER_OFF):
             guest("initramfs.gz"), "-append", append]
 
 
-def run(command, seconds=SECONDS):
+def run(command, seconds=SECONDS, emulator=EMULATOR):
     """Output, stderr, exit code; a hang ends the test."""
-    child = subprocess.Popen(EMULATOR + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = subprocess.Popen(emulator + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         output, errors = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -165,10 +166,10 @@ def hashes_of(errors):
     return [line for line in errors.splitlines() if line.startswith("hash ")]
 
 
-def hashed(doppel, engine, millions, *options, kernel="cloud"):
+def hashed(doppel, engine, millions, *options, kernel="cloud", emulator=EMULATOR):
     command = [doppel] + linux(kernel, 128) + ["-accel", engine, "-icount", "0", "-hash-every", "1000000", "-limit",
                                                str(millions * 1000000)] + list(options)
-    output, errors, code = run(command)
+    output, errors, code = run(command, emulator=emulator)
     hashes = hashes_of(errors)
     if code != 0 or not hashes:
         sys.exit(f"exit code {code}, {len(hashes)} hashes\n{output[-1500:]}\n{errors[-1000:]}")
@@ -192,6 +193,18 @@ def repeat(doppel, millions):
         same(f"{names[0]} and {engine}", reference, hashes)
         if again != output:
             sys.exit(f"{engine}: equal hashes, but another output")
+
+
+def hosts(doppel, native, millions):
+    if not os.path.exists(native):
+        print(f"{native} is missing: ./dev build makes it")
+        sys.exit(77)
+    options = ["-hash-every", "10000000"]
+    reference_output, reference = hashed(native, "interp", int(millions), *options, emulator=[])
+    output, hashes = hashed(doppel, "interp", int(millions), *options)
+    same("native and foreign", reference, hashes)
+    if output != reference_output:
+        sys.exit("equal hashes, but another output")
 
 
 def snapshot(doppel, millions):
@@ -296,6 +309,6 @@ def console(doppel):
         print(f"ok      {what}", flush=True)
 
 
-CHECKS = {"boot": boot, "engines": engines, "first-line": first_line, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "lockstep": lockstep, "console": console,
+CHECKS = {"boot": boot, "engines": engines, "first-line": first_line, "hosts": hosts, "firmware": firmware, "repeat": repeat, "snapshot": snapshot, "lockstep": lockstep, "console": console,
           "immune": immune}
 CHECKS[sys.argv[1]](*sys.argv[2:])

@@ -42,7 +42,7 @@ static void test_generations(void **state)
     code_cache_divide(&cache, 0, 3 * CODE_REGION_LEAST);
     for (unsigned i = 0; i < 9; i++) { // three in each region; the last of each takes the rest
         if (i && i % 3 == 0)
-            assert_null(code_cache_advance(&cache));
+            assert_false(code_cache_advance(&cache, &list));
         assert_int_equal(code_cache_region_empty(&cache), i % 3 == 0);
         code_cache_place(&cache, &room);
         code_cache_add(&cache, &block[i], i % 3 == 2 ? room : 100);
@@ -51,18 +51,35 @@ static void test_generations(void **state)
     assert_int_equal(room, 0);
     assert_int_equal(code_cache_used(&cache), 3 * CODE_REGION_LEAST);
     for (unsigned region = 0; region < 3; region++) { // the oldest first
-        list = code_cache_advance(&cache);
+        assert_true(code_cache_advance(&cache, &list));
         assert_true(code_cache_region_empty(&cache));
-        for (unsigned i = 3; i-- > 0; list = list->code_next)
+        for (unsigned i = 3; i-- > 0;) {
+            struct block *next = list->code_next;
             assert_ptr_equal(list, &block[region * 3 + i]);
+            code_cache_remove(list);
+            list = next;
+        }
         assert_null(list);
         assert_int_equal(code_cache_used(&cache), (2 - region) * CODE_REGION_LEAST);
     }
+    for (unsigned i = 0; i < 3; i++)
+        code_cache_add(&cache, &block[i], 100);
+    code_cache_remove(&block[1]);
+    code_cache_remove(&block[1]);
+    assert_ptr_equal(cache.region[cache.current].blocks, &block[2]);
+    assert_ptr_equal(block[2].code_next, &block[0]);
+    code_cache_remove(&block[2]);
+    assert_ptr_equal(cache.region[cache.current].blocks, &block[0]);
+    code_cache_remove(&block[0]);
+    for (unsigned i = 0; i < 3; i++) // the block is gone, what jump caches know of its host code is not
+        assert_int_equal(code_cache_advance(&cache, &list), i == 2);
     code_cache_add(&cache, &block[0], 100);
     code_cache_reset(&cache);
     assert_int_equal(code_cache_used(&cache), 0);
-    for (unsigned i = 0; i < 3; i++)
-        assert_null(code_cache_advance(&cache));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_false(code_cache_advance(&cache, &list));
+        assert_null(list);
+    }
 }
 
 static void test_edges(void **state)
@@ -119,7 +136,7 @@ static uint32_t distance(const uint8_t *code, const uint8_t *after, unsigned pie
 }
 
 /// The code pages are full of pieces that go on at one of two others, as rax says; each eighth of them changes the
-/// constant that another one adds.
+/// constant that another one adds, or a bit of it forth and back.
 static void make_pieces(uint8_t code[PIECES * PIECE], uint64_t seed)
 {
     for (unsigned i = 0; i < PIECES; i++) {
@@ -130,6 +147,11 @@ static void make_pieces(uint8_t code[PIECES * PIECE], uint64_t seed)
         if (i % 8 == 0) {
             at = put_bytes(at, "\x89\x05", 2); // mov [rip + ...], eax
             at = put32(at, distance(code, at + 4, choose(&seed, i), 9));
+        }
+        if (i % 8 == 4) {
+            at = put_bytes(at, "\x80\x35", 2); // xor byte [rip + ...], 1
+            at = put32(at, distance(code, at + 5, choose(&seed, i), 9));
+            *at++ = 1;
         }
         at = put_bytes(at, "\x48\x0f\xba\xe0\x25\x0f\x82", 7); // bt rax, 37; jc
         at = put32(at, distance(code, at + 4, choose(&seed, i), 0));
@@ -149,6 +171,7 @@ static void run_pieces(struct guest *interpreted, struct guest *translated, uint
 {
     static uint8_t code[PIECES * PIECE];
     struct translate_statistics before, after;
+    struct block_statistics blocks;
 
     make_pieces(code, seed);
     for (unsigned i = 0; i < 2; i++) {
@@ -167,6 +190,8 @@ static void run_pieces(struct guest *interpreted, struct guest *translated, uint
     }
     translate_statistics(translated->state, &after);
     assert_true(after.code_evictions - before.code_evictions > 10);
+    block_cache_statistics(translated->blocks, &blocks);
+    assert_true(blocks.revived > 100);
     assert_true(after.evicted_blocks - before.evicted_blocks > 300);
     assert_true(after.host_instructions - before.host_instructions > 10000);
     assert_in_range(after.code_bytes, 1, limit < 65536 ? 65536 : limit);

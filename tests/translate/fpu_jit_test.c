@@ -391,6 +391,27 @@ static void test_hidden_features(void **state)
     hide_from(*state, FEATURE_COUNT);
 }
 
+/// A damaged snapshot can hold any MXCSR: the host must not be given one that it refuses.
+static void test_reserved_bits(void **state)
+{
+    static const uint8_t code[] = {0xf2, 0x0f, 0x58, 0xc1, 0xf4}; // addsd xmm0, xmm1; hlt
+    struct pair *pair = *state;
+    struct guest *guests[] = {&pair->interp, &pair->jit};
+    char text[4096];
+    for (unsigned bit = 0; bit < 32; bit++) {
+        for (unsigned i = 0; i < 2; i++) {
+            guest_reset(guests[i], GUEST_64_CPL3, bit);
+            guests[i]->cpu->mxcsr = MXCSR_DEFAULT | 1u << bit;
+            guests[i]->cpu->vreg[0].f64[0] = guests[i]->cpu->vreg[1].f64[0] = 0.1;
+            guest_load(guests[i], GUEST_CODE, code, sizeof code);
+            guest_run(guests[i], 10);
+        }
+        assert_true(guest_equal(&pair->interp, &pair->jit, text, sizeof text));
+        assert_true(fpu_equal(pair->interp.cpu, pair->jit.cpu, text, sizeof text));
+        assert_true(pair->jit.cpu->vreg[0].f64[0] == 0.2);
+    }
+}
+
 /// Host code must have done the work, or the tests above compare the interpreter with itself.
 static void test_share(void **state)
 {
@@ -410,6 +431,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_32, setup, teardown),
         cmocka_unit_test_setup_teardown(test_16, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hidden_features, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share, setup, teardown),
     };
     if (!engine_jit.create)
