@@ -134,6 +134,63 @@ static void data_writes(void)
     end_line();
 }
 
+static void variants(void)
+{
+    // Code that goes forth and back between two forms, with a new one now and then; the last of each form is not the
+    // first.
+    u32 sum = 0, forms = 0;
+    for (u32 i = 0; i < 6000; i++) {
+        u32 form = i % 7 == 6 ? i / 7 : i % 2 ? 0x1111 : 0x2222;
+        put_code(0x600, form);
+        sum = sum * 3 + call_area(0x600);
+        forms += form;
+        if (i % 3 == 0) // called twice, changed once
+            sum += call_area(0x600);
+    }
+    put("forth and back:");
+    put_field("sum", sum, 8);
+    put_field("forms", forms, 8);
+    end_line();
+}
+
+static void opcodes(void)
+{
+    // add and sub take turns by a flipped bit, in the middle of the block.
+    static const u8 code[] = {0xb8, 7, 0, 0, 0, 0x83, 0xc0, 5, 0xc3}; // eax = 7; eax += 5; ret
+    u32 sum = 0;
+    for (unsigned i = 0; i < sizeof code; i++)
+        area[0x640 + i] = code[i];
+    for (u32 i = 0; i < 3000; i++) {
+        sum = sum * 5 + call_area(0x640);
+        if (i % 5)
+            area[0x640 + 6] ^= 0x28;
+    }
+    put("add and sub:");
+    put_field("sum", sum, 8);
+    end_line();
+}
+
+static void close_by(void)
+{
+    // A counter so many bytes behind the start of the code that counts, which has seven.
+    put("counters close by:");
+    for (unsigned gap = 7; gap < 24; gap += 4) {
+        volatile u8 *code = area + 0x700;
+        volatile u32 *counter = (volatile u32 *)(area + 0x700 + gap);
+        u32 place = IF64(gap - 6, (u32)(word)counter);
+        *counter = 0;
+        code[0] = 0xff; // inc counter
+        code[1] = 0x05;
+        for (unsigned i = 0; i < 4; i++)
+            code[2 + i] = (u8)(place >> 8 * i);
+        code[6] = 0xc3;
+        for (u32 i = 0; i < 500; i++)
+            call_area(0x700);
+        put_field("count", *counter, 4);
+    }
+    end_line();
+}
+
 static void repeated(const char *name, const void *code)
 {
     probe(name, code); // once cold,
@@ -161,5 +218,8 @@ int main(void)
     beside();
     copied();
     data_writes();
+    variants();
+    opcodes();
+    close_by();
     return 0;
 }
