@@ -96,6 +96,8 @@ static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint
     uint64_t flags = cc_recipe_flags(cc & 0xff, result, src, extra);
     if (cc & CC_CARRY_REPLACED)
         flags = (flags & ~(uint64_t)FLAG_CF) | (cc & CC_CARRY_VALUE ? FLAG_CF : 0);
+    if (cc & CC_OVERFLOW_REPLACED)
+        flags = (flags & ~(uint64_t)FLAG_OF) | (cc & CC_OVERFLOW_VALUE ? FLAG_OF : 0);
     return flags;
 }
 

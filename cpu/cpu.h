@@ -54,9 +54,12 @@ enum cc_op {
     CC_MUL,     // SF and PF of the result; CF = OF = bit 0 of extra
     CC_OPS
 };
-/// Bits of VAR_CC_OP above the recipe: CF is not the recipe's, but this (bit tests).
-#define CC_CARRY_REPLACED 0x100
+/// Bits of VAR_CC_OP above the recipe: CF is not the recipe's, but this (bit tests); likewise OF, which comes with CF
+/// only (rotates).
+#define CC_OVERFLOW_VALUE 0x100
 #define CC_CARRY_VALUE 0x200
+#define CC_CARRY_REPLACED 0x400
+#define CC_OVERFLOW_REPLACED 0x800
 
 // ---- RFLAGS, control registers, MSRs --------------------------------------------------------------------------
 #define FLAG_CF UINT64_C(0x1)

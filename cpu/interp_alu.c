@@ -49,9 +49,9 @@ static void set_logic_flags(struct cpu *cpu, const struct uop *u, uint64_t resul
 static void rotate(struct cpu *cpu, const struct uop *u)
 {
     unsigned bits = 8u << u->width, masked = (unsigned)operand_b(cpu, u) & (bits == 64 ? 63 : 31);
-    uint64_t a = cpu->var[u->a] & bits_mask(bits), result, flags = 0;
+    uint64_t a = cpu->var[u->a] & bits_mask(bits), result;
     unsigned count = masked % bits;
-    bool left = u->op == UOP_ROL;
+    bool left = u->op == UOP_ROL, carry, other;
 
     result = a;
     if (count)
@@ -60,14 +60,11 @@ static void rotate(struct cpu *cpu, const struct uop *u)
     write_width(cpu, u->dst, u->width, result);
     if (!masked)
         return;
-    if (left) {
-        flags |= result & 1 ? FLAG_CF : 0;
-        flags |= ((result >> (bits - 1)) ^ result) & 1 ? FLAG_OF : 0;
-    } else {
-        flags |= result >> (bits - 1) & 1 ? FLAG_CF : 0;
-        flags |= ((result >> (bits - 1)) ^ (result >> (bits - 2))) & 1 ? FLAG_OF : 0;
-    }
-    set_flags(cpu, u, FLAG_CF | FLAG_OF, flags);
+    carry = left ? result & 1 : result >> (bits - 1) & 1;
+    other = left ? result >> (bits - 1) & 1 : result >> (bits - 2) & 1;
+    if (u->aux & UOP_SETS_FLAGS)
+        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & 0xff) | CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED |
+                              (carry ? CC_CARRY_VALUE : 0) | (carry != other ? CC_OVERFLOW_VALUE : 0);
 }
 
 static void rotate_carry(struct cpu *cpu, const struct uop *u)
@@ -207,7 +204,8 @@ static void bit_test(struct cpu *cpu, const struct uop *u)
     else if (u->op == UOP_BTC)
         write_width(cpu, u->dst, u->width, a ^ bit);
     if (u->aux & UOP_SETS_FLAGS)
-        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & 0xff) | CC_CARRY_REPLACED | (was ? CC_CARRY_VALUE : 0);
+        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & ~(uint64_t)CC_CARRY_VALUE) | CC_CARRY_REPLACED |
+                              (was ? CC_CARRY_VALUE : 0);
 }
 
 static void bit_scan(struct cpu *cpu, const struct uop *u)

@@ -84,19 +84,20 @@ void x86_emit_divide(struct translation *t, const struct uop *u)
 }
 
 // ---- bit tests ------------------------------------------------------------------------------------------------------
-/// The host's carry replaces that of the recipe in memory. Keeps the host's flags.
+/// The host's carry replaces that of the recipe in memory, and stays the host's.
 static void override_carry(struct translation *t)
 {
     struct emit *e = &t->emit;
-    _Static_assert(CC_CARRY_VALUE == 512, "six doublings and a scale of eight");
+    _Static_assert(CC_CARRY_VALUE == 1 << 9, "a shift and a bit test");
     emit_set(e, 2, S0);
     emit_extend(e, false, WIDTH_8, S0, S0);
-    emit_load(e, WIDTH_8, S1, x86_home(VAR_CC_OP));
-    for (unsigned i = 0; i < 6; i++) // S0 * 64; a shift would change flags
-        emit_lea(e, WIDTH_32, S0, (struct emit_memory){.base = S0, .index = S0});
-    emit_lea(e, WIDTH_32, S1,
-             (struct emit_memory){.base = S1, .index = S0, .scale = 3, .displacement = CC_CARRY_REPLACED});
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 9);
+    emit_load(e, WIDTH_32, S1, x86_home(VAR_CC_OP));
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, ~CC_CARRY_VALUE);
+    emit_alu(e, EMIT_OR, WIDTH_32, S1, S0);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S1, CC_CARRY_REPLACED);
     emit_store(e, WIDTH_64, x86_home(VAR_CC_OP), S1);
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, 9);
     t->recipe = -1;
     t->made_flags = FLAG_CF;
 }

@@ -92,7 +92,7 @@ static void emit_carry(struct emit *e)
 {
     emit_place replaced, extra[5], logic, right[2], shift;
     load_home(e, S0, VAR_CC_OP);
-    emit_bit_imm(e, EMIT_BT, WIDTH_32, S0, 8);
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S0, 10);
     replaced = emit_jump_if(e, HOST_BELOW);
     emit_move(e, WIDTH_32, S1, S0);
     emit_shift_imm(e, EMIT_SHR, WIDTH_32, S1, 2);
@@ -116,7 +116,7 @@ static void emit_carry(struct emit *e)
     emit_return(e);
 
     emit_patch_here(e, replaced);
-    _Static_assert(CC_CARRY_REPLACED == 1 << 8 && CC_CARRY_VALUE == 1 << 9, "bits 8 and 9");
+    _Static_assert(CC_CARRY_REPLACED == 1 << 10 && CC_CARRY_VALUE == 1 << 9, "bits 10 and 9");
     emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, 9);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
     emit_return(e);
