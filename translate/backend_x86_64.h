@@ -4,6 +4,7 @@
 #define DOPPEL_TRANSLATE_BACKEND_X86_64_H
 
 #include "translate/backend.h"
+#include "translate/emit_x86_64.h"
 
 #define CPU HOST_GS // a segment's base: costs no register
 #define S0 HOST_R13
@@ -128,6 +129,7 @@ void x86_block_start(struct translation *t);
 void x86_part_start(struct translation *t);
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
+void x86_patch(emit_place place, const uint8_t *target);
 
 // Flags: struct backend's save_carry and condition.
 void x86_save_carry(struct translation *t);

@@ -371,6 +371,13 @@ void x86_kill(uint8_t *chain, const uint8_t *stub)
     emit_jump_to(&e, stub);
 }
 
+void x86_patch(emit_place place, const uint8_t *target)
+{
+    struct emit e;
+    emit_start(&e, place, 4);
+    emit_patch(&e, place, target);
+}
+
 static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
     struct mmu_handle handle;

@@ -2,9 +2,7 @@
 #ifndef DOPPEL_TRANSLATE_EMIT_X86_64_H
 #define DOPPEL_TRANSLATE_EMIT_X86_64_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "translate/emit.h"
 
 enum host_x86_register {
     HOST_RAX,
@@ -35,19 +33,11 @@ enum emit_bit { EMIT_BT = 4, EMIT_BTS, EMIT_BTR, EMIT_BTC };
 #define EMIT_EQUAL 4u // condition numbers are x86's own
 #define EMIT_NOT_EQUAL 5u
 
-struct emit {
-    uint8_t *start, *at, *end;
-    bool full; // something did not fit: the code is worthless
-};
-
 /// [base + (index << scale) + displacement]; index HOST_NO_INDEX: none (never RSP). LEA knows no segment.
 struct emit_memory {
     uint8_t base, index, scale;
     int32_t displacement;
 };
-
-void emit_start(struct emit *e, uint8_t *start, size_t size);
-size_t emit_size(const struct emit *e);
 
 // ---- moves; none of them changes flags ----------------------------------------------------------------------------
 /// 8 and 16 bits merge into the destination, 32 zero-extends.
@@ -124,8 +114,7 @@ void emit_load_mxcsr(struct emit *e, struct emit_memory from);
 void emit_store_mxcsr(struct emit *e, struct emit_memory to);
 
 // ---- control --------------------------------------------------------------------------------------------------------
-/// A place to be patched: the 4 bytes of a relative target.
-typedef uint8_t *emit_place;
+/// Their place is the 4 bytes of the relative target.
 emit_place emit_jump_if(struct emit *e, unsigned condition);
 emit_place emit_jump(struct emit *e);
 void emit_patch(struct emit *e, emit_place place, const uint8_t *target);

@@ -309,9 +309,7 @@ static bool translate_block(struct jit *jit, struct block *block)
 
 static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
 {
-    struct emit e;
-    emit_start(&e, place, 4);
-    emit_patch(&e, place, target);
+    jit->backend->patch(place, target);
     host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
 }
 
