@@ -61,7 +61,6 @@ void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, u
 void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint8_t from);
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from);
-void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from);
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value);
 void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b);
 void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value);
@@ -105,8 +104,7 @@ void emit_vector_plain(struct emit *e, struct emit_vector_op op); // without Mod
 void emit_byte(struct emit *e, uint8_t value);
 void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from);
 
-// ---- x87 and control words
-// --------------------------------------------------------------------------------------------
+// ---- x87 and control words ----------------------------------------------------------------------------------------
 /// escape: low three bits of the first byte (D8..DF).
 void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm);
 void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m);

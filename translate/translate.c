@@ -3,7 +3,6 @@
 #include "translate/translate.h"
 
 #include <inttypes.h>
-
 #include <string.h>
 
 #include "base/host.h"
@@ -13,8 +12,7 @@
 #include "translate/backend.h"
 #include "translate/code_cache.h"
 
-#define MOST_PATIENCE                                                                                                  \
-    8 // a block that dies again and again is interpreted up to 2^8 times as often before it is translated
+#define MOST_PATIENCE 8 // a block that dies often is interpreted up to 2^8 times as often before it is translated
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 #define SUPERBLOCK_PARTS 6
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
