@@ -37,7 +37,7 @@ struct block {
     bool has_call;      // may change mode, pins or activity: leaves through the dispatcher
     uint16_t uop_count;
     int64_t branch;         // from the start to the target of the relative branch, 64-bit code; 0: none
-    struct block *link[2];  // in-page successors of a direct exit: taken/only, not taken
+    struct block *link[2];  // for the interpreter: in-page successors of a direct exit, taken/only, not taken
     const void *host_code;  // a backend's entry, NULL: not translated
     const void *host_chain; // ... for other host code: polls first
     const void *start_stub; // ... and where that goes to leave

@@ -36,6 +36,11 @@ enum cpu_var {
 // clang-format on
 
 enum { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64 }; // uop widths; bytes = 1 << width
+/// WIDTH_* of 1, 2, 4, 8 bytes.
+static inline uint8_t width_of(unsigned bytes)
+{
+    return (uint8_t)__builtin_ctz(bytes);
+}
 
 /// How the six arithmetic flags follow from result, src and extra.
 enum cc_op {
@@ -419,7 +424,7 @@ static inline void cpu_set_flags_literal(struct cpu *cpu, uint64_t flags)
 }
 /// Brings representation-only differences away (flags recipe, dead slots): before hashing, saving, comparing.
 void cpu_normalize(struct cpu *cpu);
-/// Blocks die or moved: nothing that a jump cache or guard knows holds any more.
+/// Blocks die or moved: nothing that a jump cache knows holds any more.
 void cpu_drop_jump_cache(struct cpu *cpu);
 /// Recomputes mode, data_mode, fetch_mode from state. After any change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL, SMM.
 void cpu_update_mode(struct cpu *cpu);
@@ -458,6 +463,13 @@ static inline union vreg *cpu_vreg(struct cpu *cpu, unsigned number)
     if (number < VREG_MM)
         return &cpu->vtemp[number & (VREG_TEMPS - 1)];
     return (union vreg *)&cpu->x87.reg[number & 7];
+}
+/// Writes a variable at a width (WIDTH_*): 8 and 16 bits merge, 32 zero-extend.
+static inline void cpu_write_var(struct cpu *cpu, unsigned var, unsigned width, uint64_t value)
+{
+    uint64_t mask = bits_mask(8u << width);
+    uint64_t kept = width < WIDTH_32 ? cpu->var[var] & ~mask : 0;
+    cpu->var[var] = kept | (value & mask);
 }
 /// Bases of ES..GS live in var[].
 static inline uint64_t cpu_segment_base(const struct cpu *cpu, unsigned segment)

@@ -104,8 +104,7 @@ row_execute simd_movq2dq, simd_emms;
 row_execute simd_pshufb, simd_palignr, simd_phaddw, simd_phaddd, simd_phaddsw, simd_phsubw, simd_phsubd, simd_phsubsw;
 row_execute simd_pmaddubsw, simd_pmulhrsw, simd_psignb, simd_psignw, simd_psignd, simd_pabsb, simd_pabsw, simd_pabsd;
 
-// ---- sse_float.c
-// -----------------------------------------------------------------------------------------------------
+// ---- sse_float.c --------------------------------------------------------------------------------------------------
 row_execute sse_float, sse_to_integer, sse_cvtsi2ss, sse_cvtsi2sd;
 row_execute sse_cvtpi2ps, sse_cvtpi2pd, sse_to_mmx;
 row_execute sse_ldmxcsr, sse_stmxcsr;
@@ -129,8 +128,7 @@ row_execute simd_pmuldq, simd_pmulld, simd_packusdw, simd_pminsb, simd_pminsd, s
 row_execute simd_pmaxsb, simd_pmaxsd, simd_pmaxuw, simd_pmaxud, simd_phminposuw, simd_mpsadbw;
 row_execute simd_insertps, simd_pinsrb, simd_pinsrd, simd_pinsrq, simd_pextrb, simd_pextrd, simd_pextrq;
 
-// ---- sse_string.c: flags; PCMPxSTRI has the index from bit 32 on, too
-// ------------------------------------------------
+// ---- sse_string.c: flags; PCMPxSTRI has the index from bit 32 on, too ---------------------------------------------
 row_execute simd_pcmpestri, simd_pcmpestrm, simd_pcmpistri, simd_pcmpistrm;
 
 // ---- sse_crypto.c, sse_sha.c ---------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@
 #include "cpu/fpu_host.h"
 #include "cpu/softfloat.h"
 
-// ---- SSE
-// ---------------------------------------------------------------------------------------------------------------
+// ---- SSE ----------------------------------------------------------------------------------------------------------
 static uint64_t get_bits(const union vreg *v, bool is_double, unsigned i)
 {
     return is_double ? v->u64[i] : v->u32[i];
@@ -242,8 +241,7 @@ uint32_t fpu_host_sse(enum sse_operation operation, union vreg *a, const union v
     return flags;
 }
 
-// ---- x87
-// ----------------------------------------------------------------------------------------------------------------
+// ---- x87 ----------------------------------------------------------------------------------------------------------
 static struct soft_context x87_context(uint16_t control)
 {
     static const unsigned bits[] = {24, 64, 53, 64};
@@ -490,8 +488,7 @@ static uint16_t examine(struct soft a, struct f80 bits)
     return code | (bits.sign_exponent >> 15 ? X87_C1 : 0);
 }
 
-// ---- Transcendental functions: always with 64 bits
-// ------------------------------------------------------------------------
+// ---- Transcendental functions: always with 64 bits ----------------------------------------------------------------
 static struct soft first_function(struct soft_context *context, enum x87_operation operation, struct soft a,
                                   struct soft b)
 {

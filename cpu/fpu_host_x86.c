@@ -291,8 +291,7 @@ uint32_t fpu_host_sse(enum sse_operation operation, union vreg *dst, const union
     return after & MXCSR_FLAGS;
 }
 
-// ---- x87
-// -----------------------------------------------------------------------------------------------------------------
+// ---- x87 ----------------------------------------------------------------------------------------------------------
 // Every operation starts from an initialized x87, gets its operands and the guest's control word, and ends with FNSAVE,
 // which takes everything out without waiting for unmasked exceptions and initializes again.
 

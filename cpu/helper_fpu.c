@@ -3,8 +3,7 @@
 #include "cpu/helper.h"
 #include "cpu/segment.h"
 
-// ---- Guest memory in pieces, all checked before the first is used
-// --------------------------------------------------------
+// ---- Guest memory in pieces, all checked before the first is used -------------------------------------------------
 enum { IMAGE_MAX = 512, PIECE = 64, PIECES = IMAGE_MAX / PIECE };
 
 struct image {
@@ -79,8 +78,7 @@ uint64_t helper_x87_check(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     return x87_must_fault(cpu) ? cpu_raise(cpu, VECTOR_MF) : 0;
 }
 
-// ---- FST and its like
-// -----------------------------------------------------------------------------------------------------
+// ---- FST and its like ---------------------------------------------------------------------------------------------
 uint64_t helper_x87_store(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     struct image image;
@@ -96,8 +94,7 @@ uint64_t helper_x87_store(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     return 0;
 }
 
-// ---- FNSTENV, FNSAVE and back (SDM vol. 1 fig. 8-9 to 8-12)
-// ------------------------------------------------------------------
+// ---- FNSTENV, FNSAVE and back (SDM vol. 1 fig. 8-9 to 8-12) -------------------------------------------------------
 struct environment {
     unsigned control, status, tag, opcode, cs, ds;
     uint32_t ip, dp;
@@ -210,8 +207,7 @@ uint64_t helper_fldenv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     return 0;
 }
 
-// ---- FXSAVE, FXRSTOR (SDM vol. 1 sec. 10.5)
-// -------------------------------------------------------------------------------------
+// ---- FXSAVE, FXRSTOR (SDM vol. 1 sec. 10.5) -----------------------------------------------------------------------
 enum { FXSAVE_USED = 416 }; // what follows belongs to software and stays
 
 static unsigned xmm_count(const struct cpu *cpu)
@@ -310,8 +306,7 @@ uint64_t helper_fxrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     return 0;
 }
 
-// ---- MASKMOVQ, MASKMOVDQU
-// ---------------------------------------------------------------------------------------------------------
+// ---- MASKMOVQ, MASKMOVDQU -----------------------------------------------------------------------------------------
 uint64_t helper_maskmov(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     const union vreg *data = cpu_vreg(cpu, imm & 63), *mask = cpu_vreg(cpu, imm >> 8 & 63);

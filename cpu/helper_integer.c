@@ -10,15 +10,6 @@ static uint64_t width_mask(unsigned width)
     return bits_mask(8u << width);
 }
 
-/// Writes a register at address or operand width (WIDTH_*): 16 bits merge, 32 zero-extend.
-static void set_register(struct cpu *cpu, unsigned var, unsigned width, uint64_t value)
-{
-    if (width >= WIDTH_32)
-        cpu->var[var] = value & width_mask(width);
-    else
-        cpu->var[var] = (cpu->var[var] & ~width_mask(width)) | (value & width_mask(width));
-}
-
 static bool access(struct cpu *cpu, uint64_t linear, unsigned bytes, bool write, struct mmu_handle *handle, bool stack)
 {
     struct mmu_fault fault;
@@ -89,7 +80,7 @@ static bool string_element(struct cpu *cpu, const struct string *s)
     if (writes)
         store(cpu, &destination_handle, value);
     else if (s->op == STRING_LODS)
-        set_register(cpu, VAR_RAX, width, value);
+        cpu_write_var(cpu, VAR_RAX, width, value);
     else {
         uint64_t other = load(cpu, &destination_handle);
         cpu->var[VAR_CC_OP] = cc_pack(CC_SUB, width);
@@ -97,9 +88,9 @@ static bool string_element(struct cpu *cpu, const struct string *s)
         cpu->var[VAR_CC_SRC] = other;
     }
     if (source)
-        set_register(cpu, VAR_RSI, s->address, from + step);
+        cpu_write_var(cpu, VAR_RSI, s->address, from + step);
     if (destination)
-        set_register(cpu, VAR_RDI, s->address, to + step);
+        cpu_write_var(cpu, VAR_RDI, s->address, to + step);
     return true;
 }
 
@@ -142,13 +133,13 @@ static uint64_t string_bulk(struct cpu *cpu, const struct string *s, uint64_t co
         if (!host_from || (host_to > host_from && host_to < host_from + length))
             return 0;
         memmove(host_to, host_from, length);
-        set_register(cpu, VAR_RSI, s->address, from + length);
+        cpu_write_var(cpu, VAR_RSI, s->address, from + length);
     } else if (s->bytes == 1)
         memset(host_to, (uint8_t)cpu->var[VAR_RAX], length);
     else
         for (uint64_t i = 0; i < elements; i++)
             memcpy(host_to + i * s->bytes, &cpu->var[VAR_RAX], s->bytes);
-    set_register(cpu, VAR_RDI, s->address, to + length);
+    cpu_write_var(cpu, VAR_RDI, s->address, to + length);
     return elements;
 
 element_wise: // finds the same fault in its exact place
@@ -193,7 +184,7 @@ uint64_t helper_string(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
             done = 1;
         }
         chunk -= done;
-        set_register(cpu, VAR_RCX, s.address, count - done);
+        cpu_write_var(cpu, VAR_RCX, s.address, count - done);
         if (string_ends(cpu, &s))
             break;
     }
@@ -226,7 +217,7 @@ uint64_t helper_pusha(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     }
     for (unsigned i = 0; i < 8; i++)
         store(cpu, &handle[i], cpu->var[VAR_RAX + i]);
-    set_register(cpu, VAR_RSP, stack_width(cpu), sp - 8 * bytes);
+    cpu_write_var(cpu, VAR_RSP, stack_width(cpu), sp - 8 * bytes);
     return 0;
 }
 
@@ -242,9 +233,9 @@ uint64_t helper_popa(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     for (unsigned i = 0; i < 8; i++) {
         uint64_t value = load(cpu, &handle[i]);
         if (7 - i != VAR_RSP)
-            set_register(cpu, 7 - i, width_of(bytes), value);
+            cpu_write_var(cpu, 7 - i, width_of(bytes), value);
     }
-    set_register(cpu, VAR_RSP, stack_width(cpu), sp + 8 * bytes);
+    cpu_write_var(cpu, VAR_RSP, stack_width(cpu), sp + 8 * bytes);
     return 0;
 }
 
@@ -275,8 +266,8 @@ uint64_t helper_enter(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         store(cpu, &handle[i], load(cpu, &from[i]));
     if (level)
         store(cpu, &handle[level], frame);
-    set_register(cpu, VAR_RBP, stack_width(cpu) == WIDTH_16 ? WIDTH_16 : width_of(bytes), frame);
-    set_register(cpu, VAR_RSP, stack_width(cpu), sp - pushes * bytes - size);
+    cpu_write_var(cpu, VAR_RBP, stack_width(cpu) == WIDTH_16 ? WIDTH_16 : width_of(bytes), frame);
+    cpu_write_var(cpu, VAR_RSP, stack_width(cpu), sp - pushes * bytes - size);
     return 0;
 }
 
@@ -302,8 +293,8 @@ uint64_t helper_cmpxchg16b(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm
         next[1] = cpu->var[VAR_RCX];
         flags |= FLAG_ZF;
     } else {
-        set_register(cpu, VAR_RAX, width_of(half), memory[0]);
-        set_register(cpu, VAR_RDX, width_of(half), memory[1]);
+        cpu_write_var(cpu, VAR_RAX, width_of(half), memory[0]);
+        cpu_write_var(cpu, VAR_RDX, width_of(half), memory[1]);
         flags &= ~FLAG_ZF;
     }
     memcpy(image, &next[0], half);
@@ -341,7 +332,7 @@ static void decimal_adjust_al(struct cpu *cpu, bool subtract)
         out |= FLAG_CF;
     } else if (!subtract)
         out &= ~FLAG_CF;
-    set_register(cpu, VAR_RAX, WIDTH_8, al);
+    cpu_write_var(cpu, VAR_RAX, WIDTH_8, al);
     cpu_set_flags_literal(cpu, out | cc_result_flags(al, WIDTH_8));
 }
 
@@ -353,7 +344,7 @@ static void ascii_adjust(struct cpu *cpu, bool subtract)
     if (adjust)
         ax = subtract ? ax - 0x106 : ax + 0x106;
     ax &= 0xff0f;
-    set_register(cpu, VAR_RAX, WIDTH_16, ax);
+    cpu_write_var(cpu, VAR_RAX, WIDTH_16, ax);
     cpu_set_flags_literal(cpu, (adjust ? FLAG_AF | FLAG_CF : 0) | cc_result_flags(ax & 0xff, WIDTH_8));
 }
 
@@ -372,10 +363,10 @@ uint64_t helper_bcd(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     case 0xd4: // AAM
         if (base == 0)
             return cpu_raise(cpu, VECTOR_DE);
-        set_register(cpu, VAR_RAX, WIDTH_16, (uint64_t)(al / base) << 8 | al % base);
+        cpu_write_var(cpu, VAR_RAX, WIDTH_16, (uint64_t)(al / base) << 8 | al % base);
         break;
     default: // AAD
-        set_register(cpu, VAR_RAX, WIDTH_16, (uint8_t)(al + ah * base));
+        cpu_write_var(cpu, VAR_RAX, WIDTH_16, (uint8_t)(al + ah * base));
         break;
     }
     cpu_set_flags_literal(cpu, cc_result_flags(cpu->var[VAR_RAX] & 0xff, WIDTH_8));

@@ -92,14 +92,6 @@ static uint64_t address_register(const struct cpu *cpu, enum cpu_var var, unsign
     return cut_bytes(cpu->var[var], bytes);
 }
 
-static void set_address_register(struct cpu *cpu, enum cpu_var var, uint64_t value, unsigned bytes)
-{
-    if (bytes == 2)
-        cpu->var[var] = (cpu->var[var] & ~UINT64_C(0xffff)) | (value & 0xffff);
-    else
-        cpu->var[var] = cut_bytes(value, bytes);
-}
-
 /// Linear address of `bytes` at segment:offset, with limit and rights (SDM vol. 3 sec. 5.3).
 static bool data_linear(struct cpu *cpu, unsigned segment, uint64_t offset, unsigned bytes, bool write,
                         uint64_t *linear)
@@ -153,7 +145,7 @@ static bool string_io_once(struct cpu *cpu, const struct string_io *s)
         value = port_read(cpu, port, s->bytes);
         mmu_handle_store(&cpu->mmu, &handle, value);
     }
-    set_address_register(cpu, pointer, offset + step, s->address);
+    cpu_write_var(cpu, pointer, width_of(s->address), offset + step);
     return true;
 }
 
@@ -183,7 +175,7 @@ uint64_t helper_string_io(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
         }
         if (!string_io_once(cpu, &s))
             return 0;
-        set_address_register(cpu, VAR_RCX, count - 1, s.address);
+        cpu_write_var(cpu, VAR_RCX, width_of(s.address), count - 1);
     }
     return b;
 }

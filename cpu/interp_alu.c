@@ -4,25 +4,6 @@
 #include "base/bits.h"
 #include "cpu/cc.h"
 
-/// Writes `value` at the uop's width, as every uop does.
-static void write_width(struct cpu *cpu, unsigned var, unsigned width, uint64_t value)
-{
-    uint64_t *slot = &cpu->var[var];
-    switch (width) {
-    case WIDTH_8:
-        *slot = (*slot & ~UINT64_C(0xff)) | (value & 0xff);
-        break;
-    case WIDTH_16:
-        *slot = (*slot & ~UINT64_C(0xffff)) | (value & 0xffff);
-        break;
-    case WIDTH_32:
-        *slot = (uint32_t)value;
-        break;
-    default:
-        *slot = value;
-    }
-}
-
 static uint64_t operand_b(const struct cpu *cpu, const struct uop *u)
 {
     uint64_t value = u->b == VAR_IMM ? (uint64_t)u->imm : cpu->var[u->b];
@@ -57,7 +38,7 @@ static void rotate(struct cpu *cpu, const struct uop *u)
     if (count)
         result = left ? a << count | a >> (bits - count) : a >> count | a << (bits - count);
     result &= bits_mask(bits);
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
     if (!masked)
         return;
     carry = left ? result & 1 : result >> (bits - 1) & 1;
@@ -79,7 +60,7 @@ static void rotate_carry(struct cpu *cpu, const struct uop *u)
         result = left ? (result << 1 | carry) & bits_mask(bits) : result >> 1 | (uint64_t)carry << (bits - 1);
         carry = out;
     }
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
     if (!masked)
         return;
     flags |= carry ? FLAG_CF : 0;
@@ -99,7 +80,7 @@ static void double_shift(struct cpu *cpu, const struct uop *u)
     bool left = u->op == UOP_SHLD, carry;
 
     if (!count) {
-        write_width(cpu, u->dst, u->width, a);
+        cpu_write_var(cpu, u->dst, u->width, a);
         return;
     }
     // 16-bit operands may be shifted by more than their width (undefined): the bits come around from the first operand.
@@ -116,7 +97,7 @@ static void double_shift(struct cpu *cpu, const struct uop *u)
         result = (uint64_t)(all >> count) & mask;
         carry = (uint64_t)(all >> (count - 1)) & 1;
     }
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
     flags = cc_result_flags(result, u->width) | (carry ? FLAG_CF : 0);
     flags |= (a ^ result) >> (bits - 1) & 1 ? FLAG_OF : 0;
     set_flags(cpu, u, FLAGS_ARITHMETIC, flags);
@@ -139,9 +120,9 @@ static void multiply(struct cpu *cpu, const struct uop *u)
         high = (uint64_t)(product >> bits) & bits_mask(bits);
         overflow = product != (__int128)bits_sign_extend(low, bits);
     }
-    write_width(cpu, u->dst, u->width, low);
+    cpu_write_var(cpu, u->dst, u->width, low);
     if (u->op != UOP_IMUL_LOW)
-        write_width(cpu, u->c, u->width, high);
+        cpu_write_var(cpu, u->c, u->width, high);
     // SF as processors set it; ZF, AF and PF are undefined.
     if (!(u->aux & UOP_SETS_FLAGS))
         return;
@@ -168,15 +149,15 @@ static bool divide(struct cpu *cpu, const struct uop *u)
     if (u->op == UOP_DIV) {
         unsigned __int128 quotient;
         if ((cpu->var[u->b] & mask) == 0 && bits <= 64) {
-            write_width(cpu, u->c, u->width, (cpu->var[u->a] & mask) % divisor);
-            write_width(cpu, u->dst, u->width, (cpu->var[u->a] & mask) / divisor);
+            cpu_write_var(cpu, u->c, u->width, (cpu->var[u->a] & mask) % divisor);
+            cpu_write_var(cpu, u->dst, u->width, (cpu->var[u->a] & mask) / divisor);
             return true;
         }
         quotient = dividend / divisor;
         if (quotient > mask)
             return divide_error(cpu);
-        write_width(cpu, u->c, u->width, (uint64_t)(dividend % divisor));
-        write_width(cpu, u->dst, u->width, (uint64_t)quotient);
+        cpu_write_var(cpu, u->c, u->width, (uint64_t)(dividend % divisor));
+        cpu_write_var(cpu, u->dst, u->width, (uint64_t)quotient);
         return true;
     }
     unsigned shift = 128 - 2 * bits;
@@ -187,8 +168,8 @@ static bool divide(struct cpu *cpu, const struct uop *u)
     if (q > (unsigned __int128)(mask >> 1) + negative)
         return divide_error(cpu);
     quotient = negative ? -(__int128)q : (__int128)q;
-    write_width(cpu, u->c, u->width, (uint64_t)(value - quotient * by));
-    write_width(cpu, u->dst, u->width, (uint64_t)quotient);
+    cpu_write_var(cpu, u->c, u->width, (uint64_t)(value - quotient * by));
+    cpu_write_var(cpu, u->dst, u->width, (uint64_t)quotient);
     return true;
 }
 
@@ -198,11 +179,11 @@ static void bit_test(struct cpu *cpu, const struct uop *u)
     uint64_t a = cpu->var[u->a], bit = UINT64_C(1) << (operand_b(cpu, u) & (bits - 1));
     bool was = a & bit;
     if (u->op == UOP_BTS)
-        write_width(cpu, u->dst, u->width, a | bit);
+        cpu_write_var(cpu, u->dst, u->width, a | bit);
     else if (u->op == UOP_BTR)
-        write_width(cpu, u->dst, u->width, a & ~bit);
+        cpu_write_var(cpu, u->dst, u->width, a & ~bit);
     else if (u->op == UOP_BTC)
-        write_width(cpu, u->dst, u->width, a ^ bit);
+        cpu_write_var(cpu, u->dst, u->width, a ^ bit);
     if (u->aux & UOP_SETS_FLAGS)
         cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & ~(uint64_t)CC_CARRY_VALUE) | CC_CARRY_REPLACED |
                               (was ? CC_CARRY_VALUE : 0);
@@ -237,10 +218,10 @@ static void bit_scan(struct cpu *cpu, const struct uop *u)
     // An unchanged destination of BSF/BSR keeps its upper half too.
     if (!b && (u->op == UOP_BSF || u->op == UOP_BSR)) {
         if (u->width != WIDTH_32 || u->dst != u->a)
-            write_width(cpu, u->dst, u->width == WIDTH_32 ? WIDTH_64 : u->width, result);
+            cpu_write_var(cpu, u->dst, u->width == WIDTH_32 ? WIDTH_64 : u->width, result);
         return;
     }
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
 }
 
 /// BLSI, BLSR, BLSMSK.
@@ -253,7 +234,7 @@ static void lowest_bit(struct cpu *cpu, const struct uop *u)
         carry = !carry;
     } else
         result = u->op == UOP_BLSR ? a & (a - 1) : a ^ (a - 1);
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
     set_logic_flags(cpu, u, result, carry);
 }
 
@@ -269,7 +250,7 @@ static void bit_field(struct cpu *cpu, const struct uop *u)
         result = low < bits ? result >> low : 0;
         result &= length < bits ? bits_mask(length) : bits_mask(bits);
     }
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
     set_logic_flags(cpu, u, result, carry);
 }
 
@@ -284,7 +265,7 @@ static void scatter_gather(struct cpu *cpu, const struct uop *u)
         else
             result |= a & bit ? UINT64_C(1) << i : 0;
     }
-    write_width(cpu, u->dst, u->width, result);
+    cpu_write_var(cpu, u->dst, u->width, result);
 }
 
 static void add_with_flag(struct cpu *cpu, const struct uop *u)
@@ -293,7 +274,7 @@ static void add_with_flag(struct cpu *cpu, const struct uop *u)
     uint64_t flags = cc_all(cpu), flag = u->sub ? FLAG_OF : FLAG_CF;
     unsigned __int128 sum = (unsigned __int128)(cpu->var[u->a] & bits_mask(bits)) + operand_b(cpu, u);
     sum += (flags & flag) != 0;
-    write_width(cpu, u->dst, u->width, (uint64_t)sum);
+    cpu_write_var(cpu, u->dst, u->width, (uint64_t)sum);
     set_flags(cpu, u, flag, sum >> bits ? flag : 0);
 }
 

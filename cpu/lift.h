@@ -36,11 +36,6 @@ static inline unsigned lift_cpl(const struct lift *l)
 {
     return l->mode & MODE_CPL_MASK;
 }
-/// WIDTH_* of 1, 2, 4, 8 bytes.
-static inline uint8_t width_of(unsigned bytes)
-{
-    return (uint8_t)__builtin_ctz(bytes);
-}
 
 /// Appends a uop (op, width set; the rest zero, dst/a/b/c VAR_NONE/VAR_ZERO) and returns it for completion.
 struct uop *lift_emit(struct lift *l, enum uop_op op, uint8_t width);

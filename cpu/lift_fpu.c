@@ -25,8 +25,7 @@ static bool is_vector(const struct operand *operand)
     return operand->kind == OPERAND_XMM || operand->kind == OPERAND_MMX;
 }
 
-// ---- Vector operands
-// ---------------------------------------------------------------------------------------------------
+// ---- Vector operands ----------------------------------------------------------------------------------------------
 /// The uops from number `from` on belong to an instruction that a pending x87 exception comes before.
 static void mark_waiting(struct lift *l, unsigned from)
 {
@@ -245,8 +244,7 @@ void lift_simd_from_gpr(struct lift *l, const struct insn *insn)
     lift_row(l, insn, VAR_NONE, vreg, vreg, value, 0);
 }
 
-// ---- Moves
-// --------------------------------------------------------------------------------------------------------------
+// ---- Moves --------------------------------------------------------------------------------------------------------
 /// MOVAPS, MOVUPS, MOVDQA ... : op0 = op1, one of them perhaps in memory. Between registers all 16 bytes move, or, for
 /// rows with a function (MOVSS, MOVSD, MOVQ), what that function says.
 void lift_simd_move(struct lift *l, const struct insn *insn)
@@ -342,8 +340,7 @@ void lift_stmxcsr(struct lift *l, const struct insn *insn)
     lift_write(l, insn, 0, value);
 }
 
-// ---- x87
-// -----------------------------------------------------------------------------------------------------------------
+// ---- x87 ----------------------------------------------------------------------------------------------------------
 /// Place in the block, 11-bit opcode, argument. The opcode byte is in the row's text: "D8 /0" or "D8 C0+i".
 static uint64_t x87_operand(const struct lift *l, const struct insn *insn)
 {

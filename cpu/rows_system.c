@@ -104,10 +104,14 @@ const struct row rows_system[] = {
     {"NP 0F 01 D0", "xgetbv", "", lift_system_call, HELPER_xgetbv, 0, 0, 0, 0, FEATURE_XSAVE},
     {"NP 0F AE /4", "xsave|xsave|xsave64", "M", lift_xsave, XSAVE, 0, 0, 0, 0, FEATURE_XSAVE},
     {"NP 0F AE /5", "xrstor|xrstor|xrstor64", "M", lift_xsave, XRSTOR, 0, 0, 0, 0, FEATURE_XSAVE},
-    {"NP 0F AE /6", "xsaveopt|xsaveopt|xsaveopt64", "M", lift_xsave, XSAVE | XSAVE_OPTIMIZED << 16, 0, 0, 0, 0, FEATURE_XSAVEOPT},
-    {"NP 0F C7 /4", "xsavec|xsavec|xsavec64", "M", lift_xsave, XSAVE | XSAVE_COMPACTED << 16, 0, 0, 0, 0, FEATURE_XSAVEC},
-    {"NP 0F C7 /5", "xsaves|xsaves|xsaves64", "M", lift_xsave, XSAVE | (XSAVE_COMPACTED | XSAVE_SUPERVISOR) << 16, 0, 0, 0, 0, FEATURE_XSAVES},
-    {"NP 0F C7 /3", "xrstors|xrstors|xrstors64", "M", lift_xsave, XRSTOR | XSAVE_SUPERVISOR << 16, 0, 0, 0, 0, FEATURE_XSAVES},
+    {"NP 0F AE /6", "xsaveopt|xsaveopt|xsaveopt64", "M", lift_xsave, XSAVE | XSAVE_OPTIMIZED << 16, 0, 0, 0, 0,
+     FEATURE_XSAVEOPT},
+    {"NP 0F C7 /4", "xsavec|xsavec|xsavec64", "M", lift_xsave, XSAVE | XSAVE_COMPACTED << 16, 0, 0, 0, 0,
+     FEATURE_XSAVEC},
+    {"NP 0F C7 /5", "xsaves|xsaves|xsaves64", "M", lift_xsave, XSAVE | (XSAVE_COMPACTED | XSAVE_SUPERVISOR) << 16, 0, 0,
+     0, 0, FEATURE_XSAVES},
+    {"NP 0F C7 /3", "xrstors|xrstors|xrstors64", "M", lift_xsave, XRSTOR | XSAVE_SUPERVISOR << 16, 0, 0, 0, 0,
+     FEATURE_XSAVES},
     {"NP 0F 01 D1", "xsetbv", "", lift_system_call, HELPER_xsetbv, ENDS, 0, 0, 0, FEATURE_XSAVE},
 
     // Identification, MSRs, time, random numbers.

@@ -64,6 +64,10 @@ bool engine_poll(struct cpu *cpu, enum engine_stop *stop)
     }
     if (atomic_load(&cpu->pending))
         atomic_store(&cpu->exit_request, 1);
+    if (cpu->activity == ACTIVITY_SHUTDOWN) { // the delivery failed; no instruction follows
+        *stop = STOP_SHUTDOWN;
+        return false;
+    }
     if (cpu->activity == ACTIVITY_MWAIT && cpu_mwait_ends(cpu)) {
         cpu->activity = ACTIVITY_RUN;
         cpu->monitor_armed = false;

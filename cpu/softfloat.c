@@ -30,8 +30,7 @@ static struct soft invalid(struct soft_context *context)
     return soft_default_nan();
 }
 
-// ---- Formats
-// ---------------------------------------------------------------------------------------------------------
+// ---- Formats ------------------------------------------------------------------------------------------------------
 static struct soft classify(bool sign, bool top, bool bottom, int exponent, uint64_t fraction)
 {
     struct soft value = {.sign = sign, .exponent = exponent, .significand = fraction};
@@ -109,8 +108,7 @@ struct soft soft_from_integer(int64_t integer)
     return classify(integer < 0, false, false, 63, magnitude);
 }
 
-// ---- Rounding
-// ----------------------------------------------------------------------------------------------------------
+// ---- Rounding -----------------------------------------------------------------------------------------------------
 static u128 shift_jam(u128 value, unsigned count)
 {
     if (count == 0)
@@ -217,8 +215,7 @@ struct soft soft_round(struct soft_context *context, struct soft a)
     return a.class == SOFT_FINITE ? soft_finish(context, a.sign, a.exponent, (u128)a.significand << 64) : a;
 }
 
-// ---- Arithmetic
-// ----------------------------------------------------------------------------------------------------------
+// ---- Arithmetic ---------------------------------------------------------------------------------------------------
 struct soft soft_add(struct soft_context *context, struct soft a, struct soft b)
 {
     if (a.class == SOFT_INFINITY || b.class == SOFT_INFINITY) {

@@ -22,8 +22,7 @@ static const struct wide half_pi = {.significand = WIDE(0xc90fdaa22168c234, 0xc4
 static const struct wide ln_2 = {.significand = WIDE(0xb17217f7d1cf79ab, 0xc9e3b39803f2f6af), .exponent = -1};
 static const struct wide two_log2_e = {.significand = WIDE(0xb8aa3b295c17f0bb, 0xbe87fed0691d3e88), .exponent = 1};
 
-// ---- Arithmetic
-// ----------------------------------------------------------------------------------------------------------
+// ---- Arithmetic ---------------------------------------------------------------------------------------------------
 static struct wide normal(bool sign, int exponent, u128 significand)
 {
     uint64_t high = (uint64_t)(significand >> 64), low = (uint64_t)significand;
@@ -116,8 +115,7 @@ static bool is_negligible(struct wide term, struct wide sum)
     return !term.significand || term.exponent < sum.exponent - 130;
 }
 
-// ---- Sine, cosine, tangent
-// -----------------------------------------------------------------------------------------------
+// ---- Sine, cosine, tangent ----------------------------------------------------------------------------------------
 /// 320 bits of 2/pi behind the point, the highest first.
 static const uint64_t two_over_pi[5] = {UINT64_C(0xa2f9836e4e441529), UINT64_C(0xfc2757d1f534ddc0),
                                         UINT64_C(0xdb6295993c439041), UINT64_C(0xfe5163abdebbc561),
@@ -277,8 +275,7 @@ struct soft soft_tan(struct soft_context *context, struct soft a)
     return irrational(context, divide(sin, cos));
 }
 
-// ---- Arctangent
-// ----------------------------------------------------------------------------------------------------------
+// ---- Arctangent ---------------------------------------------------------------------------------------------------
 /// atan(k/8)
 static const struct wide arctangents[9] = {
     {0},
@@ -353,8 +350,7 @@ struct soft soft_atan2(struct soft_context *context, struct soft y, struct soft 
     return irrational(context, angle);
 }
 
-// ---- Logarithms, powers
-// --------------------------------------------------------------------------------------------------
+// ---- Logarithms, powers -------------------------------------------------------------------------------------------
 /// 2 atanh(s) / ln 2 = log2((1 + s) / (1 - s))
 static struct wide log2_of_ratio(struct wide s)
 {

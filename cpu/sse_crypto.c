@@ -41,8 +41,7 @@ static const uint8_t inverse_substitution[256] = {
 };
 // clang-format on
 
-// ---- AES: the state's columns are the register's doublewords, its rows their bytes
-// ----------------------------------------
+// ---- AES: the state's columns are the register's doublewords, its rows their bytes --------------------------------
 /// Times x in GF(2^8).
 static inline uint8_t times_x(uint8_t value)
 {
@@ -147,8 +146,7 @@ uint64_t simd_aeskeygenassist(struct cpu *cpu, union vreg *dst, const union vreg
     return 0;
 }
 
-// ---- PCLMULQDQ: immediate bits 0 and 4 choose the halves of dst and src
-// --------------------------------------------------
+// ---- PCLMULQDQ: immediate bits 0 and 4 choose the halves of dst and src -------------------------------------------
 uint64_t simd_pclmulqdq(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     uint64_t a = dst->u64[operand & 1], b = src->u64[operand >> 4 & 1], low = 0, high = 0;

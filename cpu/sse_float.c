@@ -15,8 +15,7 @@ bool sse_commit_flags(struct cpu *cpu, uint32_t flags)
     return false;
 }
 
-// ---- Unmasked overflow and underflow: flags as of a result with unbounded exponent (SDM vol. 1 sec. 4.9.1.4, 4.9.1.5)
-// ---
+// ---- Unmasked overflow, underflow: flags as of an unbounded exponent (SDM vol. 1 sec. 4.9.1.4, 4.9.1.5) -----------
 /// Operations that can overflow or underflow, lane by lane.
 struct shape {
     bool from_double, to_double;
@@ -109,8 +108,7 @@ static bool run(struct cpu *cpu, enum sse_operation operation, union vreg *a, co
     return sse_commit_flags(cpu, sse_compute(operation, a, b, cpu->mxcsr, immediate, value));
 }
 
-// ---- Rows
-// ------------------------------------------------------------------------------------------------------------------
+// ---- Rows ---------------------------------------------------------------------------------------------------------
 uint64_t sse_float(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     union vreg result;
@@ -151,8 +149,7 @@ uint64_t sse_cvtsi2sd(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     return from_integer(cpu, SSE_CVTSI2SD, dst, operand);
 }
 
-// ---- Between MMX and XMM; an unmasked exception comes after the change to MMX
-// ----------------------------------------------------------------------------------------------
+// ---- Between MMX and XMM; an unmasked exception comes after the change to MMX -------------------------------------
 /// CVTPI2PS: two integers to the low half. From memory it and CVTPI2PD are no MMX instructions: no SIMD_MMX then.
 uint64_t sse_cvtpi2ps(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
@@ -186,8 +183,7 @@ uint64_t sse_to_mmx(struct cpu *cpu, union vreg *dst, const union vreg *src, uin
     return 0;
 }
 
-// ---- MXCSR
-// ----------------------------------------------------------------------------------------------------------------
+// ---- MXCSR --------------------------------------------------------------------------------------------------------
 uint64_t sse_ldmxcsr(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     if ((uint32_t)operand & ~MXCSR_DEFINED)

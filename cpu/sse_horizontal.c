@@ -2,8 +2,7 @@
 // operations.
 #include "cpu/fpu.h"
 
-// ---- SSE3
-// ----------------------------------------------------------------------------------------------------------------
+// ---- SSE3 ---------------------------------------------------------------------------------------------------------
 /// HADDPS, HADDPD, HSUBPS, HSUBPD: the row's argument is the operation on lanes; neighbours become its operands.
 uint64_t sse_horizontal(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
@@ -60,8 +59,7 @@ uint64_t simd_movshdup(struct cpu *cpu, union vreg *dst, const union vreg *src, 
     return simd_put(cpu, dst, high | high << 32, 0);
 }
 
-// ---- ROUNDPS, ROUNDPD, ROUNDSS, ROUNDSD
-// ------------------------------------------------------------------------------------
+// ---- ROUNDPS, ROUNDPD, ROUNDSS, ROUNDSD ---------------------------------------------------------------------------
 struct format {
     unsigned fraction, width; // bits
     uint64_t bias;
@@ -141,8 +139,7 @@ uint64_t sse_round(struct cpu *cpu, union vreg *dst, const union vreg *src, uint
     return 0;
 }
 
-// ---- Dot products: immediate bits 4.. choose the products, bits 0.. the lanes that get the sum
-// ------------------------------
+// ---- Dot products: immediate bits 4.. choose the products, bits 0.. the lanes that get the sum --------------------
 static bool step(struct cpu *cpu, enum sse_operation operation, union vreg *a, const union vreg *b)
 {
     return sse_commit_flags(cpu, sse_compute(operation, a, b, cpu->mxcsr, 0, NULL));

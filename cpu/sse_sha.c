@@ -20,8 +20,7 @@ static uint64_t put(union vreg *dst, uint32_t w0, uint32_t w1, uint32_t w2, uint
     return 0;
 }
 
-// ---- SHA-1
-// ---------------------------------------------------------------------------------------------------------------
+// ---- SHA-1 --------------------------------------------------------------------------------------------------------
 uint64_t simd_sha1nexte(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     return put(dst, src->u32[0], src->u32[1], src->u32[2], src->u32[3] + left(dst->u32[3], 30));
@@ -69,8 +68,7 @@ uint64_t simd_sha1rnds4(struct cpu *cpu, union vreg *dst, const union vreg *src,
     return put(dst, d, c, b, a);
 }
 
-// ---- SHA-256
-// -------------------------------------------------------------------------------------------------------------
+// ---- SHA-256 ------------------------------------------------------------------------------------------------------
 static inline uint32_t sigma0(uint32_t value)
 {
     return right(value, 7) ^ right(value, 18) ^ value >> 3;

@@ -40,8 +40,7 @@ uint64_t simd_packssdw(struct cpu *cpu, union vreg *dst, const union vreg *src, 
     return simd_put(cpu, dst, vec_get(&packed), operand);
 }
 
-// ---- Unpack: lanes of both in turn, from the low or the high half
-// -----------------------------------------------------
+// ---- Unpack: lanes of both in turn, from the low or the high half -------------------------------------------------
 static uint64_t unpack(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand, unsigned lane,
                        bool high)
 {
@@ -97,8 +96,7 @@ uint64_t simd_punpckhqdq(struct cpu *cpu, union vreg *dst, const union vreg *src
     return 0;
 }
 
-// ---- Shuffles by an immediate of four two-bit selectors
-// ---------------------------------------------------------------
+// ---- Shuffles by an immediate of four two-bit selectors -----------------------------------------------------------
 static inline unsigned selector(uint64_t operand, unsigned lane)
 {
     return operand >> 2 * lane & 3;
@@ -156,8 +154,7 @@ uint64_t simd_shufpd(struct cpu *cpu, union vreg *dst, const union vreg *src, ui
     return 0;
 }
 
-// ---- Insert, extract, sign masks
-// ----------------------------------------------------------------------------------------
+// ---- Insert, extract, sign masks ----------------------------------------------------------------------------------
 /// The word to insert is the low one of src.
 uint64_t simd_pinsrw(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
@@ -195,8 +192,7 @@ uint64_t simd_movmskpd(struct cpu *cpu, union vreg *dst, const union vreg *src, 
     return src->u64[0] >> 63 | src->u64[1] >> 63 << 1;
 }
 
-// ---- Moves that merge or cross register files
-// ---------------------------------------------------------------------------
+// ---- Moves that merge or cross register files ---------------------------------------------------------------------
 uint64_t simd_movss(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     dst->u32[0] = src->u32[0];

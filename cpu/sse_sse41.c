@@ -1,8 +1,7 @@
 // SSE4.1's integer rows: blends, extensions, minima and maxima, insertions and extractions, sums of differences.
 #include "cpu/fpu.h"
 
-// ---- Blends: where the selector says so, the source's lane
-// -----------------------------------------------------------
+// ---- Blends: where the selector says so, the source's lane --------------------------------------------------------
 static uint64_t blend(union vreg *dst, const union vreg *src, vec_u64 select)
 {
     vec_u64 result = (vec_get(dst) & ~select) | (vec_get(src) & select);
@@ -56,8 +55,7 @@ uint64_t simd_ptest(struct cpu *cpu, union vreg *dst, const union vreg *src, uin
     return (both[0] | both[1] ? 0 : FLAG_ZF) | (more[0] | more[1] ? 0 : FLAG_CF);
 }
 
-// ---- Extensions of the low lanes
-// ---------------------------------------------------------------------------------------
+// ---- Extensions of the low lanes ----------------------------------------------------------------------------------
 static inline uint64_t get_lane(const union vreg *v, unsigned bytes, unsigned lane, bool sign)
 {
     uint64_t value = 0;
@@ -137,8 +135,7 @@ uint64_t simd_pmovzxdq(struct cpu *cpu, union vreg *dst, const union vreg *src, 
     return extend(dst, src, 4, 8, false);
 }
 
-// ---- Arithmetic
-// --------------------------------------------------------------------------------------------------------
+// ---- Arithmetic ---------------------------------------------------------------------------------------------------
 uint64_t simd_pmuldq(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     int64_t low = (int64_t)dst->s32[0] * src->s32[0], high = (int64_t)dst->s32[2] * src->s32[2];
@@ -230,8 +227,7 @@ uint64_t simd_mpsadbw(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     return 0;
 }
 
-// ---- Insertions and extractions
-// ------------------------------------------------------------------------------------------
+// ---- Insertions and extractions -----------------------------------------------------------------------------------
 /// Immediate: bits 0..3 lanes to clear, 4, 5 the lane to write, 6, 7 the lane of src (0 when it comes from memory).
 uint64_t simd_insertps(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {

@@ -30,8 +30,7 @@ uint64_t simd_palignr(struct cpu *cpu, union vreg *dst, const union vreg *src, u
     return simd_put(cpu, dst, vec_get(&result), operand);
 }
 
-// ---- Sums and differences of neighbours: first the destination's pairs, then the source's
-// ----------------------------
+// ---- Sums and differences of neighbours: first the destination's pairs, then the source's -------------------------
 static uint64_t horizontal16(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand, int sign,
                              bool saturate)
 {
@@ -88,8 +87,7 @@ uint64_t simd_phsubd(struct cpu *cpu, union vreg *dst, const union vreg *src, ui
     return horizontal32(cpu, dst, src, operand, true);
 }
 
-// ---- Multiplications
-// -------------------------------------------------------------------------------------------------
+// ---- Multiplications ----------------------------------------------------------------------------------------------
 /// Unsigned bytes of dst times signed bytes of src, neighbours added with saturation.
 uint64_t simd_pmaddubsw(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
@@ -108,8 +106,7 @@ uint64_t simd_pmulhrsw(struct cpu *cpu, union vreg *dst, const union vreg *src, 
     return simd_put(cpu, dst, vec_get(&result), operand);
 }
 
-// ---- Signs: unsigned arithmetic, as the lowest numbers stay what they are
-// -----------------------------------------------
+// ---- Signs: unsigned arithmetic, as the lowest numbers stay what they are -----------------------------------------
 uint64_t simd_psignb(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
     vec_u8 a = (vec_u8)vec_get(dst);

@@ -64,8 +64,7 @@ static unsigned implicit_length(const int32_t *from, unsigned count)
     return length;
 }
 
-// ---- Aggregations: a bit for each element of the source
-// ------------------------------------------------------------------
+// ---- Aggregations: a bit for each element of the source -----------------------------------------------------------
 static uint32_t equal_any(const struct strings *s)
 {
     uint32_t bits = 0;
@@ -134,8 +133,7 @@ static uint32_t aggregate(const struct strings *strings, uint64_t operand)
     }
 }
 
-// ---- Results
-// -----------------------------------------------------------------------------------------------------------
+// ---- Results ------------------------------------------------------------------------------------------------------
 static uint32_t compare(struct strings *strings, uint64_t operand, uint64_t *flags)
 {
     uint32_t bits = aggregate(strings, operand);

@@ -53,8 +53,7 @@ static inline bool is_nan(struct f80 value)
     return (value.sign_exponent & 0x7fff) == 0x7fff && value.significand << 1;
 }
 
-// ---- The FERR pin
-// ----------------------------------------------------------------------------------------------------------
+// ---- The FERR pin -------------------------------------------------------------------------------------------------
 static void drive_ferr(struct cpu *cpu, bool level)
 {
     cpu->ferr = level;
@@ -78,8 +77,7 @@ static void release_ferr(struct cpu *cpu)
         drive_ferr(cpu, false);
 }
 
-// ---- Status
-// -----------------------------------------------------------------------------------------------------------
+// ---- Status -------------------------------------------------------------------------------------------------------
 void x87_update_summary(struct cpu *cpu)
 {
     bool pending = cpu->x87.status & ~cpu->x87.control & X87_EXCEPTIONS;
@@ -176,8 +174,7 @@ static inline bool begin(struct cpu *cpu, uint64_t operand)
     return true;
 }
 
-// ---- Arithmetic
-// ---------------------------------------------------------------------------------------------------------
+// ---- Arithmetic ---------------------------------------------------------------------------------------------------
 static void arithmetic_result(struct cpu *cpu, uint64_t operand, const struct x87_result *result, unsigned to,
                               unsigned argument)
 {
@@ -374,8 +371,7 @@ uint64_t x87_two_results(struct cpu *cpu, union vreg *dst, const union vreg *src
     return 0;
 }
 
-// ---- Loads, stores, moves
-// -------------------------------------------------------------------------------------------------
+// ---- Loads, stores, moves -----------------------------------------------------------------------------------------
 static void push_or_overflow(struct cpu *cpu, uint64_t operand, struct f80 value)
 {
     if (is_empty(cpu, 7)) {
@@ -516,8 +512,7 @@ unsigned x87_store_value(struct cpu *cpu, uint64_t operand, uint8_t bytes[16])
     return x87_format_bytes(format);
 }
 
-// ---- Control
-// ----------------------------------------------------------------------------------------------------------------
+// ---- Control ------------------------------------------------------------------------------------------------------
 static bool wait(struct cpu *cpu)
 {
     if (x87_must_fault(cpu))

@@ -18,8 +18,8 @@
 #include "devices/serial.h"
 
 const struct device_class *const device_classes[] = {
-    &pic_class,      &pit_class,        &rtc_class,        &serial_class,  &i8042_class,  &port92_class,
-    &dma_class,      &debug_port_class, &debug_exit_class, &pci_bus_class, &i440fx_class, &piix3_class,
-    &piix4_pm_class, &local_apic_class, &io_apic_class,    &fw_cfg_class,   &fpu_error_class,
+    &pic_class,      &pit_class,        &rtc_class,        &serial_class,  &i8042_class,     &port92_class,
+    &dma_class,      &debug_port_class, &debug_exit_class, &pci_bus_class, &i440fx_class,    &piix3_class,
+    &piix4_pm_class, &local_apic_class, &io_apic_class,    &fw_cfg_class,  &fpu_error_class,
 };
 const unsigned device_class_count = ARRAY_SIZE(device_classes);

@@ -94,7 +94,7 @@ static bool info_status(struct machine *machine, const struct command_values *va
 /// `instructions`: 0 where host code does not count them.
 static void print_calls(const struct cpu *cpu, uint64_t instructions, FILE *out)
 {
-    uint64_t calls = 0, left[CPU_HELPERS_MAX];
+    uint64_t calls = 0, left[CPU_HELPERS_MAX] = {0};
     for (unsigned i = 0; i < uop_helper_count; i++)
         calls += left[i] = cpu->stat_call[i];
     fprintf(out, "calls of helpers %" PRIu64, calls);

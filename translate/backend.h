@@ -5,7 +5,7 @@
 
 #include "base/host.h"
 #include "cpu/block.h"
-#include "translate/emit_x86_64.h"
+#include "translate/emit.h"
 #include "translate/passes.h"
 #include "translate/registers.h"
 
@@ -151,9 +151,12 @@ struct backend {
     void (*side_exit)(struct translation *t, const struct side_exit *exit);
     /// The block is dead: its chain entry leads to C from now on.
     void (*kill)(uint8_t *chain, const uint8_t *stub);
+    /// A direct exit leads to `target` from now on; changes the 4 bytes at `place`.
+    void (*patch)(emit_place place, const uint8_t *target);
     uint8_t scratch[2]; // never hold a variable
 };
 
+extern const struct backend backend_x86_64; // on such hosts
 /// The backend for this host, or NULL.
 const struct backend *backend_host(void);
 

@@ -1,9 +1,9 @@
-// The x86-64 backend: a table of emitters by uop, and the ways in and out of host code. The host-specific file of this
-// folder; on other hosts it only says that there is no backend.
+// The x86-64 backend: a table of emitters by uop, and the ways in and out of host code. Empty on other
+// hosts, as are its companions.
 //
-// r15 holds struct cpu. rsp stays the C stack: pushing below struct cpu needs a stack in front of it, and that mapping
-// comes with chaining. Guest rax..r11 have their namesakes, rsp has r12; r12..r15 stay in memory. r13 and r14 are
-// scratch. A new value goes to its register at once, flags as a recipe to struct cpu unless they are dead.
+// The base of GS is struct cpu, rsp stays the C stack. Guest rax..r11 have their namesakes and rsp has r12, from block
+// to block; guest r12..r15 stay in memory. r13 and r14 are scratch, r15 is for temporaries. A new value goes to its
+// register at once, flags as a recipe to struct cpu unless they are dead. Ways in and out: backend_x86_64_exit.c.
 #include "translate/backend.h"
 
 #ifdef __x86_64__
@@ -506,7 +506,7 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_EXIT_TO] = {x86_emit_exit_to, IN_A},
 };
 
-static const struct backend backend = {
+const struct backend backend_x86_64 = {
     .name = "x86_64",
     .file = &x86_file,
     .rules = rules,
@@ -515,6 +515,7 @@ static const struct backend backend = {
     .block_start = x86_block_start,
     .part_start = x86_part_start,
     .kill = x86_kill,
+    .patch = x86_patch,
     .prepare = x86_fpu_prepare,
     .stays = x86_stays,
     .features = x86_host_features,
@@ -527,17 +528,5 @@ static const struct backend backend = {
     .side_exit = x86_side_exit,
     .scratch = {S0, S1},
 };
-
-const struct backend *backend_host(void)
-{
-    return &backend;
-}
-
-#else
-
-const struct backend *backend_host(void)
-{
-    return NULL;
-}
 
 #endif

@@ -3,7 +3,9 @@
 #ifndef DOPPEL_TRANSLATE_BACKEND_X86_64_H
 #define DOPPEL_TRANSLATE_BACKEND_X86_64_H
 
+#include "cpu/model.h"
 #include "translate/backend.h"
+#include "translate/emit_x86_64.h"
 
 #define CPU HOST_GS // a segment's base: costs no register
 #define S0 HOST_R13
@@ -64,6 +66,12 @@ static inline bool x86_rip_is_page_relative(const struct translation *t)
 }
 /// reg = the address of a field of struct cpu.
 void x86_field_address(struct translation *t, uint8_t reg, size_t offset);
+
+/// Whether host code may use the instructions of a feature.
+static inline bool x86_host_has(const struct translation *t, enum cpu_feature feature)
+{
+    return t->host_features[feature / 64] >> feature % 64 & 1;
+}
 
 /// Whether `var` is a temporary that nobody reads after the uop at work.
 static inline bool x86_dies(const struct translation *t, unsigned var)
@@ -128,6 +136,7 @@ void x86_block_start(struct translation *t);
 void x86_part_start(struct translation *t);
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
+void x86_patch(emit_place place, const uint8_t *target);
 
 // Flags: struct backend's save_carry and condition.
 void x86_save_carry(struct translation *t);
@@ -159,7 +168,6 @@ static inline bool x86_literal_flags(const struct translation *t)
 void x86_emit_by_alu(struct translation *t, const struct uop *u);
 
 // Emitters of backend_x86_64_bits.c.
-bool x86_host_has_bmi2(const struct translation *t);
 void x86_emit_rotate(struct translation *t, const struct uop *u);
 void x86_emit_multiply(struct translation *t, const struct uop *u);
 void x86_emit_count(struct translation *t, const struct uop *u);

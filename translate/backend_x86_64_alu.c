@@ -365,7 +365,7 @@ void x86_emit_shift(struct translation *t, const struct uop *u)
 {
     if (u->b == VAR_IMM)
         shift_by_constant(t, u, (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31));
-    else if (!t->flags && u->width >= WIDTH_32 && x86_host_has_bmi2(t))
+    else if (!t->flags && u->width >= WIDTH_32 && x86_host_has(t, FEATURE_BMI2))
         x86_emit_shift_no_flags(t, u);
     else
         shift_by_register(t, u);

@@ -2,20 +2,9 @@
 // interpreter's functions where the flags ask for more than those give or the host lacks an extension.
 #ifdef __x86_64__
 
-#include "cpu/model.h"
 #include "translate/backend_x86_64.h"
 
 #define VEX_NP_0F38 2, 0
-
-static bool host_has(const struct translation *t, enum cpu_feature feature)
-{
-    return t->host_features[feature / 64] >> feature % 64 & 1;
-}
-
-bool x86_host_has_bmi2(const struct translation *t)
-{
-    return host_has(t, FEATURE_BMI2);
-}
 
 static void keep_flags(struct translation *t)
 {
@@ -35,7 +24,7 @@ void x86_emit_shift_no_flags(struct translation *t, const struct uop *u)
 static void rotate_by_constant(struct translation *t, const struct uop *u)
 {
     unsigned bits = 8u << u->width, count = (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31);
-    if (u->width >= WIDTH_32 && x86_host_has_bmi2(t)) {
+    if (u->width >= WIDTH_32 && x86_host_has(t, FEATURE_BMI2)) {
         uint8_t to = x86_result_register(t, u);
         emit_rotate_right(&t->emit, u->width, to, t->a, (u->op == UOP_ROR ? count : bits - count) & (bits - 1));
         keep_flags(t);
@@ -97,7 +86,7 @@ void x86_emit_rotate(struct translation *t, const struct uop *u)
 static void multiply_scratch(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    if (u->op == UOP_MUL && x86_host_has_bmi2(t)) {
+    if (u->op == UOP_MUL && x86_host_has(t, FEATURE_BMI2)) {
         emit_exchange(e, HOST_RDX, S0);
         emit_vex(e, (struct emit_vex){2, 3, 0xf6}, u->width, S1, HOST_RDX, S1);
         emit_exchange(e, HOST_RDX, S0);
@@ -118,7 +107,7 @@ void x86_emit_multiply(struct translation *t, const struct uop *u)
         x86_emit_by_alu(t, u);
         return;
     }
-    if (u->op == UOP_MUL && t->a == HOST_RDX && x86_host_has_bmi2(t)) {
+    if (u->op == UOP_MUL && t->a == HOST_RDX && x86_host_has(t, FEATURE_BMI2)) {
         emit_vex(&t->emit, (struct emit_vex){2, 3, 0xf6}, u->width, S1, S0, t->b); // MULX
         keep_flags(t);
     } else {
@@ -145,7 +134,7 @@ void x86_emit_count(struct translation *t, const struct uop *u)
     enum cpu_feature feature = u->op == UOP_TZCNT ? FEATURE_BMI1 : u->op == UOP_LZCNT ? FEATURE_ABM : FEATURE_POPCNT;
     enum emit_count op = u->op == UOP_TZCNT ? EMIT_TZCNT : u->op == UOP_LZCNT ? EMIT_LZCNT : EMIT_POPCNT;
     uint8_t to;
-    if (u->width < WIDTH_32 || t->b == NO_REGISTER || (t->flags && u->op == UOP_POPCNT) || !host_has(t, feature)) {
+    if (u->width < WIDTH_32 || t->b == NO_REGISTER || (t->flags && u->op == UOP_POPCNT) || !x86_host_has(t, feature)) {
         x86_emit_by_alu(t, u);
         return;
     }
@@ -172,7 +161,7 @@ void x86_emit_scan(struct translation *t, const struct uop *u)
 void x86_emit_lowest_bit(struct translation *t, const struct uop *u)
 {
     uint8_t digit = u->op == UOP_BLSR ? 1 : u->op == UOP_BLSMSK ? 2 : 3, to;
-    if (!host_has(t, FEATURE_BMI1)) {
+    if (!x86_host_has(t, FEATURE_BMI1)) {
         x86_emit_by_alu(t, u);
         return;
     }
@@ -186,7 +175,7 @@ void x86_emit_bit_field(struct translation *t, const struct uop *u)
 {
     bool extract = u->op == UOP_BEXTR;
     uint8_t to;
-    if (t->b == NO_REGISTER || !host_has(t, extract ? FEATURE_BMI1 : FEATURE_BMI2)) {
+    if (t->b == NO_REGISTER || !x86_host_has(t, extract ? FEATURE_BMI1 : FEATURE_BMI2)) {
         x86_emit_by_alu(t, u);
         return;
     }
@@ -199,7 +188,7 @@ void x86_emit_bit_field(struct translation *t, const struct uop *u)
 void x86_emit_scatter_gather(struct translation *t, const struct uop *u)
 {
     uint8_t to;
-    if (t->b == NO_REGISTER || !x86_host_has_bmi2(t)) {
+    if (t->b == NO_REGISTER || !x86_host_has(t, FEATURE_BMI2)) {
         x86_emit_by_alu(t, u);
         return;
     }

@@ -28,11 +28,6 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
 }
 
 // ---- RIP ----------------------------------------------------------------------------------------------------------
-static bool is_flat(const struct translation *t)
-{
-    return t->block->mode & MODE_FLAT;
-}
-
 /// reg += value, keeping flags. `reg` is not S1.
 static void add_constant(struct translation *t, uint8_t reg, int64_t value)
 {
@@ -49,7 +44,7 @@ static void add_constant(struct translation *t, uint8_t reg, int64_t value)
 
 void x86_load_rip(struct translation *t, uint8_t reg, int64_t displacement)
 {
-    if (!is_flat(t)) {
+    if (!x86_rip_is_page_relative(t)) {
         emit_move_imm(&t->emit, reg, t->block->ip + (uint64_t)displacement);
         return;
     }
@@ -147,7 +142,7 @@ static void look_up(struct translation *t)
 
 static bool may_chain(const struct translation *t)
 {
-    return t->chained && is_flat(t);
+    return t->chained && x86_rip_is_page_relative(t);
 }
 
 static bool in_page(const struct translation *t, int64_t displacement)
@@ -369,6 +364,13 @@ void x86_kill(uint8_t *chain, const uint8_t *stub)
     struct emit e;
     emit_start(&e, chain, 5);
     emit_jump_to(&e, stub);
+}
+
+void x86_patch(emit_place place, const uint8_t *target)
+{
+    struct emit e;
+    emit_start(&e, place, 4);
+    emit_patch(&e, place, target);
 }
 
 static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)

@@ -10,11 +10,6 @@
 #define BIT_SIGN 7u
 #define HOST_BELOW 2u
 
-static void load_home(struct emit *e, uint8_t reg, unsigned var)
-{
-    emit_load(e, WIDTH_64, reg, x86_home(var));
-}
-
 /// rcx, which is on the stack then, = 64 - the width's bits, so that a shift brings the value's top bit to bit 63. S0
 /// holds VAR_CC_OP.
 static void emit_shift_count(struct emit *e)
@@ -37,7 +32,7 @@ static emit_place jump_if_op(struct emit *e, enum cc_op op)
 /// S0 = bit 0 of a variable; ends the subroutine.
 static void emit_low_bit(struct emit *e, unsigned var)
 {
-    load_home(e, S0, var);
+    x86_load_home(e, S0, var);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
     emit_return(e);
 }
@@ -49,10 +44,10 @@ static void emit_carry_of_sum(struct emit *e)
     emit_place subtract[2], with_carry[2], join, strict, done;
     subtract[0] = jump_if_op(e, CC_SUB);
     subtract[1] = jump_if_op(e, CC_SBB);
-    load_home(e, S0, VAR_CC_RESULT);
+    x86_load_home(e, S0, VAR_CC_RESULT);
     join = emit_jump(e);
     emit_patch_here(e, subtract[1]);
-    load_home(e, S0, VAR_CC_EXTRA);
+    x86_load_home(e, S0, VAR_CC_EXTRA);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
     strict = emit_jump(e);
     emit_patch_here(e, subtract[0]);
@@ -64,13 +59,13 @@ static void emit_carry_of_sum(struct emit *e)
     emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
     with_carry[0] = jump_if_op(e, CC_ADC);
     with_carry[1] = jump_if_op(e, CC_SBB);
-    load_home(e, S1, VAR_CC_SRC);
+    x86_load_home(e, S1, VAR_CC_SRC);
     emit_shift_cl(e, EMIT_SHL, WIDTH_64, S1);
     strict = emit_jump(e);
     emit_patch_here(e, with_carry[0]);
     emit_patch_here(e, with_carry[1]);
     // With a carry in, equal is a carry out as well.
-    load_home(e, S1, VAR_CC_SRC);
+    x86_load_home(e, S1, VAR_CC_SRC);
     emit_shift_cl(e, EMIT_SHL, WIDTH_64, S1);
     emit_bit_memory(e, x86_home(VAR_CC_EXTRA), 0);
     emit_place no_carry = emit_jump_if(e, HOST_BELOW ^ 1);
@@ -91,7 +86,7 @@ static void emit_carry_of_sum(struct emit *e)
 static void emit_carry(struct emit *e)
 {
     emit_place replaced, extra[5], logic, right[2], shift;
-    load_home(e, S0, VAR_CC_OP);
+    x86_load_home(e, S0, VAR_CC_OP);
     emit_bit_imm(e, EMIT_BT, WIDTH_32, S0, 10);
     replaced = emit_jump_if(e, HOST_BELOW);
     emit_move(e, WIDTH_32, S1, S0);
@@ -109,7 +104,7 @@ static void emit_carry(struct emit *e)
     emit_carry_of_sum(e);
 
     emit_patch_here(e, shift);
-    load_home(e, S0, VAR_CC_SRC);
+    x86_load_home(e, S0, VAR_CC_SRC);
     emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, 63);
     emit_pop(e, HOST_RCX);
@@ -135,7 +130,7 @@ static void emit_carry(struct emit *e)
 static void emit_result(struct emit *e, unsigned bit)
 {
     emit_place literal, multiplied = NULL;
-    load_home(e, S0, VAR_CC_OP);
+    x86_load_home(e, S0, VAR_CC_OP);
     emit_test_imm(e, WIDTH_8, S0, 0xfc);
     literal = emit_jump_if(e, EMIT_EQUAL);
     if (bit == BIT_ZERO) { // never after a multiplication
@@ -145,12 +140,12 @@ static void emit_result(struct emit *e, unsigned bit)
         multiplied = emit_jump_if(e, EMIT_EQUAL);
     }
     emit_shift_count(e);
-    load_home(e, S0, VAR_CC_RESULT);
+    x86_load_home(e, S0, VAR_CC_RESULT);
     emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
     emit_pop(e, HOST_RCX);
     emit_return(e);
     emit_patch_here(e, literal);
-    load_home(e, S0, VAR_CC_EXTRA);
+    x86_load_home(e, S0, VAR_CC_EXTRA);
     if (bit == BIT_ZERO) {
         emit_unary(e, EMIT_NOT, WIDTH_32, S0);
         emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1 << BIT_ZERO);

@@ -317,8 +317,7 @@ void x86_fpu_prepare(struct translation *t, const struct uop *u)
         ensure(t, RESIDENT_SSE, t->fpu->ensure_sse);
 }
 
-// ---- FIP, FCS, FOP
-// ----------------------------------------------------------------------------------------------------
+// ---- FIP, FCS, FOP ------------------------------------------------------------------------------------------------
 void x86_x87_note_pointers(struct translation *t, uint64_t operand)
 {
     t->pointers = (struct x87_pointers){
@@ -370,8 +369,7 @@ void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers
     pointers->pending = false;
 }
 
-// ---- what the host has
-// --------------------------------------------------------------------------------------------------
+// ---- what the host has --------------------------------------------------------------------------------------------
 static void add_feature(uint64_t features[2], enum cpu_feature feature, uint32_t word, unsigned bit)
 {
     if (word >> bit & 1)

@@ -168,7 +168,7 @@ static void emit_encoding(struct translation *t, const struct encoding *encoding
 // ---- what can be done -----------------------------------------------------------------------------------------------
 static bool has(const struct translation *t, unsigned feature)
 {
-    return feature == FEATURE_NONE || (t->host_features[feature / 64] >> feature % 64 & 1);
+    return feature == FEATURE_NONE || x86_host_has(t, feature);
 }
 
 static const struct uop *uop_at(const struct translation *t, unsigned index)
@@ -520,7 +520,7 @@ static void emit_simd_row(struct translation *t, unsigned index, struct place so
     const struct uop *u = uop_at(t, index);
     const struct row *row = row_get(u->param);
     struct encoding encoding = encoding_of(row);
-    struct place to = {0};
+    struct place to;
     switch (kind_of(row)) {
     case KIND_BINARY:
         if (encoding.rm_first) // the store's encoding between registers
@@ -563,7 +563,7 @@ static void emit_simd_row(struct translation *t, unsigned index, struct place so
     }
 }
 
-/// The row at `index`, its source perhaps in memory. False: not here.
+/// The row at `index`, its source perhaps in memory.
 static void emit_row(struct translation *t, unsigned index, struct place source)
 {
     const struct uop *u = uop_at(t, index);
@@ -624,8 +624,7 @@ bool x86_emit_inline_row(struct translation *t, const struct uop *u)
     return true;
 }
 
-// ---- vector moves
-// -----------------------------------------------------------------------------------------------------
+// ---- vector moves -------------------------------------------------------------------------------------------------
 static struct emit_memory at(struct emit_memory m, int32_t offset)
 {
     m.displacement += offset;
@@ -705,8 +704,7 @@ void x86_emit_vector_move(struct translation *t, const struct uop *u)
     }
 }
 
-// ---- calls that are none
-// ------------------------------------------------------------------------------------------------
+// ---- calls that are none ------------------------------------------------------------------------------------------
 static void emit_crc(struct translation *t, const struct uop *u)
 {
     unsigned width = u->imm == 1 ? WIDTH_8 : u->imm == 2 ? WIDTH_16 : u->imm == 4 ? WIDTH_32 : WIDTH_64;

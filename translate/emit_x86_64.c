@@ -5,34 +5,13 @@
 
 #define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX, 0x0f38XX a three-byte one
 
-void emit_start(struct emit *e, uint8_t *start, size_t size)
-{
-    *e = (struct emit){.start = start, .at = start, .end = start + size};
-}
-
-size_t emit_size(const struct emit *e)
-{
-    return (size_t)(e->at - e->start);
-}
-
-static void put(struct emit *e, uint64_t value, unsigned bytes)
-{
-    if (e->end - e->at < (ptrdiff_t)bytes) {
-        e->full = true;
-        return;
-    }
-    for (unsigned i = 0; i < bytes; i++)
-        e->at[i] = (uint8_t)(value >> (8 * i));
-    e->at += bytes;
-}
-
 static void put_opcode(struct emit *e, unsigned opcode)
 {
     if (opcode >> 16)
-        put(e, opcode >> 16, 1);
+        emit_put(e, opcode >> 16, 1);
     if (opcode >> 8)
-        put(e, opcode >> 8 & 0xff, 1);
-    put(e, opcode & 0xff, 1);
+        emit_put(e, opcode >> 8 & 0xff, 1);
+    emit_put(e, opcode & 0xff, 1);
 }
 
 static bool is_byte(int64_t value)
@@ -47,11 +26,11 @@ static void put_head(struct emit *e, unsigned prefix, unsigned width, unsigned o
 {
     unsigned rex = (width == 3 ? 8u : 0u) | (reg & 8 ? 4u : 0u) | (index & 8 ? 2u : 0u) | (rm & 8 ? 1u : 0u);
     if (width == 1)
-        put(e, 0x66, 1);
+        emit_put(e, 0x66, 1);
     if (prefix)
-        put(e, prefix, 1);
+        emit_put(e, prefix, 1);
     if (rex || need_rex)
-        put(e, 0x40 | rex, 1);
+        emit_put(e, 0x40 | rex, 1);
     put_opcode(e, opcode);
 }
 
@@ -65,34 +44,34 @@ static void put_registers(struct emit *e, unsigned width, unsigned opcode, uint8
 {
     bool need = is_new_byte_register(width, rm) || (!reg_is_digit && is_new_byte_register(width, reg));
     put_head(e, 0, width, opcode, reg, 0, rm, need);
-    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
 }
 
 static void put_address(struct emit *e, uint8_t reg, struct emit_memory m)
 {
     if (m.base == HOST_GS) { // SIB without base: a displacement of 32 bits
-        put(e, (reg & 7u) << 3 | 4u, 1);
-        put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | 5u, 1);
-        put(e, (uint32_t)m.displacement, 4);
+        emit_put(e, (reg & 7u) << 3 | 4u, 1);
+        emit_put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | 5u, 1);
+        emit_put(e, (uint32_t)m.displacement, 4);
         return;
     }
     bool sib = m.index != HOST_NO_INDEX || (m.base & 7) == HOST_RSP;
     unsigned mod = m.displacement == 0 && (m.base & 7) != HOST_RBP ? 0 : is_byte(m.displacement) ? 1 : 2;
 
-    put(e, mod << 6 | (reg & 7u) << 3 | (sib ? 4u : m.base & 7u), 1);
+    emit_put(e, mod << 6 | (reg & 7u) << 3 | (sib ? 4u : m.base & 7u), 1);
     if (sib)
-        put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | (m.base & 7u), 1);
+        emit_put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | (m.base & 7u), 1);
     if (mod == 1)
-        put(e, (uint8_t)m.displacement, 1);
+        emit_put(e, (uint8_t)m.displacement, 1);
     else if (mod == 2)
-        put(e, (uint32_t)m.displacement, 4);
+        emit_put(e, (uint32_t)m.displacement, 4);
 }
 
 static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
                                 struct emit_memory m, bool need_rex)
 {
     if (m.base == HOST_GS)
-        put(e, 0x65, 1);
+        emit_put(e, 0x65, 1);
     put_head(e, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base,
              need_rex);
     put_address(e, reg, m);
@@ -107,7 +86,7 @@ static void put_memory(struct emit *e, unsigned width, unsigned opcode, uint8_t 
 /// Immediate of an operation: 1, 2 or 4 bytes.
 static void put_imm(struct emit *e, unsigned width, int32_t value)
 {
-    put(e, (uint32_t)value, width == 0 ? 1 : width == 1 ? 2 : 4);
+    emit_put(e, (uint32_t)value, width == 0 ? 1 : width == 1 ? 2 : 4);
 }
 
 // ---- moves --------------------------------------------------------------------------------------------------------
@@ -120,13 +99,13 @@ void emit_move_imm(struct emit *e, uint8_t to, uint64_t value)
 {
     if (value == (uint32_t)value) {
         put_head(e, 0, 2, 0xb8 | (to & 7u), 0, 0, to, false);
-        put(e, value, 4);
+        emit_put(e, value, 4);
     } else if ((int64_t)value == (int32_t)value) {
         put_registers(e, 3, 0xc7, 0, to, true);
-        put(e, value & UINT32_MAX, 4);
+        emit_put(e, value & UINT32_MAX, 4);
     } else {
         put_head(e, 0, 3, 0xb8 | (to & 7u), 0, 0, to, false);
-        put(e, value, 8);
+        emit_put(e, value, 8);
     }
 }
 
@@ -161,7 +140,7 @@ void emit_extend(struct emit *e, bool is_signed, unsigned from_width, uint8_t to
     } else {
         unsigned opcode = ESCAPE | (is_signed ? 0xbeu : 0xb6u) | from_width;
         put_head(e, 0, is_signed ? 3 : 2, opcode, to, 0, from, is_new_byte_register(from_width, from));
-        put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+        emit_put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
     }
 }
 
@@ -213,11 +192,6 @@ void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to,
     put_memory(e, width, (unsigned)op << 3 | 2 | (width != 0), to, from, false);
 }
 
-void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from)
-{
-    put_memory(e, width, (unsigned)op << 3 | (width != 0), from, to, false);
-}
-
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value)
 {
     bool byte = width != 0 && is_byte(width == 1 ? (int16_t)value : value);
@@ -249,7 +223,7 @@ void emit_increment(struct emit *e, bool decrement, unsigned width, uint8_t reg)
 void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg, unsigned count)
 {
     put_registers(e, width, width == 0 ? 0xc0 : 0xc1, (uint8_t)op, reg, true);
-    put(e, count, 1);
+    emit_put(e, count, 1);
 }
 
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg)
@@ -265,7 +239,7 @@ void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
 void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from)
 {
     put_head(e, scan ? 0 : 0xf3, width, ESCAPE | (unsigned)op, to, 0, from, false);
-    put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+    emit_put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
 }
 
 void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from)
@@ -275,17 +249,17 @@ void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t 
 
 void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm)
 {
-    put(e, 0xc4, 1);
-    put(e, (reg & 8 ? 0u : 0x80u) | 0x40u | (rm & 8 ? 0u : 0x20u) | op.map, 1);
-    put(e, (width == 3 ? 0x80u : 0u) | (~second & 15u) << 3 | op.prefix, 1);
-    put(e, op.opcode, 1);
-    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    emit_put(e, 0xc4, 1);
+    emit_put(e, (reg & 8 ? 0u : 0x80u) | 0x40u | (rm & 8 ? 0u : 0x20u) | op.map, 1);
+    emit_put(e, (width == 3 ? 0x80u : 0u) | (~second & 15u) << 3 | op.prefix, 1);
+    emit_put(e, op.opcode, 1);
+    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
 }
 
 void emit_rotate_right(struct emit *e, unsigned width, uint8_t to, uint8_t from, unsigned count)
 {
     emit_vex(e, (struct emit_vex){3, 3, 0xf0}, width, to, 0, from);
-    put(e, count, 1);
+    emit_put(e, count, 1);
 }
 
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index)
@@ -296,13 +270,13 @@ void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uin
 void emit_bit_imm(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, unsigned index)
 {
     put_registers(e, width, ESCAPE | 0xba, (uint8_t)op, reg, true);
-    put(e, index, 1);
+    emit_put(e, index, 1);
 }
 
 void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index)
 {
     put_memory(e, 2, ESCAPE | 0xba, EMIT_BT, m, true);
-    put(e, index, 1);
+    emit_put(e, index, 1);
 }
 
 // ---- vectors --------------------------------------------------------------------------------------------------------
@@ -329,7 +303,7 @@ void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, ui
 void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm)
 {
     put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, reg, 0, rm, false);
-    put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
 }
 
 void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m)
@@ -344,20 +318,20 @@ void emit_vector_plain(struct emit *e, struct emit_vector_op op)
 
 void emit_byte(struct emit *e, uint8_t value)
 {
-    put(e, value, 1);
+    emit_put(e, value, 1);
 }
 
 void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from)
 {
     put_head(e, 0xf2, width, 0x0f38f0u | (width != 0), to, 0, from, is_new_byte_register(width, from));
-    put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+    emit_put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
 }
 
 // ---- x87 and control words ------------------------------------------------------------------------------------------
 void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm)
 {
-    put(e, 0xd8u | escape, 1);
-    put(e, modrm, 1);
+    emit_put(e, 0xd8u | escape, 1);
+    emit_put(e, modrm, 1);
 }
 
 void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m)
@@ -379,14 +353,14 @@ void emit_store_mxcsr(struct emit *e, struct emit_memory to)
 emit_place emit_jump_if(struct emit *e, unsigned condition)
 {
     put_opcode(e, ESCAPE | 0x80 | condition);
-    put(e, 0, 4);
+    emit_put(e, 0, 4);
     return e->at - 4;
 }
 
 emit_place emit_jump(struct emit *e)
 {
-    put(e, 0xe9, 1);
-    put(e, 0, 4);
+    emit_put(e, 0xe9, 1);
+    emit_put(e, 0, 4);
     return e->at - 4;
 }
 
@@ -416,8 +390,8 @@ void emit_jump_memory(struct emit *e, struct emit_memory to)
 
 void emit_call_to(struct emit *e, const uint8_t *target)
 {
-    put(e, 0xe8, 1);
-    put(e, 0, 4);
+    emit_put(e, 0xe8, 1);
+    emit_put(e, 0, 4);
     emit_patch(e, e->at - 4, target);
 }
 
@@ -438,38 +412,38 @@ void emit_pop(struct emit *e, uint8_t reg)
 
 void emit_push_flags(struct emit *e)
 {
-    put(e, 0x9c, 1);
+    emit_put(e, 0x9c, 1);
 }
 
 void emit_pop_flags(struct emit *e)
 {
-    put(e, 0x9d, 1);
+    emit_put(e, 0x9d, 1);
 }
 
 emit_place emit_call(struct emit *e)
 {
-    put(e, 0xe8, 1);
-    put(e, 0, 4);
+    emit_put(e, 0xe8, 1);
+    emit_put(e, 0, 4);
     return e->at - 4;
 }
 
 void emit_return(struct emit *e)
 {
-    put(e, 0xc3, 1);
+    emit_put(e, 0xc3, 1);
 }
 
 void emit_test_memory_imm(struct emit *e, struct emit_memory m, uint8_t value)
 {
     put_memory_prefixed(e, 0, 2, 0xf6, 0, m, false);
-    put(e, value, 1);
+    emit_put(e, value, 1);
 }
 
 void emit_fence(struct emit *e)
 {
-    put(e, 0xf0ae0f, 3);
+    emit_put(e, 0xf0ae0f, 3);
 }
 
 void emit_trap(struct emit *e)
 {
-    put(e, 0x0b0f, 2);
+    emit_put(e, 0x0b0f, 2);
 }

@@ -2,9 +2,7 @@
 #ifndef DOPPEL_TRANSLATE_EMIT_X86_64_H
 #define DOPPEL_TRANSLATE_EMIT_X86_64_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "translate/emit.h"
 
 enum host_x86_register {
     HOST_RAX,
@@ -35,19 +33,11 @@ enum emit_bit { EMIT_BT = 4, EMIT_BTS, EMIT_BTR, EMIT_BTC };
 #define EMIT_EQUAL 4u // condition numbers are x86's own
 #define EMIT_NOT_EQUAL 5u
 
-struct emit {
-    uint8_t *start, *at, *end;
-    bool full; // something did not fit: the code is worthless
-};
-
 /// [base + (index << scale) + displacement]; index HOST_NO_INDEX: none (never RSP). LEA knows no segment.
 struct emit_memory {
     uint8_t base, index, scale;
     int32_t displacement;
 };
-
-void emit_start(struct emit *e, uint8_t *start, size_t size);
-size_t emit_size(const struct emit *e);
 
 // ---- moves; none of them changes flags ----------------------------------------------------------------------------
 /// 8 and 16 bits merge into the destination, 32 zero-extends.
@@ -71,7 +61,6 @@ void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, u
 void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint8_t from);
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from);
-void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from);
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value);
 void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b);
 void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value);
@@ -115,8 +104,7 @@ void emit_vector_plain(struct emit *e, struct emit_vector_op op); // without Mod
 void emit_byte(struct emit *e, uint8_t value);
 void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from);
 
-// ---- x87 and control words
-// --------------------------------------------------------------------------------------------
+// ---- x87 and control words ----------------------------------------------------------------------------------------
 /// escape: low three bits of the first byte (D8..DF).
 void emit_x87_registers(struct emit *e, unsigned escape, uint8_t modrm);
 void emit_x87_memory(struct emit *e, unsigned escape, unsigned digit, struct emit_memory m);
@@ -124,8 +112,7 @@ void emit_load_mxcsr(struct emit *e, struct emit_memory from);
 void emit_store_mxcsr(struct emit *e, struct emit_memory to);
 
 // ---- control --------------------------------------------------------------------------------------------------------
-/// A place to be patched: the 4 bytes of a relative target.
-typedef uint8_t *emit_place;
+/// Their place is the 4 bytes of the relative target.
 emit_place emit_jump_if(struct emit *e, unsigned condition);
 emit_place emit_jump(struct emit *e);
 void emit_patch(struct emit *e, emit_place place, const uint8_t *target);

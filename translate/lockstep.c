@@ -282,10 +282,10 @@ static bool narrow(const struct lockstep *l, bool recent, struct error *error)
 bool lockstep_run(struct lockstep_side *a, struct lockstep_side *b, const struct lockstep_options *options,
                   struct lockstep_result *result, struct error *error)
 {
-    struct lockstep l = {a, b, options, result};
     bool equal, more = true, everything, recent = false, can_save = a->save && b->save;
     uint64_t count = a->cpu->instructions, saved = count;
     memset(result, 0, sizeof *result);
+    struct lockstep l = {a, b, options, result};
     result->instructions = count;
     result->rip = a->cpu->var[VAR_RIP];
     if (!lockstep_compare(a->cpu, b->cpu, result->text, sizeof result->text))

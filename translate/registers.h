@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "cpu/cpu.h"
-#include "translate/emit_x86_64.h"
+#include "translate/emit.h"
 
 #define NO_REGISTER 0xffu
 #define HOST_REGISTERS 32

@@ -3,7 +3,6 @@
 #include "translate/translate.h"
 
 #include <inttypes.h>
-
 #include <string.h>
 
 #include "base/host.h"
@@ -13,8 +12,7 @@
 #include "translate/backend.h"
 #include "translate/code_cache.h"
 
-#define MOST_PATIENCE                                                                                                  \
-    8 // a block that dies again and again is interpreted up to 2^8 times as often before it is translated
+#define MOST_PATIENCE 8 // a block that dies often is interpreted up to 2^8 times as often before it is translated
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 #define SUPERBLOCK_PARTS 6
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
@@ -309,9 +307,7 @@ static bool translate_block(struct jit *jit, struct block *block)
 
 static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
 {
-    struct emit e;
-    emit_start(&e, place, 4);
-    emit_patch(&e, place, target);
+    jit->backend->patch(place, target);
     host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
 }
 
@@ -346,6 +342,7 @@ static void forget_code(struct jit *jit, struct block *block)
         block->edge[i] = (struct host_edge){0};
     }
     block->host_code = block->host_chain = block->start_stub = NULL;
+    block->is_superblock = false;
 }
 
 /// Makes room: the oldest region is written anew. Only while no host code runs.
@@ -377,15 +374,18 @@ static void consider(struct jit *jit, struct block *block)
     translate_block(jit, block);
 }
 
-/// Some part of a superblock in the page died: they all go, and are lifted anew when they are still in use. A block
-/// that only left its host code could be part of another superblock that would miss its next change.
-static void kill_superblock(void *opaque, struct block *block)
+/// Some part of a superblock in the page died: they all lose their host code, so none is left that has the part.
+/// Nothing behind the store runs in it: a superblock ends with a CALL, and other stores into code leave for the
+/// interpreter.
+static void drop_superblock(void *opaque, struct block *block)
 {
     struct jit *jit = opaque;
     if (!block->is_superblock || !block->valid)
         return;
-    block->valid = false;
     unlink_block(jit, block);
+    block->is_superblock = false;
+    block->executions = 0;
+    block->deaths++;
     if (block == jit->running || block == jit->cpu->running)
         jit->cpu->leave = true;
 }
@@ -400,7 +400,7 @@ static void invalidated(void *opaque, struct block *block)
     }
     unlink_block(jit, block);
     if (block->in_superblock)
-        block_cache_visit_page(jit->cpu->blocks, block->backing, kill_superblock, jit);
+        block_cache_visit_page(jit->cpu->blocks, block->backing, drop_superblock, jit);
     if (block == jit->running)
         jit->cpu->leave = true;
 }

@@ -251,6 +251,8 @@ def measure_kernels(kernels, rounds, results):
                     results.add(group, name, column.name, outcome, expected)
             print(".", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
+    except KeyboardInterrupt:
+        results.problems.append("interrupted: what is missing was not measured")
     except Failure as failure:
         results.problems.append(str(failure))
         for column in columns:

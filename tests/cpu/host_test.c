@@ -42,8 +42,7 @@ static unsigned wanted_states(void)
     return text ? (unsigned)strtoul(text, NULL, 10) : FAST_STATES;
 }
 
-// ---- Comparison
-// -------------------------------------------------------------------------------------------------------
+// ---- Comparison ---------------------------------------------------------------------------------------------------
 
 static void print_state(const char *who, const struct user_state *state)
 {
@@ -202,8 +201,7 @@ static bool end_form(struct tester *tester, const struct insn *insn, const uint8
     return false;
 }
 
-// ---- Rows
-// ---------------------------------------------------------------------------------------------------------------
+// ---- Rows ---------------------------------------------------------------------------------------------------------
 
 /// True: the row was tested.
 static bool test_row(struct tester *tester, const struct row_form *form)
@@ -273,8 +271,7 @@ static void test_32(void **state)
     test_rows(tester, false);
 }
 
-// ---- Page ends
-// ----------------------------------------------------------------------------------------------------------
+// ---- Page ends ----------------------------------------------------------------------------------------------------
 
 /// Every place of an operand near the border between two pages of different rights: what faults must have changed
 /// nothing, and say where. False: no such operand.

@@ -275,8 +275,7 @@ bool cases_make_instruction(struct cases *cases, const struct row_form *form, ui
     return adjust(cases, bytes, bytes + modrm_at, insn) && decode_bytes(cases, bytes, insn);
 }
 
-// ---- Memory
-// -----------------------------------------------------------------------------------------------------------
+// ---- Memory -------------------------------------------------------------------------------------------------------
 
 void cases_store(struct cases *cases, uint64_t linear, uint64_t value, unsigned bytes)
 {
@@ -342,8 +341,7 @@ static uint64_t aim_memory(struct cases *cases, const struct insn *insn, struct 
     return cases->code64 ? address : (uint32_t)address;
 }
 
-// ---- State
-// --------------------------------------------------------------------------------------------------------------
+// ---- State --------------------------------------------------------------------------------------------------------
 
 static void aim_implicit(struct cases *cases, const struct insn *insn, struct user_state *before)
 {
@@ -478,8 +476,7 @@ void cases_draw_state(struct cases *cases, const struct insn *insn, struct user_
         before->gpr[n] = n < 8 ? (uint32_t)before->gpr[n] : 0;
 }
 
-// ---- What is undefined
-// ------------------------------------------------------------------------------------------------
+// ---- What is undefined --------------------------------------------------------------------------------------------
 
 static unsigned shift_count(const struct insn *insn, const struct user_state *before)
 {

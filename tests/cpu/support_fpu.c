@@ -16,8 +16,7 @@
 
 enum { RAM_BYTES = 0x2000 };
 
-// ---- The host
-// ----------------------------------------------------------------------------------------------------------
+// ---- The host -----------------------------------------------------------------------------------------------------
 #if defined(__x86_64__)
 // A handler has no other way to know where to go on.
 static const uint8_t *native_return;
@@ -132,8 +131,7 @@ static void get_selectors(struct cpu *cpu)
 }
 #endif
 
-// ---- The guest
-// --------------------------------------------------------------------------------------------------------
+// ---- The guest ----------------------------------------------------------------------------------------------------
 static void make_64_bit(struct cpu *cpu)
 {
     // 64-bit code without paging is no real mode, but what is tested here does not see the difference.
@@ -305,8 +303,7 @@ void fpu_bench_run_guest(struct fpu_bench *bench, const struct fpu_state *before
     memcpy(after->memory, data, FPU_DATA_BYTES);
 }
 
-// ---- States
-// -----------------------------------------------------------------------------------------------------------
+// ---- States -------------------------------------------------------------------------------------------------------
 void fpu_state_init(struct fpu_state *state)
 {
     memset(state, 0, sizeof *state);
@@ -373,8 +370,7 @@ unsigned fpu_wanted_states(unsigned fast)
     return text ? (unsigned)strtoul(text, NULL, 10) : fast;
 }
 
-// ---- Classes of operands
-// ----------------------------------------------------------------------------------------------
+// ---- Classes of operands ------------------------------------------------------------------------------------------
 void fpu_class_x87(unsigned number, uint64_t *random, uint8_t to[10])
 {
     static const struct {

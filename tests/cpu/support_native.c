@@ -98,8 +98,7 @@ void native_run(struct native *native, const uint8_t *bytes, unsigned length)
 }
 #endif
 
-// ---- Encoding
-// ---------------------------------------------------------------------------------------------------------
+// ---- Encoding -----------------------------------------------------------------------------------------------------
 unsigned native_encode(const struct row *row, bool rex_w, unsigned reg, unsigned rm, bool memory, uint8_t immediate,
                        uint8_t bytes[16])
 {
@@ -134,8 +133,7 @@ unsigned native_encode(const struct row *row, bool rex_w, unsigned reg, unsigned
     return length;
 }
 
-// ---- State
-// ---------------------------------------------------------------------------------------------------------------
+// ---- State --------------------------------------------------------------------------------------------------------
 void native_to_cpu(const struct native *native, struct cpu *cpu)
 {
     const struct fxsave_image *image = &native->before;
@@ -188,8 +186,7 @@ bool native_equals_cpu(const struct native *native, const struct cpu *cpu, char 
     return true;
 }
 
-// ---- Random operands
-// --------------------------------------------------------------------------------------------------------
+// ---- Random operands ----------------------------------------------------------------------------------------------
 uint64_t random_next(struct random *random)
 {
     uint64_t z = random->state += UINT64_C(0x9e3779b97f4a7c15);

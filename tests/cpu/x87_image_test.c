@@ -110,8 +110,7 @@ static void images_match_the_host(void **state)
     assert_int_equal(bad, 0);
 }
 
-// ---- Modes that the host does not show, and policies
-// -------------------------------------------------------------------
+// ---- Modes that the host does not show, and policies --------------------------------------------------------------
 enum { REAL, VM86, PROTECTED16, PROTECTED32 };
 
 /// Code at FPU_INSN is CS:0100 in code segment 1234, RDI is offset 1400 in data segment 2345.

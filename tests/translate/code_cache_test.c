@@ -212,8 +212,7 @@ static void test_little_room(void **state)
     guest_end(&translated);
 }
 
-// ---- one mapping or two
-// ----------------------------------------------------------------------------------------------
+// ---- one mapping or two -------------------------------------------------------------------------------------------
 /// Counts blocks whose host code runs where it is written.
 static void note_place(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size)
 {

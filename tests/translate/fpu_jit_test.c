@@ -39,8 +39,7 @@ static int teardown(void **state)
     return 0;
 }
 
-// ---- instructions
-// -----------------------------------------------------------------------------------------------------
+// ---- instructions -------------------------------------------------------------------------------------------------
 static bool in_chapter(const struct row *row, const struct row *rows, unsigned count)
 {
     return row >= rows && row < rows + count;
@@ -129,8 +128,7 @@ static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_
     }
 }
 
-// ---- states
-// -------------------------------------------------------------------------------------------------------------
+// ---- states -------------------------------------------------------------------------------------------------------
 static uint64_t random_double(uint64_t *random)
 {
     uint64_t r = guest_random(random), sign = r << 63;

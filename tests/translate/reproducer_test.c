@@ -41,7 +41,8 @@ static void run_file(const char *name)
             fail_msg("%s: %s", name, error.text);
         if (!lockstep_pair_run(&pair, &d, text, sizeof text))
             fail_msg("%s: %s", name, text);
-        assert_int_equal(pair.a.cpu->instructions, d.first + d.instructions);
+        if (pair.a.cpu->activity != ACTIVITY_SHUTDOWN)
+            assert_int_equal(pair.a.cpu->instructions, d.first + d.instructions);
         translate_statistics(pair.b.state, &statistics);
         assert_true(i || statistics.translated_blocks > 0);
         lockstep_pair_destroy(&pair);
