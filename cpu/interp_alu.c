@@ -185,8 +185,8 @@ static void bit_test(struct cpu *cpu, const struct uop *u)
     else if (u->op == UOP_BTC)
         cpu_write_var(cpu, u->dst, u->width, a ^ bit);
     if (u->aux & UOP_SETS_FLAGS)
-        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & ~(uint64_t)CC_CARRY_VALUE) | CC_CARRY_REPLACED |
-                              (was ? CC_CARRY_VALUE : 0);
+        cpu->var[VAR_CC_OP] =
+            (cpu->var[VAR_CC_OP] & ~(uint64_t)CC_CARRY_VALUE) | CC_CARRY_REPLACED | (was ? CC_CARRY_VALUE : 0);
 }
 
 static void bit_scan(struct cpu *cpu, const struct uop *u)
