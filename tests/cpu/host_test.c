@@ -330,9 +330,6 @@ static void test_borders_32(void **state)
     test_all_borders(tester, false);
 }
 
-// ----
-// ----------------------------------------------------------------------------------------------------------------------
-
 static int set_up(void **state)
 {
     struct tester *tester = calloc(1, sizeof *tester);

@@ -16,29 +16,6 @@
 
 #define MAX_CODE 256
 
-struct pair {
-    struct guest interp, jit;
-};
-
-static int setup(void **state)
-{
-    struct pair *pair = calloc(1, sizeof *pair);
-    guest_start(&pair->interp, &engine_interp);
-    guest_start(&pair->jit, &engine_jit);
-    translate_set_threshold(pair->jit.state, 0);
-    *state = pair;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct pair *pair = *state;
-    guest_end(&pair->interp);
-    guest_end(&pair->jit);
-    free(pair);
-    return 0;
-}
-
 // ---- instructions -------------------------------------------------------------------------------------------------
 static bool in_chapter(const struct row *row, const struct row *rows, unsigned count)
 {
@@ -305,7 +282,7 @@ static unsigned jump_back(const struct guest *g, unsigned distance, uint8_t *byt
     return size;
 }
 
-static void run_cases(struct pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
+static void run_cases(struct guest_pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
 {
     uint8_t code[MAX_CODE + INSN_MAX_LENGTH];
     char text[4096];
@@ -364,7 +341,7 @@ static void test_16(void **state)
     run_cases(*state, GUEST_16, 3, 500);
 }
 
-static void hide_from(struct pair *pair, enum cpu_feature first)
+static void hide_from(struct guest_pair *pair, enum cpu_feature first)
 {
     static const uint8_t order[] = {FEATURE_MMX,   FEATURE_SSE,   FEATURE_SSE2, FEATURE_SSE3,      FEATURE_SSSE3,
                                     FEATURE_SSE41, FEATURE_SSE42, FEATURE_AES,  FEATURE_PCLMULQDQ, FEATURE_SHA};
@@ -393,7 +370,7 @@ static void test_hidden_features(void **state)
 static void test_reserved_bits(void **state)
 {
     static const uint8_t code[] = {0xf2, 0x0f, 0x58, 0xc1, 0xf4}; // addsd xmm0, xmm1; hlt
-    struct pair *pair = *state;
+    struct guest_pair *pair = *state;
     struct guest *guests[] = {&pair->interp, &pair->jit};
     char text[4096];
     for (unsigned bit = 0; bit < 32; bit++) {
@@ -413,7 +390,7 @@ static void test_reserved_bits(void **state)
 /// Host code must have done the work, or the tests above compare the interpreter with itself.
 static void test_share(void **state)
 {
-    struct pair *pair = *state;
+    struct guest_pair *pair = *state;
     struct translate_statistics statistics;
     run_cases(pair, GUEST_64_CPL3, 20, 1000);
     translate_statistics(pair->jit.state, &statistics);
@@ -425,12 +402,12 @@ static void test_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_64, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_32, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_16, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_hidden_features, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_reserved_bits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_64, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_32, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_16, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_hidden_features, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_reserved_bits, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_share, guest_pair_open, guest_pair_close),
     };
     if (!engine_jit.create)
         return 77;

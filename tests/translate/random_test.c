@@ -16,29 +16,6 @@
 
 #define MAX_CODE 256
 
-struct pair {
-    struct guest interp, jit;
-};
-
-static int setup(void **state)
-{
-    struct pair *pair = calloc(1, sizeof *pair);
-    guest_start(&pair->interp, &engine_interp);
-    guest_start(&pair->jit, &engine_jit);
-    translate_set_threshold(pair->jit.state, 0);
-    *state = pair;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct pair *pair = *state;
-    guest_end(&pair->interp);
-    guest_end(&pair->jit);
-    free(pair);
-    return 0;
-}
-
 /// All rows. Those of the system chapter are rare, because most of them fault or lead away.
 static bool wanted(const struct insn *insn, uint64_t random)
 {
@@ -173,7 +150,7 @@ static void print_code(struct guest *g, uint32_t mode, const uint8_t *code, unsi
     }
 }
 
-static unsigned random_code(struct pair *pair, uint32_t mode, uint64_t *random, uint8_t *code)
+static unsigned random_code(struct guest_pair *pair, uint32_t mode, uint64_t *random, uint8_t *code)
 {
     unsigned size = 0, count = 1 + guest_random(random) % 12;
     for (unsigned i = 0; i < count && size + 2 * INSN_MAX_LENGTH < MAX_CODE; i++)
@@ -182,7 +159,7 @@ static unsigned random_code(struct pair *pair, uint32_t mode, uint64_t *random, 
     return size + 1;
 }
 
-static void run_cases(struct pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
+static void run_cases(struct guest_pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
 {
     uint8_t code[MAX_CODE + INSN_MAX_LENGTH];
     char text[1024];
@@ -245,7 +222,7 @@ static void test_without_bmi(void **state)
 {
     static const enum cpu_feature missing[][4] = {
         {FEATURE_BMI1, FEATURE_BMI2, FEATURE_ABM, FEATURE_POPCNT}, {FEATURE_BMI1}, {FEATURE_BMI2}};
-    struct pair *pair = *state;
+    struct guest_pair *pair = *state;
     for (unsigned i = 0; i < ARRAY_SIZE(missing); i++) {
         uint64_t allowed[2] = {UINT64_MAX, UINT64_MAX};
         for (unsigned k = 0; k < ARRAY_SIZE(missing[i]) && missing[i][k]; k++)
@@ -258,7 +235,7 @@ static void test_without_bmi(void **state)
 /// Host code must have done most of the work, or the tests above compare the interpreter with itself.
 static void test_share(void **state)
 {
-    struct pair *pair = *state;
+    struct guest_pair *pair = *state;
     struct translate_statistics s;
     run_cases(pair, GUEST_64_CPL0, 9, 500);
     translate_statistics(pair->jit.state, &s);
@@ -269,12 +246,12 @@ static void test_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_64_supervisor, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_64_user, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_32_flat, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_16, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_without_bmi, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_64_supervisor, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_64_user, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_32_flat, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_16, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_without_bmi, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_share, guest_pair_open, guest_pair_close),
     };
     if (!engine_jit.create)
         return 77;

@@ -4,12 +4,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "base/bits.h"
 #include "cpu/cc.h"
+#include "translate/translate.h"
 
 #define GDT 0x1000u
 #define IDT 0x2000u
@@ -223,4 +225,23 @@ bool guest_equal(struct guest *a, struct guest *b, char *text, size_t size)
     equal &= same_memory(a, b, 0, 0x20000, text, size);
     equal &= same_memory(a, b, GUEST_CODE, GUEST_DATA + GUEST_DATA_PAGES * PAGE_SIZE, text, size);
     return equal;
+}
+
+int guest_pair_open(void **state)
+{
+    struct guest_pair *pair = calloc(1, sizeof *pair);
+    guest_start(&pair->interp, &engine_interp);
+    guest_start(&pair->jit, &engine_jit);
+    translate_set_threshold(pair->jit.state, 0);
+    *state = pair;
+    return 0;
+}
+
+int guest_pair_close(void **state)
+{
+    struct guest_pair *pair = *state;
+    guest_end(&pair->interp);
+    guest_end(&pair->jit);
+    free(pair);
+    return 0;
 }

@@ -38,6 +38,13 @@ enum engine_stop guest_run(struct guest *g, uint64_t instructions);
 /// Compares everything architectural; describes the first differences.
 bool guest_equal(struct guest *a, struct guest *b, char *text, size_t size);
 
+/// A guest in each engine; the translator makes host code at once. Set-up and tear-down of a cmocka test.
+struct guest_pair {
+    struct guest interp, jit;
+};
+int guest_pair_open(void **state);
+int guest_pair_close(void **state);
+
 static inline uint64_t guest_random(uint64_t *state)
 {
     uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
