@@ -16,37 +16,6 @@ static const u8 *base;
 static bool resume; // the hook sets RF: past the breakpoint
 static unsigned hits;
 
-static word read_dr6(void)
-{
-    word value;
-    asm volatile("mov %%dr6,%0" : "=r"(value));
-    return value;
-}
-
-static void write_dr(unsigned number, word value)
-{
-    switch (number) {
-    case 0:
-        asm volatile("mov %0,%%dr0" : : "r"(value));
-        break;
-    case 1:
-        asm volatile("mov %0,%%dr1" : : "r"(value));
-        break;
-    case 2:
-        asm volatile("mov %0,%%dr2" : : "r"(value));
-        break;
-    case 3:
-        asm volatile("mov %0,%%dr3" : : "r"(value));
-        break;
-    case 6:
-        asm volatile("mov %0,%%dr6" : : "r"(value));
-        break;
-    case 7:
-        asm volatile("mov %0,%%dr7" : : "r"(value));
-        break;
-    }
-}
-
 static void put_place(const struct frame *frame)
 {
     long offset = (long)(frame->ip - (word)base);

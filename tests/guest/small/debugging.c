@@ -7,24 +7,6 @@ static const u8 *base;
 static unsigned steps;
 static bool stop_stepping;
 
-static word read_dr6(void)
-{
-    word value;
-    asm volatile("mov %%dr6,%0" : "=r"(value));
-    return value;
-}
-static void write_dr(unsigned number, word value)
-{
-    switch (number) {
-    case 6:
-        asm volatile("mov %0,%%dr6" : : "r"(value));
-        break;
-    case 7:
-        asm volatile("mov %0,%%dr7" : : "r"(value));
-        break;
-    }
-}
-
 static bool step(struct frame *frame)
 {
     if (frame->vector != 1) {

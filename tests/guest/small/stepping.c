@@ -15,25 +15,6 @@ static bool keep_btf;
 extern u8 branches[], branches_start[], entry[], fast_entry[], handler[], task_start[];
 word back_flags, plain_flags;
 
-static word read_dr6(void)
-{
-    word value;
-    asm volatile("mov %%dr6,%0" : "=r"(value));
-    return value;
-}
-static void write_dr6(word value)
-{
-    asm volatile("mov %0,%%dr6" : : "r"(value));
-}
-static void write_dr0(word value)
-{
-    asm volatile("mov %0,%%dr0" : : "r"(value));
-}
-static void write_dr7(word value)
-{
-    asm volatile("mov %0,%%dr7" : : "r"(value));
-}
-
 static const struct {
     const char *name;
     const u8 *at;
@@ -67,7 +48,7 @@ static bool step(struct frame *frame)
     if (frame->vector != 1)
         return false;
     word dr6 = read_dr6();
-    write_dr6(0xffff0ff0);
+    write_dr(6, 0xffff0ff0);
     put(" ");
     put_place(frame->ip);
     if ((dr6 & 0xe00f) != 0x4000) {
@@ -87,7 +68,7 @@ static bool step(struct frame *frame)
         frame->flags |= 0x10000;
     if (++steps > 30) {
         frame->flags &= ~(word)0x100;
-        write_dr7(0x400);
+        write_dr(7, 0x400);
     }
     return true;
 }
@@ -109,7 +90,7 @@ static void end(void)
         put_field("trap", (u32)trap.vector, 2);
         put_field("TF", trap.flags >> 8 & 1, 1);
     }
-    write_dr6(0xffff0ff0);
+    write_dr(6, 0xffff0ff0);
     end_line();
 }
 
@@ -248,11 +229,11 @@ static void tasks(void)
         task2[25] = 104u << 16 | (i & 1);
         set_segment(0x60, (word)task2, 103, 0x89, 0);
         set_segment(TSS_SELECTOR, (word)tss, 103, 0x8b, 0);
-        write_dr0((word)task_start);
-        write_dr7(i & 2 ? 0x402 : 0x400);
+        write_dr(0, (word)task_start);
+        write_dr(7, i & 2 ? 0x402 : 0x400);
         begin(names[i], to_task);
         attempt(to_task);
-        write_dr7(0x400);
+        write_dr(7, 0x400);
         end();
         set_segment(TSS_SELECTOR, (word)tss, 103, 0x89, 0);
         asm volatile("ltr %w0" : : "r"(TSS_SELECTOR));
@@ -263,25 +244,25 @@ static void tasks(void)
 static void resume_flag(void)
 {
     *(volatile u32 *)(word)(APIC + 0xf0) = 0x1ff;
-    write_dr0((word)here);
-    write_dr7(0x402);
+    write_dr(0, (word)here);
+    write_dr(7, 0x402);
     kernel("RF passes a breakpoint", rf_once);
-    write_dr0((word)there);
+    write_dr(0, (word)there);
     kernel("RF passes one instruction only", rf_once);
-    write_dr7(0x400);
+    write_dr(7, 0x400);
     probe("RF in PUSHF's image", rf_image);
-    write_dr0((word)here2);
-    write_dr7(0x402);
+    write_dr(0, (word)here2);
+    write_dr(7, 0x402);
     kernel("POPF does not set RF", rf_popf);
-    write_dr7(0x400);
+    write_dr(7, 0x400);
     kernel("interrupt with RF", rf_interrupt);
     kernel("interrupt without", no_rf_interrupt);
-    write_dr0((word)here3);
-    write_dr7(0x402);
+    write_dr(0, (word)here3);
+    write_dr(7, 0x402);
     kernel("interrupt with RF and a breakpoint", rf_interrupt);
-    write_dr0((word)here4);
+    write_dr(0, (word)here4);
     kernel("interrupt behind STI and a breakpoint", sti_interrupt);
-    write_dr7(0x400);
+    write_dr(7, 0x400);
     kernel("interrupt and single-step", step_interrupt);
 }
 
@@ -291,7 +272,7 @@ int main(void)
     set_gate(0x41, handler, KERNEL_CODE, 0xee);
     out8(0x21, 0xff);
     out8(0xa1, 0xff);
-    write_dr6(0xffff0ff0);
+    write_dr(6, 0xffff0ff0);
     kernel("IRET sets TF", iret_sets);
     kernel("IRET clears TF", iret_clears);
     kernel("POPF clears TF", popf_clears);
