@@ -98,7 +98,7 @@ static __attribute__((target("avx2,fma"))) uint64_t run_fma(void)
     fill_floats(x, 4);
     fill_floats(y, 5);
     const __m256 scale = _mm256_set1_ps(0.5f), floor = _mm256_set1_ps(0.125f);
-    for (unsigned round = 0; round < 60000; round++) {
+    for (unsigned round = 0; round < 6000; round++) {
         for (unsigned i = 0; i < COUNT; i += 8) {
             __m256 a = _mm256_load_ps(x + i), b = _mm256_load_ps(y + i);
             __m256 sum = _mm256_fmadd_ps(a, scale, b);
@@ -196,7 +196,7 @@ static __attribute__((target("sse4.2"))) uint64_t run_sse42_strings(void)
         text[i] = (char)(' ' + bench_random(&random) % 90);
     }
     const __m128i ranges = _mm_setr_epi8('0', '9', 'a', 'f', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    for (unsigned round = 0; round < 300; round++) {
+    for (unsigned round = 0; round < 6000; round++) {
         for (unsigned i = 0; i < sizeof text; i += 16) {
             __m128i a = _mm_load_si128((const __m128i *)(text + i));
             sum = sum * 3 + (unsigned)_mm_cmpistri(ranges, a, _SIDD_UBYTE_OPS | _SIDD_CMP_RANGES);
