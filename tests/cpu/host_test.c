@@ -90,6 +90,16 @@ static bool has_any_order(const struct insn *insn)
     return false;
 }
 
+/// The host's kernel loads null selectors again as 0 when it switches tasks, whatever their RPL was.
+static bool same_selectors(const uint16_t *ours, const uint16_t *theirs, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (ours[i] != theirs[i] && !(ours[i] <= 3 && theirs[i] == 0))
+            return false;
+    }
+    return true;
+}
+
 static const char *compare(const struct tester *tester, const struct insn *insn, const struct result *result)
 {
     const struct user_state *ours = &result->ours, *theirs = &result->theirs;
@@ -108,7 +118,7 @@ static const char *compare(const struct tester *tester, const struct insn *insn,
     bool partial = ours->vector >= 0 && insn->row->lift == lift_popa;
     if (!partial && memcmp(ours->gpr, theirs->gpr, registers * sizeof ours->gpr[0]) != 0)
         return "registers differ";
-    if (memcmp(ours->selector, theirs->selector, sizeof ours->selector) != 0)
+    if (!same_selectors(ours->selector, theirs->selector, ARRAY_SIZE(ours->selector)))
         return "selectors differ";
     uint64_t defined = cases_defined_flags(insn, &result->before);
     if (ours->vector >= 0) // nothing has happened, but that a REP may have come some way
