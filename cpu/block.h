@@ -34,7 +34,7 @@ struct block {
     bool valid;
     bool crosses;
     bool branch_faults; // the target of its relative branch is not canonical
-    bool has_call;      // may change mode, pins or activity: leaves through the dispatcher
+    bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
     int64_t branch;         // from the start to the target of the relative branch, 64-bit code; 0: none
     struct block *link[2];  // for the interpreter: in-page successors of a direct exit, taken/only, not taken

@@ -216,7 +216,8 @@ static void choose_next(const struct jit *jit, struct translation *t, const stru
         return;
     switch (last->uops[last->uop_count - 1].op) {
     case UOP_EXIT:
-        t->next = successor(jit, parts, count, t->next_exit = 0);
+        t->next = successor(jit, parts, count, 0);
+        t->next_exit = 0;
         break;
     case UOP_EXIT_IF:
     case UOP_EXIT_IF_ZERO:
