@@ -11,11 +11,10 @@
 #include "cpu/run.h"
 #include "translate/backend.h"
 #include "translate/code_cache.h"
+#include "translate/driver.h"
 
 #define MOST_PATIENCE 8 // a block that dies often is interpreted up to 2^8 times as often before it is translated
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
-#define SUPERBLOCK_PARTS 6
-#define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
 
 typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
 
@@ -128,8 +127,7 @@ static bool ends_call(const struct translation *t, bool called)
     return called && t->index + 1 < t->pass.count && t->pass.uops[t->index + 1].insn != t->pass.uops[t->index].insn;
 }
 
-/// False: the interpreter goes on somewhere in the block.
-static bool translate_uops(struct translation *t)
+bool translate_uops(struct translation *t)
 {
     bool called = false;
     for (t->index = 0; t->index < t->pass.count; t->index++) {
@@ -150,8 +148,7 @@ static bool translate_uops(struct translation *t)
     return true;
 }
 
-/// Whether host code would do anything at all.
-static bool worth(const struct backend *backend, const struct block *block)
+bool translate_worth(const struct backend *backend, const struct block *block)
 {
     return !(block->mode & (MODE_TF | MODE_ONE | MODE_ALIGN | MODE_PARANOID)) && block->backing != UINT64_MAX &&
            !(block->crosses && block->backing2 == UINT64_MAX) && block->uop_count > 0 &&
@@ -181,86 +178,6 @@ static uint8_t *to_write(const struct jit *jit, const void *run)
     return jit->code.write + ((const uint8_t *)run - jit->code.exec);
 }
 
-/// Where exit `which` of a block goes when that is known and in the block's page, as a place in the memory file;
-/// UINT64_MAX: not.
-static uint64_t exit_backing(const struct block *block, const struct uop *exit, unsigned which)
-{
-    int64_t offset = (int64_t)(block->backing & ~PAGE_MASK) + (which ? (int32_t)exit->param : exit->imm);
-    if (exit->width != mode_code_width(block->mode) || offset < 0 || offset >= (int64_t)PAGE_SIZE)
-        return UINT64_MAX;
-    return (block->backing & PAGE_MASK) + (uint64_t)offset;
-}
-
-/// The block behind exit `which`, if it can be a part: it was run before, and is none of the parts already.
-static struct block *successor(const struct jit *jit, const struct block *const *parts, unsigned count, unsigned which)
-{
-    const struct block *last = parts[count - 1];
-    uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
-    struct block *next = backing == UINT64_MAX ? NULL : block_peek(jit->cpu->blocks, backing, last->mode);
-    if (!next || !worth(jit->backend, next))
-        return NULL;
-    for (unsigned i = 0; i < count; i++) {
-        if (parts[i] == next)
-            return NULL;
-    }
-    return next;
-}
-
-/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken.
-static void choose_next(const struct jit *jit, struct translation *t, const struct block *const *parts, unsigned count)
-{
-    const struct block *last = parts[count - 1];
-    struct block *taken, *other;
-    t->next = NULL;
-    if (count == SUPERBLOCK_PARTS || !t->chained || !(last->mode & MODE_FLAT) || last->crosses || last->has_call)
-        return;
-    switch (last->uops[last->uop_count - 1].op) {
-    case UOP_EXIT:
-        t->next = successor(jit, parts, count, 0);
-        t->next_exit = 0;
-        break;
-    case UOP_EXIT_IF:
-    case UOP_EXIT_IF_ZERO:
-        taken = successor(jit, parts, count, 0);
-        other = successor(jit, parts, count, 1);
-        if (!taken == !other)
-            return;
-        t->next = taken ? taken : other;
-        t->next_exit = taken ? 0 : 1;
-        break;
-    default:
-        break;
-    }
-}
-
-/// Host code for the block and those that follow it likely. Temporaries do not live from part to part.
-static void translate_parts(struct jit *jit, struct translation *t)
-{
-    const struct block *parts[SUPERBLOCK_PARTS];
-    unsigned count = 0, uops = 0;
-    for (struct block *block = t->head; block; block = t->next) {
-        parts[count++] = t->block = block;
-        uops += block->uop_count;
-        choose_next(jit, t, parts, count);
-        if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
-            t->next = NULL;
-        passes_run(&t->pass, block, jit->backend->supported);
-        if (UNLIKELY(jit->hooks.before != NULL))
-            jit->hooks.before(jit->hooks.opaque, block, &t->pass);
-        registers_start(&t->registers, jit->backend->file, t->pass.guest_used);
-        if (count == 1) {
-            jit->backend->block_start(t);
-        } else {
-            block->in_superblock = true;
-            jit->backend->part_start(t);
-        }
-        jit->statistics.translated_instructions += block->insn_count;
-        if (!translate_uops(t))
-            break;
-    }
-    t->head->is_superblock = count > 1;
-}
-
 /// False: the host code does not fit into what is left of the present region.
 static bool translate_block(struct jit *jit, struct block *block)
 {
@@ -286,7 +203,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->pass.stays = jit->backend->stays;
     t->head = block;
     block->edge[0] = block->edge[1] = (struct host_edge){0};
-    translate_parts(jit, t);
+    superblock_translate(t, &jit->hooks, &jit->statistics);
     straight = emit_size(&t->emit);
     for (unsigned i = 0; i < t->exit_count; i++)
         jit->backend->side_exit(t, &t->exits[i]);
@@ -366,7 +283,7 @@ static void evict(struct jit *jit)
 static void consider(struct jit *jit, struct block *block)
 {
     uint32_t threshold = jit->threshold << (block->deaths < MOST_PATIENCE ? block->deaths : MOST_PATIENCE);
-    if (block->executions > threshold || ++block->executions <= threshold || !worth(jit->backend, block))
+    if (block->executions > threshold || ++block->executions <= threshold || !translate_worth(jit->backend, block))
         return;
     forget_code(jit, block); // of a former life
     if (translate_block(jit, block) || code_cache_region_empty(&jit->cache))

@@ -1,0 +1,89 @@
+// Which blocks one piece of host code holds: the block that is translated and those that follow it likely.
+#include "base/bits.h"
+#include "cpu/block.h"
+#include "translate/driver.h"
+
+#define SUPERBLOCK_PARTS 6
+#define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
+
+/// Where exit `which` of a block goes when that is known and in the block's page, as a place in the memory file;
+/// UINT64_MAX: not.
+static uint64_t exit_backing(const struct block *block, const struct uop *exit, unsigned which)
+{
+    int64_t offset = (int64_t)(block->backing & ~PAGE_MASK) + (which ? (int32_t)exit->param : exit->imm);
+    if (exit->width != mode_code_width(block->mode) || offset < 0 || offset >= (int64_t)PAGE_SIZE)
+        return UINT64_MAX;
+    return (block->backing & PAGE_MASK) + (uint64_t)offset;
+}
+
+/// The block behind exit `which`, if it can be a part: it was run before, and is none of the parts already.
+static struct block *successor(const struct translation *t, const struct block *const *parts, unsigned count,
+                               unsigned which)
+{
+    const struct block *last = parts[count - 1];
+    uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
+    struct block *next = backing == UINT64_MAX ? NULL : block_peek(t->cpu->blocks, backing, last->mode);
+    if (!next || !translate_worth(t->backend, next))
+        return NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (parts[i] == next)
+            return NULL;
+    }
+    return next;
+}
+
+/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken.
+static void choose_next(struct translation *t, const struct block *const *parts, unsigned count)
+{
+    const struct block *last = parts[count - 1];
+    struct block *taken, *other;
+    t->next = NULL;
+    if (count == SUPERBLOCK_PARTS || !t->chained || !(last->mode & MODE_FLAT) || last->crosses || last->has_call)
+        return;
+    switch (last->uops[last->uop_count - 1].op) {
+    case UOP_EXIT:
+        t->next = successor(t, parts, count, 0);
+        t->next_exit = 0;
+        break;
+    case UOP_EXIT_IF:
+    case UOP_EXIT_IF_ZERO:
+        taken = successor(t, parts, count, 0);
+        other = successor(t, parts, count, 1);
+        if (!taken == !other)
+            return;
+        t->next = taken ? taken : other;
+        t->next_exit = taken ? 0 : 1;
+        break;
+    default:
+        break;
+    }
+}
+
+/// Temporaries do not live from part to part.
+void superblock_translate(struct translation *t, const struct translate_hooks *hooks,
+                          struct translate_statistics *statistics)
+{
+    const struct block *parts[SUPERBLOCK_PARTS];
+    unsigned count = 0, uops = 0;
+    for (struct block *block = t->head; block; block = t->next) {
+        parts[count++] = t->block = block;
+        uops += block->uop_count;
+        choose_next(t, parts, count);
+        if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
+            t->next = NULL;
+        passes_run(&t->pass, block, t->backend->supported);
+        if (UNLIKELY(hooks->before != NULL))
+            hooks->before(hooks->opaque, block, &t->pass);
+        registers_start(&t->registers, t->backend->file, t->pass.guest_used);
+        if (count == 1) {
+            t->backend->block_start(t);
+        } else {
+            block->in_superblock = true;
+            t->backend->part_start(t);
+        }
+        statistics->translated_instructions += block->insn_count;
+        if (!translate_uops(t))
+            break;
+    }
+    t->head->is_superblock = count > 1;
+}
