@@ -138,6 +138,11 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 void x86_patch(emit_place place, const uint8_t *target);
 
+// The soft TLB's misses, backend_x86_64_memory.c.
+/// A routine: S0 = the host address for the access S1 (side_exit.access) at linear S0, and ZF: there is none. Keeps
+/// every other register.
+void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu);
+
 // Flags: struct backend's save_carry and condition.
 void x86_save_carry(struct translation *t);
 void x86_make_condition(struct translation *t, unsigned condition);

@@ -373,39 +373,6 @@ void x86_patch(emit_place place, const uint8_t *target)
     emit_patch(&e, place, target);
 }
 
-static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
-{
-    struct mmu_handle handle;
-    struct mmu_fault fault;
-    enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
-    if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
-        handle.crosses)
-        return 0;
-    // Beside code the address is good for this one access.
-    if (handle.code && (handle.watched || block_cache_covers(cpu->blocks, handle.piece[0].host, handle.size)))
-        return 0;
-    return (uint64_t)(uintptr_t)handle.piece[0].host;
-}
-
-/// S0 = the host address for the access S1 at linear S0, and ZF: there is none.
-static void emit_walk(struct emit *e, const struct fpu_routines *fpu)
-{
-    static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
-                                    HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
-    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
-        emit_push(e, saved[i]);
-    emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
-    emit_move(e, WIDTH_64, HOST_RSI, S0);
-    emit_move(e, WIDTH_32, HOST_RDX, S1);
-    emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)walk);
-    emit_call_to(e, fpu->keep); // residency survives
-    emit_move(e, WIDTH_64, S0, HOST_RAX);
-    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
-        emit_pop(e, saved[i]);
-    emit_test(e, WIDTH_64, S0, S0);
-    emit_return(e);
-}
-
 static void store_guest(struct emit *e)
 {
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
@@ -453,7 +420,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     load_guest(e);
     emit_return(e);
     entries->miss = e->at;
-    emit_walk(e, fpu);
+    x86_miss_routine(e, fpu);
     x86_flag_routines(e, entries);
 }
 

@@ -1,0 +1,45 @@
+// The x86-64 backend's way into the MMU: what host code calls when the soft TLB cannot say where an access goes.
+#ifdef __x86_64__
+
+#include "cpu/block.h"
+#include "cpu/cpu.h"
+#include "translate/backend_x86_64.h"
+
+static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
+{
+    struct mmu_handle handle;
+    struct mmu_fault fault;
+    enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
+    if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
+        handle.crosses)
+        return 0;
+    // Beside code the address is good for this one access.
+    if (handle.code && (handle.watched || block_cache_covers(cpu->blocks, handle.piece[0].host, handle.size)))
+        return 0;
+    return (uint64_t)(uintptr_t)handle.piece[0].host;
+}
+
+void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
+{
+    static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
+                                    HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
+    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
+        emit_push(e, saved[i]);
+    emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
+    emit_move(e, WIDTH_64, HOST_RSI, S0);
+    emit_move(e, WIDTH_32, HOST_RDX, S1);
+    emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)walk);
+    emit_call_to(e, fpu->keep); // residency survives
+    emit_move(e, WIDTH_64, S0, HOST_RAX);
+    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
+        emit_pop(e, saved[i]);
+    emit_test(e, WIDTH_64, S0, S0);
+    emit_return(e);
+}
+
+#else
+
+// Nothing to define on other hosts; ISO C wants a declaration.
+typedef int backend_x86_64_memory_is_empty;
+
+#endif
