@@ -11,20 +11,32 @@ struct image {
     unsigned size;
 };
 
+/// One piece, as an ordinary access would find it: the TLB first, where a stale entry may still be what host code for
+/// the same instruction goes by.
+static bool piece_open(struct cpu *cpu, struct mmu_handle *handle, enum mmu_access kind, uint64_t linear, unsigned size)
+{
+    struct mmu_fault fault;
+    uint8_t *host = cpu->mode & MODE_PARANOID ? NULL : tlb_lookup(&cpu->mmu, cpu->data_mode, kind, linear, size);
+    if (LIKELY(host != NULL)) {
+        *handle = (struct mmu_handle){.size = size, .piece[0] = {.host = host, .size = size}};
+        return true;
+    }
+    if (mmu_access(&cpu->mmu, cpu->data_mode, kind, linear, size, handle, &fault))
+        return true;
+    cpu_raise_mmu(cpu, &fault, false);
+    return false;
+}
+
 /// align: what alignment checks ask for.
 static bool image_open(struct cpu *cpu, struct image *image, uint64_t linear, unsigned size, unsigned align, bool write)
 {
-    struct mmu_fault fault;
     image->size = size;
     if (!cpu_check_alignment(cpu, linear, align))
         return false;
     for (unsigned at = 0; at < size; at += PIECE) {
         unsigned bytes = size - at < PIECE ? size - at : PIECE;
-        if (!mmu_access(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear + at, bytes,
-                        &image->handle[at / PIECE], &fault)) {
-            cpu_raise_mmu(cpu, &fault, false);
+        if (!piece_open(cpu, &image->handle[at / PIECE], write ? MMU_WRITE : MMU_READ, linear + at, bytes))
             return false;
-        }
     }
     return true;
 }
