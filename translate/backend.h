@@ -95,7 +95,8 @@ struct translation {
     bool flags;        // the uop's flags are wanted
     // What the host's flags register holds: a mask of guest flags that are right in it.
     uint32_t host_flags, made_flags;
-    int32_t recipe; // what VAR_CC_OP in memory is known to hold; -1: not known
+    uint16_t segments_checked; // bit 2 * segment, + 1 for writing: its rights allow that, as far as the block is done
+    int32_t recipe;            // what VAR_CC_OP in memory is known to hold; -1: not known
     // What the emitter at work tells: uops behind its own that it did as well, and that a CALL called nothing.
     unsigned fused;
     bool stayed;

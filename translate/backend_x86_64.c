@@ -294,23 +294,6 @@ static enum mmu_mode access_mode(const struct translation *t, const struct uop *
     return t->block->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
-/// Near branch targets: what looks wrong goes on in the interpreter, which raises #GP(0).
-static void emit_uop_check_target(struct translation *t, const struct uop *u)
-{
-    struct emit *e = &t->emit;
-    if ((t->block->mode & MODE_CODE_MASK) != MODE_CODE64) {
-        x86_emit_by_alu(t, u);
-        emit_test(e, WIDTH_8, S0, S0);
-        x86_add_exit(t, SIDE_FAULT, emit_jump_if(e, EMIT_EQUAL));
-        return;
-    }
-    emit_move(e, WIDTH_64, S1, t->a);
-    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 16);
-    emit_shift_imm(e, EMIT_SAR, WIDTH_64, S1, 16);
-    emit_alu(e, EMIT_CMP, WIDTH_64, S1, t->a);
-    x86_add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
-}
-
 void x86_emit_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -399,13 +382,12 @@ static void emit_uop_store(struct translation *t, const struct uop *u)
         emit_store(&t->emit, u->width, x86_at_register(t->a), t->b);
 }
 
-/// What the interpreter does: segment checks outside flat modes, faults that are certain, odd sizes.
+/// What the interpreter does: odd sizes.
 static bool supported(const struct uop *u)
 {
     switch (u->op) {
     case UOP_SEG:
-    case UOP_RAISE:
-        return false;
+        return u->sub <= SEG_GS && u->param >= 1 && u->param <= 4096;
     case UOP_XLAT:
         return u->param >= 1 && u->param <= 64 && (!(u->aux & UOP_MODE) || u->c < MMU_MODES);
     case UOP_VLOAD: // 2 and 10 bytes for x87 only, by way of a temporary
@@ -487,10 +469,11 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT_Z] = {x86_emit_by_alu},
-    [UOP_CHECK_TARGET] = {emit_uop_check_target, IN_A},
+    [UOP_CHECK_TARGET] = {x86_emit_check_target, IN_A},
     [UOP_GET_FLAGS] = {x86_emit_by_alu},
     [UOP_SET_FLAGS] = {x86_emit_by_alu},
     [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
+    [UOP_SEG] = {x86_emit_segment, IN_A},
     [UOP_XLAT] = {x86_emit_xlat, IN_A},
     [UOP_LOAD] = {emit_uop_load, IN_A | KEEP_FLAGS},
     [UOP_STORE] = {emit_uop_store, IN_A | IN_B | KEEP_FLAGS},
@@ -500,6 +483,7 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_VMOV] = {x86_emit_vector_move},
     [UOP_ROW] = {emit_uop_row},
     [UOP_CALL] = {emit_uop_call},
+    [UOP_RAISE] = {x86_emit_raise},
     [UOP_EXIT] = {x86_emit_exit},
     [UOP_EXIT_IF] = {x86_emit_exit_if, NEED_FLAGS},
     [UOP_EXIT_IF_ZERO] = {x86_emit_exit_if_zero, IN_A},

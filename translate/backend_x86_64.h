@@ -119,6 +119,11 @@ void x86_flag_routines(struct emit *e, struct backend_entries *entries);
 /// Leaves `condition` in the host's flags, as t->condition. False: it needs more flags than one.
 bool x86_condition_of_recipe(struct translation *t, unsigned condition);
 
+// Emitters of backend_x86_64_segment.c.
+void x86_emit_segment(struct translation *t, const struct uop *u);
+void x86_emit_check_target(struct translation *t, const struct uop *u);
+void x86_emit_raise(struct translation *t, const struct uop *u);
+
 // Emitters of backend_x86_64_divide.c.
 void x86_emit_divide(struct translation *t, const struct uop *u);
 void x86_emit_bit_test(struct translation *t, const struct uop *u);

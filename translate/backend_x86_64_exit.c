@@ -90,6 +90,7 @@ void x86_call(struct translation *t, const void *function)
     emit_call_to(e, t->entries->load);
     t->host_flags = 0;
     t->recipe = -1;
+    t->segments_checked = 0;
 }
 
 // ---- leaving ------------------------------------------------------------------------------------------------------
@@ -351,6 +352,7 @@ void x86_block_start(struct translation *t)
 {
     struct emit *e = &t->emit;
     emit_place start;
+    t->segments_checked = 0;
     t->chain = e->at;
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
     start = emit_jump_if(e, EMIT_NOT_EQUAL);

@@ -30,6 +30,9 @@ enum emit_alu { EMIT_ADD, EMIT_OR, EMIT_ADC, EMIT_SBB, EMIT_AND, EMIT_SUB, EMIT_
 enum emit_shift { EMIT_ROL, EMIT_ROR, EMIT_RCL, EMIT_RCR, EMIT_SHL, EMIT_SHR, EMIT_SAR = 7 };
 enum emit_unary { EMIT_NOT = 2, EMIT_NEG = 3, EMIT_DIV = 6, EMIT_IDIV = 7 }; // the last two: rdx:rax
 enum emit_bit { EMIT_BT = 4, EMIT_BTS, EMIT_BTR, EMIT_BTC };
+#define EMIT_BELOW 2u
+#define EMIT_ABOVE 7u
+#define EMIT_GREATER 15u
 #define EMIT_EQUAL 4u // condition numbers are x86's own
 #define EMIT_NOT_EQUAL 5u
 

@@ -340,16 +340,10 @@ static void interpret(struct jit *jit, struct cpu *cpu, const struct block *bloc
     jit->statistics.interpreted_instructions += cpu->instructions - before;
 }
 
+/// Not to 16 bits: in such code only branches do that.
 static uint64_t cut_rip(const struct block *block, uint64_t rip)
 {
-    switch (block->mode & MODE_CODE_MASK) {
-    case MODE_CODE64:
-        return rip;
-    case MODE_CODE32:
-        return (uint32_t)rip;
-    default:
-        return (uint16_t)rip;
-    }
+    return mode_code_width(block->mode) == WIDTH_64 ? rip : (uint32_t)rip;
 }
 
 /// The block at RIP by the jump cache; NULL: through the dispatcher, which does more than look there.
