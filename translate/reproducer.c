@@ -10,6 +10,7 @@
 #define FIRST_LINE "doppel reproducer 1"
 #define BYTES_A_LINE 32u
 #define MAX_LINE 1024
+#define COMMENT_COLUMNS 110u
 #define MAX_FIELDS 4096
 #define MAX_WORDS 8
 
@@ -138,12 +139,16 @@ static void write_page(const struct world_page *page, FILE *to)
     }
 }
 
+/// Long lines are broken: at a blank where there is one.
 static void write_comment(const char *comment, FILE *to)
 {
     while (comment && *comment) {
         size_t length = strcspn(comment, "\n");
+        if (length > COMMENT_COLUMNS)
+            for (length = COMMENT_COLUMNS; length > COMMENT_COLUMNS / 2 && comment[length] != ' ';)
+                length--;
         fprintf(to, "# %.*s\n", (int)length, comment);
-        comment += length + (comment[length] == '\n');
+        comment += length + (comment[length] == '\n' || comment[length] == ' ');
     }
 }
 

@@ -264,11 +264,13 @@ static void check_file(const struct world_description *d)
 {
     struct world_description again;
     struct error error = {0};
-    char *text[2] = {NULL, NULL};
+    char *text[2] = {NULL, NULL}, comment[4000];
     size_t size[2];
+    // Two lines, the second longer than any line of a file: some of it in words, some not.
+    snprintf(comment, sizeof comment, "a test\nof two lines%3000s%.*d", "", 900, 0);
     for (unsigned i = 0; i < 2; i++) {
         FILE *file = open_memstream(&text[i], &size[i]);
-        if (!reproducer_write(i ? &again : d, "a test\nof two lines", file, &error))
+        if (!reproducer_write(i ? &again : d, comment, file, &error))
             fail_msg("%s", error.text);
         fclose(file);
         if (i == 1)
