@@ -67,7 +67,7 @@ struct backend_entries {
     const uint8_t *store;               // subroutine: guest registers to memory
     const uint8_t *load;                // ... and back
     const uint8_t *miss;                // ... the walk after a TLB miss
-    const uint8_t *carry, *zero, *sign; // ... a flag of the recipe, see backend_x86_64_flags.c
+    const uint8_t *flags, *flags_value; // ... the recipe's flags, see backend_x86_64_flags.c
     const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
 };
 

@@ -43,7 +43,7 @@ static bool makes_literal_flags(const struct uop *u)
     case UOP_ADX:
         return u->aux & UOP_SETS_FLAGS;
     default:
-        return u->op == UOP_SET_FLAGS;
+        return false;
     }
 }
 
@@ -470,8 +470,8 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT_Z] = {x86_emit_by_alu},
     [UOP_CHECK_TARGET] = {x86_emit_check_target, IN_A},
-    [UOP_GET_FLAGS] = {x86_emit_by_alu},
-    [UOP_SET_FLAGS] = {x86_emit_by_alu},
+    [UOP_GET_FLAGS] = {x86_emit_get_flags},
+    [UOP_SET_FLAGS] = {x86_emit_set_flags, IN_A},
     [UOP_EA] = {emit_uop_ea, IN_A | IN_B | KEEP_FLAGS},
     [UOP_SEG] = {x86_emit_segment, IN_A},
     [UOP_XLAT] = {x86_emit_xlat, IN_A},

@@ -116,8 +116,11 @@ void x86_write_var(struct translation *t, unsigned var, unsigned width, uint8_t 
 
 // Flags of a recipe that the block does not know (backend_x86_64_flags.c).
 void x86_flag_routines(struct emit *e, struct backend_entries *entries);
-/// Leaves `condition` in the host's flags, as t->condition. False: it needs more flags than one.
-bool x86_condition_of_recipe(struct translation *t, unsigned condition);
+/// The host's flags = those of a recipe in memory whose operation and width are known; AF may be wrong behind shifts.
+/// False: not one of the simple ones.
+bool x86_emit_recipe_flags(struct emit *e, unsigned op, unsigned width);
+void x86_emit_get_flags(struct translation *t, const struct uop *u);
+void x86_emit_set_flags(struct translation *t, const struct uop *u);
 
 // Emitters of backend_x86_64_segment.c.
 void x86_emit_segment(struct translation *t, const struct uop *u);
@@ -173,6 +176,9 @@ static inline bool x86_literal_flags(const struct translation *t)
 {
     return t->recipe == CC_LITERAL << 2;
 }
+
+/// Memory holds the flags themselves from now on.
+void x86_literal_recipe(struct translation *t);
 
 /// One uop by the interpreter's own function.
 void x86_emit_by_alu(struct translation *t, const struct uop *u);

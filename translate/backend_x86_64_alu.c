@@ -83,9 +83,9 @@ void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, u
     t->made_flags = mask;
 }
 
-static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
+void x86_literal_recipe(struct translation *t)
 {
-    return cc_condition(cpu, (unsigned)condition);
+    store_recipe_op(t, CC_LITERAL, 0);
 }
 
 #define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
@@ -93,32 +93,17 @@ static uint64_t get_condition(struct cpu *cpu, uint64_t condition)
 /// Makes the host's flags from the recipe in memory, where this block has made it and it is a simple one.
 static bool remake_flags(struct translation *t)
 {
-    struct emit *e = &t->emit;
-    unsigned width = (unsigned)t->recipe & 3;
-    if (t->recipe < 0)
+    if (t->recipe < 0 || !x86_emit_recipe_flags(&t->emit, (unsigned)t->recipe >> 2, (unsigned)t->recipe & 3))
         return false;
-    switch (t->recipe >> 2) {
-    case CC_LOGIC:
-        x86_load_home(e, S0, VAR_CC_RESULT);
-        emit_test(e, width, S0, S0);
-        break;
-    case CC_SUB:
-        x86_load_home(e, S0, VAR_CC_RESULT);
-        x86_load_home(e, S1, VAR_CC_SRC);
-        emit_alu(e, EMIT_ADD, width, S0, S1);
-        emit_alu(e, EMIT_CMP, width, S0, S1);
-        break;
-    case CC_ADD:
-        x86_load_home(e, S0, VAR_CC_RESULT);
-        x86_load_home(e, S1, VAR_CC_SRC);
-        emit_alu(e, EMIT_SUB, width, S0, S1);
-        emit_alu(e, EMIT_ADD, width, S0, S1);
-        break;
-    default:
-        return false;
-    }
     t->host_flags = CONDITION_FLAGS;
     return true;
+}
+
+/// Makes them from whatever recipe there is.
+static void make_flags(struct translation *t)
+{
+    emit_call_to(&t->emit, t->entries->flags);
+    t->host_flags = CONDITION_FLAGS;
 }
 
 /// A condition of flags that memory holds themselves.
@@ -154,13 +139,10 @@ static bool literal_condition(struct translation *t, unsigned condition)
 void x86_save_carry(struct translation *t)
 {
     struct emit *e = &t->emit;
-    if ((t->host_flags & FLAG_CF) || remake_flags(t) || literal_condition(t, 2)) {
-        emit_set(e, 2, S0);
-        emit_extend(e, false, WIDTH_8, S0, S0);
-    } else {
-        emit_call_to(e, t->entries->carry);
-        t->host_flags = 0;
-    }
+    if (!(t->host_flags & FLAG_CF) && !remake_flags(t) && !literal_condition(t, 2))
+        make_flags(t);
+    emit_set(e, 2, S0);
+    emit_extend(e, false, WIDTH_8, S0, S0);
     emit_store(e, WIDTH_64, carry_slot(), S0);
     if (t->flags)
         emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), S0);
@@ -175,17 +157,10 @@ static uint32_t condition_flags(unsigned condition)
 
 void x86_make_condition(struct translation *t, unsigned condition)
 {
-    struct emit *e = &t->emit;
     uint32_t needs = condition_flags(condition);
     t->condition = (uint8_t)condition;
-    if ((t->host_flags & needs) == needs || remake_flags(t) || literal_condition(t, condition) ||
-        x86_condition_of_recipe(t, condition))
-        return;
-    x86_prepare_call(t);
-    emit_move_imm(e, HOST_RSI, condition);
-    x86_call(t, (const void *)get_condition);
-    emit_test(e, WIDTH_32, S0, S0);
-    t->condition = EMIT_NOT_EQUAL;
+    if ((t->host_flags & needs) != needs && !remake_flags(t) && !literal_condition(t, condition))
+        make_flags(t);
 }
 
 // ---- arithmetic -----------------------------------------------------------------------------------------------------

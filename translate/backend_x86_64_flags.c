@@ -1,196 +1,275 @@
-// The x86-64 backend's subroutines that make one flag of the recipe in struct cpu, where a block does not know what the
-// recipe is: cc_carry and its like of cpu/cc.h in host code, because a call of C costs all registers. They give their
-// result in S0, change S1 and the host's flags and nothing else.
+// The x86-64 backend's subroutines that make the six flags of the recipe in struct cpu, where a block does not know
+// what the recipe is: cpu/cc.h in host code, because a call of C costs all registers. The host makes them itself, by
+// the recipe's operation once more. All change S0, S1 and the host's flags and nothing else.
 #ifdef __x86_64__
 
 #include "cpu/cc.h"
 #include "translate/backend_x86_64.h"
 
-#define BIT_ZERO 6u // of FLAG_ZF
-#define BIT_SIGN 7u
+#define RECIPE_OPS 16u // a power of 2 that holds CC_OPS: VAR_CC_OP cannot lead outside of the table
+#define STUB_SHIFT 6u  // of the table's parts, bytes
 #define HOST_BELOW 2u
 
-/// rcx, which is on the stack then, = 64 - the width's bits, so that a shift brings the value's top bit to bit 63. S0
-/// holds VAR_CC_OP.
-static void emit_shift_count(struct emit *e)
-{
-    emit_push(e, HOST_RCX);
-    emit_move(e, WIDTH_32, HOST_RCX, S0);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, HOST_RCX, 3);
-    emit_move_imm(e, S0, 8);
-    emit_shift_cl(e, EMIT_SHL, WIDTH_32, S0);
-    emit_move_imm(e, HOST_RCX, 64);
-    emit_alu(e, EMIT_SUB, WIDTH_32, HOST_RCX, S0);
-}
+_Static_assert(CC_OPS <= RECIPE_OPS, "all recipes have a part");
 
-static emit_place jump_if_op(struct emit *e, enum cc_op op)
+/// S0 and S1 = result and second operand.
+static void emit_operands(struct emit *e)
 {
-    emit_alu_imm(e, EMIT_CMP, WIDTH_32, S1, (int32_t)op);
-    return emit_jump_if(e, EMIT_EQUAL);
-}
-
-/// S0 = bit 0 of a variable; ends the subroutine.
-static void emit_low_bit(struct emit *e, unsigned var)
-{
-    x86_load_home(e, S0, var);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
-    emit_return(e);
-}
-
-/// S0 = carry of additions and subtractions: the result (of an addition) or the first operand (of a subtraction)
-/// compared with the second. S1 holds the operation.
-static void emit_carry_of_sum(struct emit *e)
-{
-    emit_place subtract[2], with_carry[2], join, strict, done;
-    subtract[0] = jump_if_op(e, CC_SUB);
-    subtract[1] = jump_if_op(e, CC_SBB);
     x86_load_home(e, S0, VAR_CC_RESULT);
-    join = emit_jump(e);
-    emit_patch_here(e, subtract[1]);
-    x86_load_home(e, S0, VAR_CC_EXTRA);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
-    strict = emit_jump(e);
-    emit_patch_here(e, subtract[0]);
-    emit_move_imm(e, S0, 0);
-    emit_patch_here(e, strict);
-    emit_alu_load(e, EMIT_ADD, WIDTH_64, S0, x86_home(VAR_CC_RESULT));
-    emit_alu_load(e, EMIT_ADD, WIDTH_64, S0, x86_home(VAR_CC_SRC));
-    emit_patch_here(e, join);
-    emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
-    with_carry[0] = jump_if_op(e, CC_ADC);
-    with_carry[1] = jump_if_op(e, CC_SBB);
     x86_load_home(e, S1, VAR_CC_SRC);
-    emit_shift_cl(e, EMIT_SHL, WIDTH_64, S1);
-    strict = emit_jump(e);
-    emit_patch_here(e, with_carry[0]);
-    emit_patch_here(e, with_carry[1]);
-    // With a carry in, equal is a carry out as well.
-    x86_load_home(e, S1, VAR_CC_SRC);
-    emit_shift_cl(e, EMIT_SHL, WIDTH_64, S1);
+}
+
+/// CF = the carry that the recipe keeps in its extra part.
+static void emit_extra_carry(struct emit *e)
+{
     emit_bit_memory(e, x86_home(VAR_CC_EXTRA), 0);
-    emit_place no_carry = emit_jump_if(e, HOST_BELOW ^ 1);
-    emit_alu(e, EMIT_CMP, WIDTH_64, S1, S0);
-    emit_set(e, HOST_BELOW ^ 1, S0); // S0 <= S1
-    done = emit_jump(e);
-    emit_patch_here(e, no_carry);
-    emit_patch_here(e, strict);
-    emit_alu(e, EMIT_CMP, WIDTH_64, S0, S1);
-    emit_set(e, HOST_BELOW, S0);
-    emit_patch_here(e, done);
-    emit_extend(e, false, WIDTH_8, S0, S0);
-    emit_pop(e, HOST_RCX);
-    emit_return(e);
 }
 
-/// S0 = CF.
-static void emit_carry(struct emit *e)
+bool x86_emit_recipe_flags(struct emit *e, unsigned op, unsigned width)
 {
-    emit_place replaced, extra[5], logic, right[2], shift;
-    x86_load_home(e, S0, VAR_CC_OP);
-    emit_bit_imm(e, EMIT_BT, WIDTH_32, S0, 10);
-    replaced = emit_jump_if(e, HOST_BELOW);
-    emit_move(e, WIDTH_32, S1, S0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S1, 2);
-    extra[0] = jump_if_op(e, CC_LITERAL);
-    extra[1] = jump_if_op(e, CC_INC);
-    extra[2] = jump_if_op(e, CC_DEC);
-    extra[3] = jump_if_op(e, CC_CARRY);
-    extra[4] = jump_if_op(e, CC_MUL);
-    logic = jump_if_op(e, CC_LOGIC);
-    right[0] = jump_if_op(e, CC_SHR);
-    right[1] = jump_if_op(e, CC_SAR);
-    emit_shift_count(e);
-    shift = jump_if_op(e, CC_SHL);
-    emit_carry_of_sum(e);
-
-    emit_patch_here(e, shift);
-    x86_load_home(e, S0, VAR_CC_SRC);
-    emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, 63);
-    emit_pop(e, HOST_RCX);
-    emit_return(e);
-
-    emit_patch_here(e, replaced);
-    _Static_assert(CC_CARRY_REPLACED == 1 << 10 && CC_CARRY_VALUE == 1 << 9, "bits 10 and 9");
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, 9);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
-    emit_return(e);
-    for (unsigned i = 0; i < ARRAY_SIZE(extra); i++)
-        emit_patch_here(e, extra[i]);
-    emit_low_bit(e, VAR_CC_EXTRA);
-    emit_patch_here(e, logic);
-    emit_move_imm(e, S0, 0);
-    emit_return(e);
-    emit_patch_here(e, right[0]);
-    emit_patch_here(e, right[1]);
-    emit_low_bit(e, VAR_CC_SRC);
-}
-
-/// S0 = the result, its top bit at bit 63; of literal flags something with the same `bit` (ZF or SF).
-static void emit_result(struct emit *e, unsigned bit)
-{
-    emit_place literal, multiplied = NULL;
-    x86_load_home(e, S0, VAR_CC_OP);
-    emit_test_imm(e, WIDTH_8, S0, 0xfc);
-    literal = emit_jump_if(e, EMIT_EQUAL);
-    if (bit == BIT_ZERO) { // never after a multiplication
-        emit_move(e, WIDTH_32, S1, S0);
-        emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 0xfc);
-        emit_alu_imm(e, EMIT_CMP, WIDTH_32, S1, CC_MUL << 2);
-        multiplied = emit_jump_if(e, EMIT_EQUAL);
+    static const uint8_t shifts[] = {EMIT_SHL, EMIT_SHR, EMIT_SAR};
+    switch (op) {
+    case CC_ADD:
+        emit_operands(e);
+        emit_alu(e, EMIT_SUB, width, S0, S1);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        return true;
+    case CC_ADC:
+        emit_operands(e);
+        emit_alu(e, EMIT_SUB, width, S0, S1);
+        emit_extra_carry(e);
+        emit_alu_imm(e, EMIT_SBB, width, S0, 0);
+        emit_extra_carry(e);
+        emit_alu(e, EMIT_ADC, width, S0, S1);
+        return true;
+    case CC_SUB:
+        emit_operands(e);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        emit_alu(e, EMIT_CMP, width, S0, S1);
+        return true;
+    case CC_SBB:
+        emit_operands(e);
+        emit_extra_carry(e);
+        emit_alu(e, EMIT_ADC, width, S0, S1);
+        emit_extra_carry(e);
+        emit_alu(e, EMIT_SBB, width, S0, S1);
+        return true;
+    case CC_LOGIC: // by CMP, because AF is 0
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_alu_imm(e, EMIT_CMP, width, S0, 0);
+        return true;
+    case CC_INC:
+    case CC_DEC:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_increment(e, op == CC_INC, width, S0);
+        emit_extra_carry(e);
+        emit_increment(e, op == CC_DEC, width, S0);
+        return true;
+    case CC_SHL:
+    case CC_SHR:
+    case CC_SAR:
+        x86_load_home(e, S0, VAR_CC_SRC);
+        emit_shift_imm(e, (enum emit_shift)shifts[op - CC_SHL], width, S0, 1);
+        return true;
+    default:
+        return false;
     }
-    emit_shift_count(e);
+}
+
+/// As CC_LOGIC with a carry.
+static void emit_logic_with_carry(struct emit *e, unsigned width)
+{
+    emit_place clear;
     x86_load_home(e, S0, VAR_CC_RESULT);
-    emit_shift_cl(e, EMIT_SHL, WIDTH_64, S0);
-    emit_pop(e, HOST_RCX);
+    emit_test_memory_imm(e, x86_home(VAR_CC_EXTRA), 1);
+    clear = emit_jump_if(e, EMIT_EQUAL);
+    emit_alu_imm(e, EMIT_CMP, width, S0, 0);
+    emit_set_carry(e);
     emit_return(e);
-    emit_patch_here(e, literal);
-    x86_load_home(e, S0, VAR_CC_EXTRA);
-    if (bit == BIT_ZERO) {
-        emit_unary(e, EMIT_NOT, WIDTH_32, S0);
-        emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1 << BIT_ZERO);
-    } else {
-        emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 63 - BIT_SIGN);
+    emit_patch_here(e, clear);
+    emit_alu_imm(e, EMIT_CMP, width, S0, 0);
+}
+
+/// SF and PF of the result; CF and OF are an overflow. Ends with a jump to `pour`.
+static emit_place emit_multiplied(struct emit *e, unsigned width)
+{
+    x86_load_home(e, S0, VAR_CC_RESULT);
+    emit_alu_imm(e, EMIT_CMP, width, S0, 0);
+    emit_push_flags(e);
+    emit_pop(e, S0);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAG_SF | FLAG_PF));
+    emit_load(e, WIDTH_8, S1, x86_home(VAR_CC_EXTRA));
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 1);
+    emit_multiply_imm(e, WIDTH_32, S1, (int32_t)(FLAG_CF | FLAG_OF));
+    emit_alu(e, EMIT_OR, WIDTH_32, S0, S1);
+    return emit_jump(e);
+}
+
+/// One part of the table: the host's flags = those of a recipe. Returns a jump to `pour`, or NULL.
+static emit_place emit_part(struct emit *e, unsigned op, unsigned width)
+{
+    if (op == CC_LITERAL) {
+        x86_load_home(e, S0, VAR_CC_EXTRA);
+        return emit_jump(e);
     }
+    if (op == CC_MUL)
+        return emit_multiplied(e, width);
+    if (op == CC_CARRY)
+        emit_logic_with_carry(e, width);
+    else if (!x86_emit_recipe_flags(e, op, width))
+        x86_emit_recipe_flags(e, CC_LOGIC, width); // no such recipe
     emit_return(e);
-    if (multiplied) {
-        emit_patch_here(e, multiplied);
-        emit_move_imm(e, S0, 1);
-        emit_return(e);
+    return NULL;
+}
+
+/// The host's flags = the six in S0. POPF is slow, SAHF lacks OF, which an addition makes.
+static void emit_pour(struct emit *e)
+{
+    emit_move(e, WIDTH_64, S1, HOST_RAX);
+    emit_move(e, WIDTH_32, HOST_RAX, S0);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, HOST_RAX, 8);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, 11);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
+    emit_alu_imm(e, EMIT_ADD, WIDTH_8, S0, 0x7f);
+    emit_store_flags(e);
+    emit_move(e, WIDTH_64, HOST_RAX, S1);
+    emit_return(e);
+}
+
+static emit_place jump_unless_bit(struct emit *e, unsigned bit)
+{
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, bit);
+    return emit_jump_if(e, HOST_BELOW ^ 1);
+}
+
+/// The recipe's flags but for carry, and overflow perhaps. `base`: the routine for the recipe in S0. Goes on in `pour`.
+static void emit_replaced(struct emit *e, const uint8_t *base)
+{
+    emit_place carry_only, no_overflow;
+    _Static_assert(CC_CARRY_REPLACED == 1 << 10 && CC_CARRY_VALUE == 1 << 9, "bits 10 and 9");
+    _Static_assert(CC_OVERFLOW_REPLACED == 1 << 11 && CC_OVERFLOW_VALUE == 1 << 8, "bits 11 and 8");
+    emit_call_to(e, base);
+    emit_push_flags(e);
+    emit_pop(e, S0);
+    x86_load_home(e, S1, VAR_CC_OP);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAGS_ARITHMETIC & ~FLAG_CF));
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, 9);
+    emit_alu_imm(e, EMIT_ADC, WIDTH_32, S0, 0);
+    carry_only = jump_unless_bit(e, 11);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)~FLAG_OF);
+    no_overflow = jump_unless_bit(e, 8);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, (int32_t)FLAG_OF);
+    emit_patch_here(e, carry_only);
+    emit_patch_here(e, no_overflow);
+}
+
+static void emit_flags(struct emit *e, struct backend_entries *entries)
+{
+    emit_place replaced, table, pour[RECIPE_OPS * 4], jump;
+    const uint8_t *base;
+    unsigned jumps = 0;
+
+    entries->flags = e->at;
+    x86_load_home(e, S0, VAR_CC_OP);
+    emit_test_imm(e, WIDTH_32, S0, CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED);
+    replaced = emit_jump_if(e, EMIT_NOT_EQUAL);
+    base = e->at;
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, RECIPE_OPS * 4 - 1);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, STUB_SHIFT);
+    table = emit_lea_relative(e, S1);
+    emit_alu(e, EMIT_ADD, WIDTH_64, S1, S0);
+    emit_jump_register(e, S1);
+    emit_patch_here(e, table);
+    for (unsigned cc = 0; cc < RECIPE_OPS * 4; cc++) {
+        uint8_t *end = e->at + (1u << STUB_SHIFT);
+        if ((jump = emit_part(e, cc >> 2, cc & 3)) != NULL)
+            pour[jumps++] = jump;
+        if (e->at > end)
+            e->full = true; // does not fit: never
+        while (e->at < end && !e->full)
+            emit_byte(e, 0xcc);
     }
+    emit_patch_here(e, replaced);
+    emit_replaced(e, base);
+    for (unsigned i = 0; i < jumps; i++)
+        emit_patch_here(e, pour[i]);
+    emit_pour(e);
+}
+
+/// S0 = the six flags. After a shift the host's AF may be anything; the recipe's is 0.
+static void emit_flags_value(struct emit *e, struct backend_entries *entries)
+{
+    emit_place done;
+    entries->flags_value = e->at;
+    emit_call_to(e, entries->flags);
+    emit_push_flags(e);
+    emit_pop(e, S0);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)FLAGS_ARITHMETIC);
+    emit_load(e, WIDTH_8, S1, x86_home(VAR_CC_OP));
+    emit_alu_imm(e, EMIT_SUB, WIDTH_32, S1, CC_SHL << 2);
+    _Static_assert(CC_SHR == CC_SHL + 1 && CC_SAR == CC_SHL + 2, "a range");
+    emit_alu_imm(e, EMIT_CMP, WIDTH_32, S1, 3 << 2);
+    done = emit_jump_if(e, HOST_BELOW ^ 1);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)~FLAG_AF);
+    emit_patch_here(e, done);
+    emit_return(e);
 }
 
 void x86_flag_routines(struct emit *e, struct backend_entries *entries)
 {
-    entries->carry = e->at;
-    emit_carry(e);
-    entries->zero = e->at;
-    emit_result(e, BIT_ZERO);
-    entries->sign = e->at;
-    emit_result(e, BIT_SIGN);
+    emit_flags(e, entries);
+    emit_flags_value(e, entries);
 }
 
-bool x86_condition_of_recipe(struct translation *t, unsigned condition)
+// ---- flags as values ------------------------------------------------------------------------------------------------
+void x86_emit_get_flags(struct translation *t, const struct uop *u)
 {
-    const uint8_t *routine;
-    switch (condition >> 1) {
-    case 1:
-        routine = t->entries->carry;
-        break;
-    case 2:
-        routine = t->entries->zero;
-        break;
-    case 4:
-        routine = t->entries->sign;
-        break;
-    default:
-        return false;
+    emit_call_to(&t->emit, t->entries->flags_value);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+}
+
+/// The carry alone: STC, CLC, CMC.
+static void replace_carry(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    emit_load(e, WIDTH_32, S1, x86_home(VAR_CC_OP));
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 9);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, ~CC_CARRY_VALUE);
+    emit_alu(e, EMIT_OR, WIDTH_32, S0, S1);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, CC_CARRY_REPLACED);
+    emit_store(e, WIDTH_64, x86_home(VAR_CC_OP), S0);
+    t->recipe = -1;
+}
+
+void x86_emit_set_flags(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    uint64_t mask = (uint64_t)u->imm & FLAGS_ARITHMETIC;
+    uint8_t value;
+    if (!t->flags)
+        return;
+    if (mask == FLAG_CF) {
+        x86_copy(t, WIDTH_32, S0, t->a);
+        replace_carry(t);
+        return;
     }
-    emit_call_to(&t->emit, routine);
-    emit_test(&t->emit, WIDTH_64, S0, S0);
-    t->condition = (uint8_t)(condition >> 1 == 1 ? EMIT_NOT_EQUAL ^ (condition & 1) : condition);
-    t->host_flags = 0;
-    return true;
+    if (mask != FLAGS_ARITHMETIC) {
+        emit_call_to(e, t->entries->flags_value);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAGS_ARITHMETIC & ~mask));
+        emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), S0);
+    }
+    // The call has changed the scratch register that the operand may be in.
+    value = registers_read(&t->registers, u->a);
+    if (value == NO_REGISTER)
+        x86_load_home(e, S0, u->a);
+    else
+        emit_move(e, WIDTH_32, S0, value);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)mask);
+    if (mask != FLAGS_ARITHMETIC)
+        emit_alu_load(e, EMIT_OR, WIDTH_32, S0, x86_home(VAR_CC_EXTRA));
+    emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), S0);
+    x86_literal_recipe(t);
 }
 
 #else

@@ -236,6 +236,12 @@ void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
     put_registers(e, width, ESCAPE | 0xaf, to, from, false);
 }
 
+void emit_multiply_imm(struct emit *e, unsigned width, uint8_t reg, int32_t value)
+{
+    put_registers(e, width, 0x69, reg, reg, false);
+    put_imm(e, width, value);
+}
+
 void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from)
 {
     put_head(e, scan ? 0 : 0xf3, width, ESCAPE | (unsigned)op, to, 0, from, false);
@@ -418,6 +424,24 @@ void emit_push_flags(struct emit *e)
 void emit_pop_flags(struct emit *e)
 {
     emit_put(e, 0x9d, 1);
+}
+
+void emit_set_carry(struct emit *e)
+{
+    emit_put(e, 0xf9, 1);
+}
+
+void emit_store_flags(struct emit *e)
+{
+    emit_put(e, 0x9e, 1);
+}
+
+emit_place emit_lea_relative(struct emit *e, uint8_t reg)
+{
+    put_head(e, 0, 3, 0x8d, reg, 0, 0, false);
+    emit_put(e, (reg & 7u) << 3 | 5u, 1);
+    emit_put(e, 0, 4);
+    return e->at - 4;
 }
 
 emit_place emit_call(struct emit *e)

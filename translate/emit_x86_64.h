@@ -72,6 +72,7 @@ void emit_increment(struct emit *e, bool decrement, unsigned width, uint8_t reg)
 void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg, unsigned count);
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg);
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                // IMUL, not 8 bits
+void emit_multiply_imm(struct emit *e, unsigned width, uint8_t reg, int32_t value);          // likewise
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index); // not 8 bits
 /// TZCNT, LZCNT, POPCNT (F3 0F BC, BD, B8); without F3: BSF, BSR. Not 8 bits.
 enum emit_count { EMIT_POPCNT = 0xb8, EMIT_TZCNT = 0xbc, EMIT_LZCNT = 0xbd };
@@ -132,6 +133,10 @@ void emit_push(struct emit *e, uint8_t reg);
 void emit_pop(struct emit *e, uint8_t reg);
 void emit_push_flags(struct emit *e);
 void emit_pop_flags(struct emit *e);
+void emit_set_carry(struct emit *e);   // STC
+void emit_store_flags(struct emit *e); // SAHF
+/// reg = the address of what is patched in later, as a branch's target.
+emit_place emit_lea_relative(struct emit *e, uint8_t reg);
 emit_place emit_call(struct emit *e);                                           // relative
 void emit_test_memory_imm(struct emit *e, struct emit_memory m, uint8_t value); // 8 bits
 void emit_return(struct emit *e);

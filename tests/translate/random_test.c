@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/bits.h"
 #include "cpu/model.h"
 #include "cpu/row.h"
 #include "support_guest.h"
@@ -232,6 +233,71 @@ static void test_without_bmi(void **state)
     }
 }
 
+/// Every recipe that a block may find at its start, read in every way: conditions, the carry alone, all six flags.
+static void test_recipes(void **state)
+{
+    static const uint8_t values[] = {0, 1, 0x7f, 0x80, 0xff, 0x0f, 0x10};
+    struct guest_pair *pair = *state;
+    uint8_t code[32];
+    char text[1024];
+    uint64_t random = 77;
+    for (unsigned i = 0; i < 40000; i++) {
+        uint64_t r = guest_random(&random), operand[3];
+        unsigned n = 0, op = r % (CC_OPS + 1), width = r >> 8 & 3, last = 8u * (1u << width) - 8;
+        struct guest *guests[] = {&pair->interp, &pair->jit};
+        for (unsigned k = 0; k < 3; k++) {
+            uint64_t edge = guest_random(&random);
+            operand[k] = edge & 1 ? guest_random(&random) : values[(edge >> 8) % sizeof values];
+            if (edge & 2)
+                operand[k] ^= (uint64_t)values[(edge >> 16) % sizeof values] << last;
+        }
+        // A shift's result is what its last step makes of the source.
+        if (op == CC_SHL)
+            operand[0] = operand[1] << 1;
+        else if (op == CC_SHR)
+            operand[0] = (operand[1] & bits_mask(last + 8)) >> 1;
+        else if (op == CC_SAR)
+            operand[0] = (uint64_t)(bits_sign_extend(operand[1], last + 8) >> 1);
+        switch (r >> 16 & 3) {
+        case 0: // pushfq; pop rbx
+            memcpy(code, "\x9c\x5b", 2), n = 2;
+            break;
+        case 1: // adc eax, ecx; lahf
+            memcpy(code, "\x11\xc8\x9f", 3), n = 3;
+            break;
+        case 2: // the carry changed, others kept; then all of them
+            code[n++] = (uint8_t) "\xf5\xf8\xf9\x9e"[r >> 20 & 3];
+            code[n++] = 0x9c;
+            break;
+        default: // setcc dl; cmovcc esi, eax; a second condition without flags between
+            memcpy(code, "\x0f\x90\xc2\x0f\x40\xf0\x70\x02\xff\xc3", 10), n = 10;
+            code[1] |= r >> 24 & 15;
+            code[4] |= r >> 28 & 15;
+            code[6] |= r >> 32 & 15;
+            break;
+        }
+        code[n++] = 0xf4;
+        for (unsigned k = 0; k < ARRAY_SIZE(guests); k++) {
+            struct cpu *cpu = guests[k]->cpu;
+            guest_reset(guests[k], GUEST_64_CPL0, 5);
+            cpu->var[VAR_RSP] = GUEST_STACK;
+            cpu->var[VAR_CC_OP] = op << 2 | width;
+            if (r >> 40 & 1)
+                cpu->var[VAR_CC_OP] |=
+                    CC_CARRY_REPLACED | (r >> 41 & 3) << 8 | (r >> 43 & 1 ? CC_OVERFLOW_REPLACED : 0);
+            cpu->var[VAR_CC_RESULT] = operand[0];
+            cpu->var[VAR_CC_SRC] = operand[1];
+            cpu->var[VAR_CC_EXTRA] = op == CC_LITERAL ? operand[2] & FLAGS_ARITHMETIC : operand[2] & 1;
+            guest_load(guests[k], GUEST_CODE, code, n);
+            guest_run(guests[k], 50);
+        }
+        if (!guest_equal(&pair->interp, &pair->jit, text, sizeof text))
+            print_message("recipe %u width %u of %llx %llx %llx: %s\n", op, width, (unsigned long long)operand[0],
+                          (unsigned long long)operand[1], (unsigned long long)operand[2], text),
+                print_code(&pair->interp, pair->interp.cpu->mode, code, n), fail();
+    }
+}
+
 /// Host code must have done most of the work, or the tests above compare the interpreter with itself.
 static void test_share(void **state)
 {
@@ -251,6 +317,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_32_flat, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_16, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_without_bmi, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_recipes, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_share, guest_pair_open, guest_pair_close),
     };
     if (!engine_jit.create)
