@@ -363,6 +363,25 @@ static struct block *look_up(struct cpu *cpu)
     return next;
 }
 
+/// The block at RIP, in the page of `from` that direct exit led to, when another one has its place in the jump cache.
+static struct block *look_in_page(struct cpu *cpu, const struct block *from)
+{
+    uint64_t linear = block_linear(cpu);
+    struct block *next;
+    if ((cpu->mode & (MODE_FLAT | MODE_TF)) != MODE_FLAT || cpu->code_breakpoints || !from->valid ||
+        log_on(cpu->log, LOG_EXEC) || atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
+        (linear & PAGE_MASK) != cpu->code_page)
+        return NULL;
+    next = block_peek(cpu->blocks, (from->backing & PAGE_MASK) | (linear & ~PAGE_MASK), cpu->mode);
+    return next && cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
+}
+
+/// A direct exit that host code left through, until the block behind it has host code.
+struct open_exit {
+    struct block *from; // NULL: none
+    unsigned which;
+};
+
 /// Patches direct exit `which` of `from` to jump to `next`. Such exits stay inside their page, guest address and
 /// backing alike, so that the jump holds for every alias of the page.
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
@@ -376,7 +395,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
 }
 
 /// Runs host code from `block` on. Returns the block that follows when it is known.
-static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block)
+static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block, struct open_exit *open)
 {
     uint64_t before = cpu->instructions;
     struct host_result result;
@@ -404,8 +423,9 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
         break;
     case HOST_LINK:
         next = look_up(cpu);
-        if (next)
-            link_blocks(jit, result.block, number, next);
+        if (!next)
+            next = look_in_page(cpu, result.block);
+        *open = (struct open_exit){.from = result.block, .which = number};
         break;
     case HOST_LOOKUP:
         next = look_up(cpu);
@@ -421,6 +441,7 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
 static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
+    struct open_exit open = {0};
     while (block) {
         if (!block->host_code)
             consider(jit, block);
@@ -428,7 +449,10 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
             interpret(jit, cpu, block, 0);
             return;
         }
-        block = run_host_code(jit, cpu, block);
+        if (open.from)
+            link_blocks(jit, open.from, open.which, block);
+        open.from = NULL;
+        block = run_host_code(jit, cpu, block, &open);
     }
 }
 
