@@ -681,7 +681,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         block = revive(cache, cpu, linear, backing, mode);
     if (!block)
         block = make(cache, cpu, linear, backing, mode);
-    if (block && block != &cache->uncached && !block->crosses)
+    // A block of one instruction would push out the one that is wanted next time.
+    if (block && block != &cache->uncached && !block->crosses && !(extra_mode & MODE_ONE))
         *entry = (struct cpu_jump_entry){.linear = linear,
                                          .block = block,
                                          .mode = mode,

@@ -173,9 +173,14 @@ uint64_t cpu_rflags(const struct cpu *cpu)
 void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
 {
     cpu_set_flags_literal(cpu, rflags);
+    bool pending = atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0;
+    // RF says nothing without breakpoints, but to what is delivered before the next instruction, and in runs that are
+    // not counted that is a matter of chance. Every return from a page fault has it.
+    if ((rflags & FLAG_RF) && !cpu->counting && !cpu->code_breakpoints && !pending && !(rflags & FLAG_TF))
+        rflags &= ~FLAG_RF;
     cpu->var[VAR_FLAGS] = (rflags & ~FLAGS_ARITHMETIC) | 2;
     cpu_update_mode(cpu);
-    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed) || UNLIKELY(rflags & FLAG_RF))
+    if (pending || UNLIKELY(rflags & FLAG_RF))
         atomic_store(&cpu->exit_request, 1);
 }
 

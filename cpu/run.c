@@ -99,7 +99,9 @@ void run_deliver_fault(struct cpu *cpu)
     cpu->fault.pending = false;
     // A delivery counts as an instruction, so that a guest that does nothing but fault still moves time.
     cpu->instructions++;
-    atomic_store(&cpu->exit_request, 1);
+    if (cpu->debug_traps || cpu->activity != ACTIVITY_RUN || (cpu->var[VAR_FLAGS] & (FLAG_RF | FLAG_TF)) ||
+        atomic_load_explicit(&cpu->pending, memory_order_relaxed))
+        atomic_store(&cpu->exit_request, 1);
 }
 
 static void log_block_entry(const struct cpu *cpu, const struct block *block)
@@ -154,6 +156,14 @@ static bool pass_boundary(struct cpu *cpu, struct boundary *b, bool *again, enum
     return true;
 }
 
+/// Whether there may be something to do before the next instruction. The shadow of STI stays behind in runs that are
+/// not counted: it matters to what comes only, and that comes with exit_request.
+static inline bool boundary_is_due(const struct cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) || cpu->activity != ACTIVITY_RUN ||
+           (cpu->shadow && (cpu->counting || cpu->shadow != SHADOW_STI));
+}
+
 /// Whether the instruction that ran with TF ends with a single-step trap.
 static bool steps(const struct cpu *cpu, bool may_branch, uint64_t next_rip)
 {
@@ -182,8 +192,7 @@ enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state)
 
         if (cpu->instructions >= cpu->instruction_limit)
             return STOP_DEADLINE;
-        if (UNLIKELY(atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) | cpu->shadow) ||
-            UNLIKELY(cpu->activity != ACTIVITY_RUN)) {
+        if (UNLIKELY(boundary_is_due(cpu))) {
             if (!pass_boundary(cpu, &b, &again, &stop))
                 return stop;
             if (again)
