@@ -48,7 +48,10 @@ struct block {
     const uint8_t *copy;                  // of a dead block: the bytes that it was made of
     bool in_superblock;                   // part of another block's host code: when it dies, so does that
     bool is_superblock;                   // its host code has more parts
-    const uint16_t *insn_offset;          // insn_count + 1 byte offsets
+    bool no_reuse;      // every access gets its own check: accesses off a base straddle pages too often
+    uint16_t straddles; // how often they did, and since when (host nanoseconds)
+    uint64_t straddles_since;
+    const uint16_t *insn_offset; // insn_count + 1 byte offsets
     struct uop *uops;
 };
 

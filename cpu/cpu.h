@@ -376,6 +376,7 @@ struct cpu {
     struct block_cache *blocks;  // one a machine
     const struct block *running; // the block that runs, or ran last in host code; NULL between blocks
     // For host code.
+    bool group_failed;    // accesses with one check straddle a page, or are not to be kept: it left for that
     struct cpu *self;     // finds the struct from a segment's base
     uint64_t code_page;   // linear address of the page of the flat block that runs
     const void *no_chain; // where the jump cache leads when a block has no host code

@@ -55,7 +55,7 @@ struct side_exit {
     uint16_t uop;         // number of the uop
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
-    uint32_t access;      // ... size, write, mode
+    uint32_t access;      // ... as the backend tells its walk
     uint8_t which;        // SIDE_DIRECT: number of the exit
     uint8_t width;        // ... that the target is cut to
     int64_t displacement; // ... of the target from the block's start

@@ -294,6 +294,55 @@ static enum mmu_mode access_mode(const struct translation *t, const struct uop *
     return t->block->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
+/// The register for the handle of an access; S0: none. A leader's handle lives long.
+static uint8_t handle_register(struct translation *t, const struct uop *u)
+{
+    uint8_t reg = NO_REGISTER;
+    if (u->dst == VAR_NONE)
+        return S0;
+    if (t->pass.group_bytes[t->index])
+        reg = registers_define_lasting(&t->registers, &x86_file, &t->emit, u->dst);
+    else if (x86_dies(t, u->a) && t->a != S0 && registers_inherit(&t->registers, u->a, u->dst))
+        reg = t->registers.of[u->dst];
+    else
+        reg = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
+    return reg == NO_REGISTER ? S0 : reg;
+}
+
+/// The handle in `reg` is the variable's.
+static void finish_handle(struct translation *t, const struct uop *u, uint8_t reg)
+{
+    if (u->dst == VAR_NONE)
+        return;
+    if (reg == S0)
+        x86_store_home(&t->emit, u->dst, S0);
+    else
+        registers_written(&t->registers, u->dst);
+}
+
+#ifdef DOPPEL_DEBUG_CHECKS
+/// A handle that was made without a check must be what the check gives.
+static void compare_handle(struct translation *t, const struct uop *u, uint8_t reg)
+{
+    struct emit *e = &t->emit;
+    uint8_t leader = t->pass.leader[t->index], base = t->registers.of[leader];
+    struct emit_memory m;
+    emit_place same;
+    if (leader == VAR_ZERO)
+        return;
+    if (base == NO_REGISTER)
+        x86_load_home(e, base = S1, leader);
+    m = x86_at_register(base);
+    m.displacement = t->pass.displacement[t->index];
+    emit_lea(e, WIDTH_64, S1, m);
+    emit_alu(e, EMIT_CMP, WIDTH_64, S1, reg);
+    same = emit_jump_if(e, EMIT_EQUAL);
+    emit_byte(e, 0x0f); // UD2
+    emit_byte(e, 0x0b);
+    emit_patch_here(e, same);
+}
+#endif
+
 void x86_emit_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -301,7 +350,10 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     enum mmu_mode mode = access_mode(t, u);
     size_t table = offsetof(struct cpu, mmu) + offsetof(struct mmu, tlb) +
                    (mode * MMU_ACCESS_KINDS + (write ? MMU_WRITE : MMU_READ)) * TLB_ENTRIES * sizeof(struct tlb_entry);
-    struct emit_memory entry = x86_memory_at(table);
+    struct emit_memory entry = x86_memory_at(table), first = x86_at_register(t->a), last = first;
+    // Of a group the whole range is checked, as one access.
+    unsigned group = t->pass.group_bytes[t->index], bytes = group ? group : u->param;
+    int32_t low = group ? t->pass.group_low[t->index] : 0;
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
     uint8_t to;
@@ -312,19 +364,16 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     }
     if (u->a == VAR_RIP) // its slot is not kept, and needed below
         x86_store_home(e, VAR_RIP, t->a);
-    to = S0;
-    if (u->dst != VAR_NONE && !(x86_dies(t, u->a) && t->a != S0 && registers_inherit(&t->registers, u->a, u->dst)))
-        registers_define(&t->registers, &x86_file, e, u->dst);
-    if (u->dst != VAR_NONE && t->registers.of[u->dst] != NO_REGISTER)
-        to = t->registers.of[u->dst];
+    to = handle_register(t, u);
     in_place = to == t->a && to != S0;
-    if (u->param > 1)
-        emit_lea(e, WIDTH_64, S1,
-                 (struct emit_memory){.base = t->a, .index = HOST_NO_INDEX, .displacement = (int32_t)u->param - 1});
-    else
-        emit_move(e, WIDTH_64, S1, t->a);
+    first.displacement = low;
+    last.displacement = low + (int32_t)bytes - 1;
+    emit_lea(e, WIDTH_64, S1, last);
     emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
-    x86_copy(t, WIDTH_32, S0, t->a);
+    if (low)
+        emit_lea(e, WIDTH_32, S0, first);
+    else
+        x86_copy(t, WIDTH_32, S0, t->a);
     emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
     entry.index = S0;
@@ -349,12 +398,22 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     }
     exit->linear = u->a;
     exit->result = to;
-    exit->access = u->param | (write ? 0x100u : 0) | (uint32_t)mode << 16;
+    exit->access = x86_access(u->param, write, mode);
+    if (group)
+        exit->access |= x86_access_group(low, bytes);
     exit->back = e->at;
-    if (to == S0)
-        x86_write_var(t, u->dst, WIDTH_64, to);
-    else
-        registers_written(&t->registers, u->dst);
+    finish_handle(t, u, to);
+#ifdef DOPPEL_DEBUG_CHECKS
+    compare_handle(t, u, to);
+#endif
+}
+
+/// Where a load or store finds its bytes.
+struct emit_memory x86_at_handle(const struct translation *t)
+{
+    struct emit_memory m = x86_at_register(t->a);
+    m.displacement = t->pass.displacement[t->index];
+    return m;
 }
 
 static void emit_uop_load(struct translation *t, const struct uop *u)
@@ -366,20 +425,20 @@ static void emit_uop_load(struct translation *t, const struct uop *u)
         to = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
     }
     if (to != NO_REGISTER) {
-        emit_load(&t->emit, u->width, to, x86_at_register(t->a));
+        emit_load(&t->emit, u->width, to, x86_at_handle(t));
         registers_written(&t->registers, u->dst);
         return;
     }
-    emit_load(&t->emit, u->width, S0, x86_at_register(t->a));
+    emit_load(&t->emit, u->width, S0, x86_at_handle(t));
     x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 static void emit_uop_store(struct translation *t, const struct uop *u)
 {
     if (t->b == NO_REGISTER)
-        emit_store_imm(&t->emit, u->width, x86_at_register(t->a), t->imm);
+        emit_store_imm(&t->emit, u->width, x86_at_handle(t), t->imm);
     else
-        emit_store(&t->emit, u->width, x86_at_register(t->a), t->b);
+        emit_store(&t->emit, u->width, x86_at_handle(t), t->b);
 }
 
 /// What the interpreter does: odd sizes.

@@ -73,6 +73,28 @@ static inline bool x86_host_has(const struct translation *t, enum cpu_feature fe
     return t->host_features[feature / 64] >> feature % 64 & 1;
 }
 
+// side_exit.access: what the walk after a TLB miss is told.
+#define X86_ACCESS_SIZE 0xffu
+#define X86_ACCESS_WRITE 0x100u
+#define X86_ACCESS_GROUP 0x200u // the address is kept for other accesses: all bytes from BELOW on must be in the page
+#define X86_ACCESS_MODE_SHIFT 10
+#define X86_ACCESS_BELOW_SHIFT 16 // bytes of the group before the address
+#define X86_ACCESS_BYTES_SHIFT 24 // all of them
+_Static_assert(PASS_GROUP_BYTES < 256, "fit into a byte");
+
+static inline uint32_t x86_access(unsigned size, bool write, enum mmu_mode mode)
+{
+    return size | (write ? X86_ACCESS_WRITE : 0) | (uint32_t)mode << X86_ACCESS_MODE_SHIFT;
+}
+
+static inline uint32_t x86_access_group(int32_t low, unsigned bytes)
+{
+    return X86_ACCESS_GROUP | (uint32_t)-low << X86_ACCESS_BELOW_SHIFT | (uint32_t)bytes << X86_ACCESS_BYTES_SHIFT;
+}
+
+/// Where the LOAD or STORE at work finds its bytes; its handle is in t->a.
+struct emit_memory x86_at_handle(const struct translation *t);
+
 /// Whether `var` is a temporary that nobody reads after the uop at work.
 static inline bool x86_dies(const struct translation *t, unsigned var)
 {

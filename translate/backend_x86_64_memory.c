@@ -5,14 +5,31 @@
 #include "cpu/cpu.h"
 #include "translate/backend_x86_64.h"
 
+/// Whether a group of accesses lies on two pages.
+static bool straddles(uint64_t linear, uint32_t access)
+{
+    uint64_t first = linear - (access >> X86_ACCESS_BELOW_SHIFT & 0xff);
+    uint64_t last = first + (access >> X86_ACCESS_BYTES_SHIFT) - 1;
+    return (first ^ last) & PAGE_MASK;
+}
+
 static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
     struct mmu_handle handle;
     struct mmu_fault fault;
-    enum mmu_access kind = access >> 8 & 1 ? MMU_WRITE : MMU_READ;
-    if (!mmu_access(&cpu->mmu, (enum mmu_mode)(access >> 16), kind, linear, access & 0xff, &handle, &fault) ||
-        handle.crosses)
+    enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
+    enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
+    if ((access & X86_ACCESS_GROUP) && straddles(linear, access)) {
+        cpu->group_failed = true;
         return 0;
+    }
+    if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault) || handle.crosses)
+        return 0;
+    // What has no entry in the TLB (code, watched pages) is seen access by access.
+    if ((access & X86_ACCESS_GROUP) && !tlb_lookup(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE)) {
+        cpu->group_failed = true;
+        return 0;
+    }
     // Beside code the address is good for this one access.
     if (handle.code && (handle.watched || block_cache_covers(cpu->blocks, handle.piece[0].host, handle.size)))
         return 0;

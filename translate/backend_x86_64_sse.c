@@ -656,7 +656,7 @@ static struct emit_memory home(unsigned vreg)
 
 void x86_emit_vector_load(struct translation *t, const struct uop *u)
 {
-    struct emit_memory from = x86_at_register(t->a);
+    struct emit_memory from = x86_at_handle(t);
     t->made_flags = t->host_flags;
     if (fuses_load(t, t->index)) {
         unsigned index = row_behind_load(t, t->index);
@@ -674,7 +674,7 @@ void x86_emit_vector_load(struct translation *t, const struct uop *u)
 void x86_emit_vector_store(struct translation *t, const struct uop *u)
 {
     static const struct emit_vector_op movq = {.opcode = 0x0f7f};
-    struct emit_memory to = x86_at_register(t->a);
+    struct emit_memory to = x86_at_handle(t);
     if (is_mmx(u->b) && x86_simd_needs(t, t->index))
         emit_vector_memory(&t->emit, movq, u->b & 7, to);
     else if (is_mmx(u->b))

@@ -95,6 +95,7 @@ unsigned uop_effects(const struct uop *u)
 static void use(struct pass_block *pass, unsigned var, unsigned index)
 {
     pass->last_use[var] = (uint16_t)index;
+    pass->uses[var] += pass->uses[var] < UINT8_MAX;
     if (var <= VAR_R15)
         pass->guest_used |= 1u << var;
 }
@@ -102,6 +103,7 @@ static void use(struct pass_block *pass, unsigned var, unsigned index)
 static void find_uses(struct pass_block *pass)
 {
     memset(pass->last_use, 0, sizeof pass->last_use);
+    memset(pass->uses, 0, sizeof pass->uses);
     pass->guest_used = 0;
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
@@ -114,6 +116,8 @@ static void find_uses(struct pass_block *pass)
             use(pass, u->c, i);
         if (e & USE_SUB)
             use(pass, u->sub, i);
+        if (e & DEFINE_DST)
+            pass->defined[u->dst] = (uint16_t)i;
         if ((e & DEFINE_DST) && u->dst <= VAR_R15)
             pass->guest_used |= 1u << u->dst;
     }
@@ -209,5 +213,11 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
     memcpy(pass->uops, block->uops, pass->count * sizeof pass->uops[0]);
     find_uses(pass);
     forward_copies(pass);
+    memset(pass->group_bytes, 0, pass->count * sizeof pass->group_bytes[0]);
+    memset(pass->displacement, 0, pass->count * sizeof pass->displacement[0]);
+    memset(pass->leader, VAR_ZERO, pass->count);
+    pass->followers = 0;
+    if (!block->no_reuse)
+        pass_reuse(pass);
     find_live_flags(pass, supported);
 }

@@ -21,6 +21,9 @@
 /// The bits above for one uop.
 unsigned uop_effects(const struct uop *u);
 
+/// Accesses off the same base share a check if they lie within so many bytes. More would straddle pages too often.
+#define PASS_GROUP_BYTES 192
+
 /// A block's uops while they are translated.
 struct pass_block {
     const struct block *block;
@@ -29,11 +32,21 @@ struct pass_block {
     struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
     bool flags_live[LIFT_MAX_UOPS]; // somebody may read the flags that this uop makes
     uint16_t last_use[VAR_COUNT];   // index of the last uop that reads a temporary
-    uint32_t guest_used;            // bit per guest register that the block reads or writes
+    uint8_t uses[VAR_COUNT];        // how many read it, up to 255
+    uint16_t defined[VAR_COUNT];    // index of the uop that makes a temporary
+    // Groups of accesses with one check (reuse.c): of an XLAT, the bytes around its address that it checks; 0: its own.
+    int16_t group_low[LIFT_MAX_UOPS];
+    uint16_t group_bytes[LIFT_MAX_UOPS];
+    int32_t displacement[LIFT_MAX_UOPS]; // of a load or store from its handle
+    uint8_t leader[LIFT_MAX_UOPS]; // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
+    unsigned followers;            // accesses without a check
+    uint32_t guest_used;           // bit per guest register that the block reads or writes
     unsigned count;
 };
 
 /// Copies the block and runs all passes. `supported`: uops for which it says false leave the block.
 void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u));
+/// One of them: finds accesses that need no check.
+void pass_reuse(struct pass_block *pass);
 
 #endif

@@ -32,21 +32,32 @@ static void borrow(struct registers *r, const struct register_file *file, struct
     r->of[r->var[reg]] = NO_REGISTER;
 }
 
-uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
+/// One of the free registers of a mask, or one that is borrowed for it.
+static uint8_t take(struct registers *r, const struct register_file *file, struct emit *e, uint32_t mask, unsigned var)
 {
     unsigned reg;
-    if (r->of[var] != NO_REGISTER || var < VAR_TEMP)
-        return r->of[var];
-    if (!r->free && r->borrowable)
+    if (!(r->free & mask) && r->borrowable)
         borrow(r, file, e);
-    if (!r->free)
+    if (!(r->free & mask))
         return NO_REGISTER;
-    reg = (unsigned)__builtin_ctz(r->free);
+    reg = (unsigned)__builtin_ctz(r->free & mask);
     r->free &= ~(1u << reg);
     r->dirty &= ~(1u << reg);
     r->of[var] = (uint8_t)reg;
     r->var[reg] = (uint8_t)var;
     return (uint8_t)reg;
+}
+
+uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
+{
+    if (r->of[var] != NO_REGISTER || var < VAR_TEMP)
+        return r->of[var];
+    return take(r, file, e, UINT32_MAX, var);
+}
+
+uint8_t registers_define_lasting(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
+{
+    return take(r, file, e, ~file->temporary, var);
 }
 
 void registers_written(struct registers *r, unsigned var)

@@ -41,6 +41,9 @@ static inline uint8_t registers_read(const struct registers *r, unsigned var)
 /// The register for a new value of `var`, which registers_written declares there; NO_REGISTER: it goes to memory.
 /// Borrowing stores a register and keeps the host's flags.
 uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
+/// Likewise for a temporary that is read for long: never one of the backend's temporary registers, which short-lived
+/// ones want.
+uint8_t registers_define_lasting(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
 void registers_written(struct registers *r, unsigned var);
 /// Temporary `to` gets the register of temporary `from`, which nobody reads any more. False: no such register.
 bool registers_inherit(struct registers *r, unsigned from, unsigned to);

@@ -13,7 +13,9 @@
 #include "translate/code_cache.h"
 #include "translate/driver.h"
 
-#define MOST_PATIENCE 8 // a block that dies often is interpreted up to 2^8 times as often before it is translated
+#define MOST_PATIENCE 8   // a block that dies often is interpreted up to 2^8 times as often before it is translated
+#define STRADDLES 64      // of accesses with one check, until
+#define STRADDLE_NS 1500u // their mean distance in time is looked at
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
 typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
@@ -308,6 +310,33 @@ static void drop_superblock(void *opaque, struct block *block)
         jit->cpu->leave = true;
 }
 
+static void drop_host_code(void *opaque, struct block *block)
+{
+    if (!block->is_superblock || !block->valid)
+        return;
+    unlink_block(opaque, block);
+    block->executions = 0;
+}
+
+/// The first of some accesses with one check found them on two pages, or on a page whose address cannot be kept; the
+/// interpreter goes on. Where that is not rare the block is made anew with a check for each.
+static void note_straddle(struct jit *jit, struct block *block)
+{
+    uint64_t now;
+    if (block->no_reuse || ++block->straddles < STRADDLES)
+        return;
+    now = host_monotonic_ns();
+    if (now - block->straddles_since < STRADDLES * STRADDLE_NS) {
+        block->no_reuse = true;
+        unlink_block(jit, block);
+        block->executions = 0;
+        if (block->in_superblock)
+            block_cache_visit_page(jit->cpu->blocks, block->backing, drop_host_code, jit);
+    }
+    block->straddles = 0;
+    block->straddles_since = now;
+}
+
 /// The cache tells that a block died, or all (NULL).
 static void invalidated(void *opaque, struct block *block)
 {
@@ -415,6 +444,9 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
         jit->statistics.interpreted_instructions -= result.block->uops[number].insn;
         jit->statistics.resumed++;
         cpu->stat_blocks--;
+        if (cpu->group_failed)
+            note_straddle(jit, result.block);
+        cpu->group_failed = false;
         interpret(jit, cpu, result.block, number);
         return NULL;
     case HOST_FAULT:

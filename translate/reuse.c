@@ -1,0 +1,284 @@
+// Which accesses of a block need no check of their own, because they lie beside one that was checked.
+//
+// Addresses are numbered: an address is a base (a value that some variable had at some place, or a sum of two) plus a
+// constant. Accesses with the same base whose bytes lie close together form a group. Its first access, the leader,
+// checks the page of all of them at once; the others use the leader's handle with a displacement. A group never spans a
+// CALL, after which a page may be mapped elsewhere.
+#include "translate/passes.h"
+
+#include <string.h>
+
+#define GROUPS 8 // open at a time
+#define SUMS 24  // of two variables in a block
+#define FRESH VAR_COUNT
+
+/// A variable's value: base + constant, cut to 32 bits if `cut`.
+struct value {
+    uint16_t base;
+    bool cut;
+    uint64_t constant;
+};
+
+struct sum {
+    uint16_t base[2], name;
+    uint8_t scale;
+};
+
+struct group {
+    struct value at; // of the leader's address
+    uint16_t leader;
+    uint8_t aux, mode; // as the leader's
+    int32_t low, high; // bytes around the leader's address
+};
+
+struct numbering {
+    struct pass_block *pass;
+    uint16_t fresh; // the next name
+    unsigned sum_count, group_count;
+    struct value value[VAR_COUNT];
+    struct sum sum[SUMS];
+    struct group group[GROUPS];
+};
+
+static struct value unknown(struct numbering *n)
+{
+    return (struct value){.base = n->fresh++};
+}
+
+/// A value for arithmetic of a width. What was cut to 32 bits has no known constant in 64 bits.
+static struct value operand(struct numbering *n, unsigned var, unsigned width)
+{
+    if (width == WIDTH_64 && n->value[var].cut)
+        n->value[var] = unknown(n);
+    return n->value[var];
+}
+
+/// The name of a sum of two bases, the second one shifted.
+static uint16_t name_sum(struct numbering *n, uint16_t a, uint16_t b, unsigned scale)
+{
+    struct sum *sum = n->sum;
+    for (; sum < n->sum + n->sum_count; sum++) {
+        if (sum->base[0] == a && sum->base[1] == b && sum->scale == scale)
+            return sum->name;
+    }
+    if (n->sum_count == SUMS)
+        return n->fresh++;
+    n->sum_count++;
+    *sum = (struct sum){.base = {a, b}, .scale = (uint8_t)scale, .name = n->fresh++};
+    return sum->name;
+}
+
+static struct value effective(struct numbering *n, const struct uop *u)
+{
+    struct value a, b;
+    if (u->width < WIDTH_32 || u->b == VAR_IMM)
+        return unknown(n);
+    a = operand(n, u->a, u->width);
+    a.constant += (uint64_t)u->imm;
+    a.cut = u->width == WIDTH_32;
+    if (u->b != VAR_ZERO) {
+        b = operand(n, u->b, u->width);
+        a.constant += b.constant << u->sub;
+        a.base = name_sum(n, a.base, b.base, u->sub);
+    }
+    return a;
+}
+
+/// dst = a + addend.
+static struct value moved(struct numbering *n, const struct uop *u, unsigned var, uint64_t addend)
+{
+    struct value v;
+    if (u->width < WIDTH_32)
+        return unknown(n);
+    v = operand(n, var, u->width);
+    v.constant += addend;
+    v.cut = u->width == WIDTH_32;
+    return v;
+}
+
+static struct value result(struct numbering *n, const struct uop *u)
+{
+    switch (u->op) {
+    case UOP_MOV:
+        if (u->b != VAR_IMM)
+            return moved(n, u, u->b, 0);
+        return unknown(n);
+    case UOP_EA:
+        return effective(n, u);
+    case UOP_ADD:
+        return u->b == VAR_IMM ? moved(n, u, u->a, (uint64_t)u->imm) : unknown(n);
+    case UOP_SUB:
+        return u->b == VAR_IMM ? moved(n, u, u->a, -(uint64_t)u->imm) : unknown(n);
+    case UOP_INC:
+        return moved(n, u, u->a, 1);
+    case UOP_DEC:
+        return moved(n, u, u->a, UINT64_MAX);
+    default:
+        return unknown(n);
+    }
+}
+
+/// Everything may be different now.
+static void forget(struct numbering *n)
+{
+    n->group_count = 0;
+    for (unsigned var = 0; var < VAR_TEMP; var++)
+        n->value[var] = unknown(n);
+}
+
+static void define(struct numbering *n, const struct uop *u)
+{
+    unsigned e = uop_effects(u);
+    struct value v;
+    if (e & DEFINE_DST) {
+        v = result(n, u);
+        n->value[u->dst] = v;
+    }
+    if (e & DEFINE_C)
+        n->value[u->c] = unknown(n);
+}
+
+// ---- groups -------------------------------------------------------------------------------------------------------
+static bool uses_handle(const struct uop *u)
+{
+    return u->op == UOP_LOAD || u->op == UOP_STORE || u->op == UOP_VLOAD || u->op == UOP_VSTORE;
+}
+
+/// Whether the access at `index` may do without its own handle: plain loads and stores use it, and until they did the
+/// interpreter, which needs it, takes over nowhere.
+static bool can_follow(const struct pass_block *pass, unsigned index)
+{
+    unsigned handle = pass->uops[index].dst;
+    if (handle < VAR_TEMP)
+        return handle == VAR_NONE;
+    for (unsigned i = index + 1; i <= pass->last_use[handle]; i++) {
+        const struct uop *u = &pass->uops[i];
+        unsigned e = uop_effects(u);
+        bool uses = ((e & USE_A) && u->a == handle) || ((e & USE_B) && u->b == handle) ||
+                    ((e & USE_C) && u->c == handle) || ((e & USE_SUB) && u->sub == handle);
+        if ((e & MAY_LEAVE) || (uses && (!uses_handle(u) || u->a != handle || (e & USE_B && u->b == handle))))
+            return false;
+    }
+    return true;
+}
+
+static bool same_place(const struct group *group, const struct value *at, const struct uop *u)
+{
+    return group->at.base == at->base && group->at.cut == at->cut && (group->aux & UOP_MODE) == (u->aux & UOP_MODE) &&
+           (!(u->aux & UOP_MODE) || group->mode == u->c);
+}
+
+/// Whether an access of `size` at a distance from the leader fits in, and its alignment is known.
+static bool has_room(const struct pass_block *pass, const struct group *group, int64_t distance, const struct uop *u)
+{
+    const struct uop *leader = &pass->uops[group->leader];
+    int64_t low = distance < group->low ? distance : group->low;
+    int64_t high = distance + u->param > group->high ? distance + u->param : group->high;
+    if (distance != (int32_t)distance || high - low > PASS_GROUP_BYTES)
+        return false;
+    return !(u->aux & UOP_ALIGNED) ||
+           ((leader->aux & UOP_ALIGNED) && leader->param >= u->param && !(distance & (int64_t)(u->param - 1)));
+}
+
+static int64_t distance_to(const struct group *group, const struct value *at)
+{
+    return (int64_t)(at->constant - group->at.constant);
+}
+
+/// The access at `index` uses the handle of the group's leader.
+static void follow(struct numbering *n, struct group *group, unsigned index, int32_t distance)
+{
+    struct pass_block *pass = n->pass;
+    struct uop *u = &pass->uops[index], nothing = {.op = UOP_NOP, .dst = VAR_NONE, .insn = u->insn};
+    uint8_t handle = u->dst, leader = pass->uops[group->leader].dst;
+    unsigned last = handle >= VAR_TEMP ? pass->last_use[handle] : index;
+
+    for (unsigned i = index + 1; i <= last; i++) {
+        struct uop *user = &pass->uops[i];
+        if (!uses_handle(user) || user->a != handle)
+            continue;
+        user->a = leader;
+        pass->displacement[i] = distance;
+    }
+    if (last > pass->last_use[leader])
+        pass->last_use[leader] = (uint16_t)last;
+    if (distance < group->low)
+        group->low = distance;
+    if (distance + (int32_t)u->param > group->high)
+        group->high = distance + (int32_t)u->param;
+    pass->group_low[group->leader] = (int16_t)group->low;
+    pass->group_bytes[group->leader] = (uint16_t)(group->high - group->low);
+    pass->followers++;
+#ifdef DOPPEL_DEBUG_CHECKS
+    pass->leader[index] = leader; // checked all the same
+    pass->displacement[index] = distance;
+    pass->last_use[handle] = (uint16_t)index;
+#else
+    if (u->a >= VAR_TEMP && pass->uses[u->a] == 1 && pass->uops[pass->defined[u->a]].op == UOP_EA)
+        pass->uops[pass->defined[u->a]] = nothing; // computed for nobody else
+    *u = nothing;
+#endif
+}
+
+static struct group *find_group(struct numbering *n, const struct value *at, const struct uop *u)
+{
+    struct group *found = NULL;
+    for (struct group *group = n->group; group < n->group + n->group_count; group++) {
+        bool write = group->aux & UOP_WRITE;
+        if (!same_place(group, at, u) || ((u->aux & UOP_WRITE) && !write) ||
+            !has_room(n->pass, group, distance_to(group, at), u))
+            continue;
+        if (!found || write) // the handle for writes lives on more likely
+            found = group;
+    }
+    return found;
+}
+
+/// The access at `index` may have followers. It takes the place of a group that it can do all for, or of the oldest.
+static void lead(struct numbering *n, const struct value *at, unsigned index)
+{
+    const struct uop *u = &n->pass->uops[index];
+    unsigned place = 0;
+    if (u->dst < VAR_TEMP || u->param > PASS_GROUP_BYTES)
+        return;
+    for (; place < n->group_count; place++) {
+        const struct group *group = &n->group[place];
+        if (same_place(group, at, u) && ((u->aux & UOP_WRITE) || !(group->aux & UOP_WRITE)))
+            break;
+    }
+    if (place == GROUPS)
+        place = 0;
+    if (place < n->group_count)
+        memmove(&n->group[place], &n->group[place + 1], (--n->group_count - place) * sizeof n->group[0]);
+    n->group[n->group_count++] =
+        (struct group){.at = *at, .leader = (uint16_t)index, .aux = u->aux, .mode = u->c, .high = (int32_t)u->param};
+}
+
+static void access(struct numbering *n, unsigned index)
+{
+    const struct uop *u = &n->pass->uops[index];
+    struct value at = n->value[u->a];
+    struct group *group = find_group(n, &at, u);
+    if (group && can_follow(n->pass, index))
+        follow(n, group, index, (int32_t)distance_to(group, &at));
+    else
+        lead(n, &at, index);
+}
+
+void pass_reuse(struct pass_block *pass)
+{
+    struct numbering n;
+    n.pass = pass;
+    n.fresh = FRESH;
+    n.sum_count = n.group_count = 0;
+    for (unsigned var = 0; var < VAR_TEMP; var++)
+        n.value[var] = (struct value){.base = (uint16_t)var};
+    for (unsigned i = 0; i < pass->count; i++) {
+        const struct uop *u = &pass->uops[i];
+        if (u->op == UOP_XLAT && u->param)
+            access(&n, i);
+        if (u->op == UOP_CALL)
+            forget(&n);
+        define(&n, &pass->uops[i]);
+    }
+}
