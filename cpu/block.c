@@ -8,7 +8,8 @@
 #include "cpu/model.h"
 
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
-#define DEAD_BLOCKS 16u // of a page that are remembered
+#define DEAD_BLOCKS 16u     // of a page that are remembered
+#define BYTES_PER_SLOT 512u // of the arena, for each slot of the table: about what a block takes
 
 /// What is known of one backing page that carries code.
 struct code_page {
@@ -29,6 +30,8 @@ struct block_cache {
     struct code_page **pages; // by backing page
     uint64_t page_count;
     struct code_page *used;
+    struct block **slots; // live blocks by place and mode, a power of two of lists
+    uint32_t slot_count;
     uint8_t *arena; // blocks, their uops and pages, in order of birth
     size_t arena_size, arena_used;
     unsigned length; // instructions in a block at most
@@ -54,8 +57,12 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     cache->length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
     cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
+    for (cache->slot_count = 1; cache->slot_count < cache->arena_size / BYTES_PER_SLOT;)
+        cache->slot_count *= 2;
     cache->rows = row_index_build(error);
     if (cache->rows)
+        cache->slots = host_memory_reserve(cache->slot_count * sizeof *cache->slots, error);
+    if (cache->slots)
         cache->pages = host_memory_reserve(cache->page_count * sizeof *cache->pages, error);
     if (cache->pages)
         cache->arena = host_memory_reserve(cache->arena_size, error);
@@ -77,6 +84,8 @@ void block_cache_destroy(struct block_cache *cache)
         host_memory_release(cache->arena, cache->arena_size);
     if (cache->pages)
         host_memory_release(cache->pages, cache->page_count * sizeof *cache->pages);
+    if (cache->slots)
+        host_memory_release(cache->slots, cache->slot_count * sizeof *cache->slots);
     if (cache->rows)
         row_index_free(cache->rows);
     host_memory_release(cache, sizeof *cache);
@@ -115,6 +124,7 @@ void block_cache_flush(struct block_cache *cache)
         __atomic_fetch_and(&cache->memory->page_flags[page->number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
     }
     cache->used = NULL;
+    memset(cache->slots, 0, cache->slot_count * sizeof *cache->slots);
     cache->arena_used = 0;
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
@@ -143,9 +153,35 @@ static void *arena_take(struct block_cache *cache, size_t size)
     return memory;
 }
 
+/// Where the blocks at a place are listed. Those of a page share lines of the host's cache; compilers let few blocks
+/// begin within 4 bytes.
+static struct block **slot(const struct block_cache *cache, uint64_t backing, uint32_t mode)
+{
+    uint64_t page = (backing >> PAGE_SHIFT) ^ (uint64_t)mode << 40;
+    uint64_t scattered = page * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    return &cache->slots[(scattered + (backing & ~PAGE_MASK) / 4) & (cache->slot_count - 1)];
+}
+
+static void insert(struct block_cache *cache, struct block *block)
+{
+    struct block **list = slot(cache, block->backing, block->mode);
+    block->same_slot = *list;
+    *list = block;
+}
+
+static void take_out(struct block_cache *cache, struct block *block)
+{
+    struct block **at = slot(cache, block->backing, block->mode);
+    while (*at && *at != block)
+        at = &(*at)->same_slot;
+    if (*at)
+        *at = block->same_slot;
+}
+
 static void kill(struct block_cache *cache, struct block *block)
 {
     block->valid = false;
+    take_out(cache, block);
     cache->statistics.invalidated++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i] && cache->cpu[i]->running == block)
@@ -510,6 +546,7 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     block->uops = uops;
     block->insn_offset = offsets;
     interp_prepare(uops, block->uop_count);
+    insert(cache, block);
     block->next = page->first[granule];
     page->first[granule] = block;
     cover(cache, page, number, block_range(block, false));
@@ -588,19 +625,14 @@ static bool fits(const struct block *block, const struct cpu *cpu, uint64_t line
     return branch_faults(cpu, linear, block) == block->branch_faults;
 }
 
-/// A block of the page that fits key and mapping.
+/// A block that fits key and mapping.
 static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
                             uint32_t mode)
 {
-    struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
-    struct block *block;
-
-    if (!page)
-        return NULL;
-    for (block = page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE]; block; block = block->next) {
+    for (struct block *block = *slot(cache, backing, mode); block; block = block->same_slot) {
         uint64_t backing2;
         struct mmu_fault fault;
-        if (!block->valid || !fits(block, cpu, linear, backing, mode))
+        if (!fits(block, cpu, linear, backing, mode))
             continue;
         if (!block->crosses)
             return block;
@@ -613,11 +645,8 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
 
 struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode)
 {
-    const struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
-    if (!page)
-        return NULL;
-    for (struct block *block = page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE]; block; block = block->next) {
-        if (block->backing == backing && block->mode == mode && block->valid && !block->crosses)
+    for (struct block *block = *slot(cache, backing, mode); block; block = block->same_slot) {
+        if (block->backing == backing && block->mode == mode && !block->crosses)
             return block;
     }
     return NULL;
@@ -642,6 +671,7 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         block->next = *list;
         *list = block;
         block->valid = true;
+        insert(cache, block);
         block->executions = 0;
         cache->statistics.revived++;
         return block;

@@ -23,11 +23,13 @@ struct host_edge {
 };
 
 struct block {
-    struct block *next;     // in the page's granule list, or among its dead blocks
-    struct block *next_all; // crossing blocks of the second page
-    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: never cached
-    uint64_t backing2;      // of the second page's first byte when `crosses`
-    uint64_t ip;            // key of non-flat code: the offset in CS
+    // What finding a block looks at comes first, in one line of the host's cache.
+    struct block *same_slot; // in the table of live blocks
+    uint64_t backing;        // offset of the first byte in the memory file; UINT64_MAX: never cached
+    const void *host_chain;  // a backend's entry for other host code, which polls first; NULL: not translated
+    const void *host_code;   // ... and for C
+    int64_t branch;          // from the start to the target of the relative branch, 64-bit code; 0: none
+    uint64_t ip;             // key of non-flat code: the offset in CS
     uint32_t mode;
     uint16_t bytes;
     uint8_t insn_count;
@@ -36,11 +38,11 @@ struct block {
     bool branch_faults; // the target of its relative branch is not canonical
     bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
-    int64_t branch;         // from the start to the target of the relative branch, 64-bit code; 0: none
+    struct block *next;     // in the page's granule list, or among its dead blocks
+    struct block *next_all; // crossing blocks of the second page
+    uint64_t backing2;      // of the second page's first byte when `crosses`
     struct block *link[2];  // for the interpreter: in-page successors of a direct exit, taken/only, not taken
-    const void *host_code;  // a backend's entry, NULL: not translated
-    const void *host_chain; // ... for other host code: polls first
-    const void *start_stub; // ... and where that goes to leave
+    const void *start_stub; // where the way from other host code goes to leave
     struct host_edge edge[2], *incoming;
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
     uint32_t executions;                  // since it was made, or used again
@@ -116,7 +118,7 @@ static inline uint64_t block_linear(const struct cpu *cpu)
 
 static inline unsigned jump_cache_index(uint64_t linear)
 {
-    return (unsigned)(linear ^ linear >> JUMP_CACHE_BITS) & (JUMP_CACHE_ENTRIES - 1);
+    return (unsigned)(linear * (uint64_t)JUMP_CACHE_FACTOR >> JUMP_CACHE_SHIFT) & (JUMP_CACHE_ENTRIES - 1);
 }
 
 #endif

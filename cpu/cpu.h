@@ -295,8 +295,12 @@ struct cpu_model;   // model.h: which CPUID features there are
 struct block_cache; // block.h
 struct block;
 
-#define JUMP_CACHE_BITS 13
+#define JUMP_CACHE_BITS 16
 #define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
+// An entry's index: the low bits of linear * factor >> shift. Addresses that differ by a multiple of a page, or of all
+// entries, are scattered; programs of many megabytes have many of those.
+#define JUMP_CACHE_FACTOR INT32_C(-0x61c88647)
+#define JUMP_CACHE_SHIFT 26
 
 /// The block at a linear address in a mode. Host code reads it too.
 struct cpu_jump_entry {

@@ -122,12 +122,11 @@ static void look_up(struct translation *t)
         emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
     }
     struct emit_memory entry = {.base = CPU, .index = S0, .displacement = offsetof(struct cpu, jump_cache)};
-    emit_move(e, WIDTH_64, S0, S1);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_BITS);
-    emit_alu(e, EMIT_XOR, WIDTH_32, S0, S1);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, JUMP_CACHE_ENTRIES - 1);
     _Static_assert(sizeof(struct cpu_jump_entry) == 32, "the shift");
-    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 5);
+    emit_move(e, WIDTH_64, S0, S1); // jump_cache_index
+    emit_multiply_imm(e, WIDTH_64, S0, JUMP_CACHE_FACTOR);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_SHIFT - 5);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << 5);
     emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
