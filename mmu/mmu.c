@@ -28,6 +28,7 @@
 
 #define TLB_ARRAYS (MMU_MODES * MMU_ACCESS_KINDS)
 #define FILLED_WORDS (TLB_ENTRIES / 64)
+_Static_assert(FILLED_WORDS <= 64, "filled_words has a bit for each");
 
 static void on_map_changed(void *opaque)
 {
@@ -112,14 +113,14 @@ static void drop_entries(struct mmu *mmu, bool keep_global)
 {
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
-        for (uint32_t words = mmu->filled_words[array]; words; words &= words - 1) {
-            unsigned word = (unsigned)__builtin_ctz(words);
+        for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctzll(words);
             uint64_t stay = keep_global ? mmu->global[array][word] : 0;
             drop_slots(entries + 64 * word, mmu->filled[array][word] & ~stay);
             mmu->filled[array][word] &= stay;
             mmu->global[array][word] = stay;
             if (!mmu->filled[array][word])
-                mmu->filled_words[array] &= ~(1u << word);
+                mmu->filled_words[array] &= ~BIT(word);
         }
     }
 }
@@ -176,14 +177,13 @@ static void change_space(struct mmu *mmu, uint16_t from, uint16_t to, bool keep)
 /// Drops entries of linear pages in a large page, which is aligned to its size.
 static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
 {
-    unsigned low = 0, high = FILLED_WORDS - 1;
-    if (last - first < (uint64_t)TLB_ENTRIES * PAGE_SIZE) {
-        low = tlb_index(first) / 64;
-        high = tlb_index(last) / 64;
-    }
+    uint64_t inside = UINT64_MAX; // words of slots where its pages can be
+    if (last - first < (uint64_t)TLB_ENTRIES * PAGE_SIZE)
+        inside = bits_mask(tlb_index(last) / 64 + 1) & ~bits_mask(tlb_index(first) / 64);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
-        for (unsigned word = low; word <= high; word++) {
+        for (uint64_t words = mmu->filled_words[array] & inside; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctzll(words);
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
                 struct tlb_entry *entry = &entries[64 * word + (unsigned)__builtin_ctzll(slots)];
                 if (entry->tag >= first && entry->tag <= last)
@@ -259,9 +259,10 @@ void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
         return;
     uint64_t host = (uint64_t)(uintptr_t)(memory->host + (page << PAGE_SHIFT));
     for (unsigned mode = 0; mode < MMU_MODES; mode++) {
-        const uint64_t *filled = mmu->filled[mode * MMU_ACCESS_KINDS + MMU_WRITE];
-        for (unsigned word = 0; word < FILLED_WORDS; word++) {
-            for (uint64_t slots = filled[word]; slots; slots &= slots - 1) {
+        unsigned array = mode * MMU_ACCESS_KINDS + MMU_WRITE;
+        for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctzll(words);
+            for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
                 struct tlb_entry *entry = &mmu->tlb[mode][MMU_WRITE][64 * word + (unsigned)__builtin_ctzll(slots)];
                 if (entry->tag + entry->addend == host)
                     entry->tag = TLB_INVALID;
@@ -335,7 +336,7 @@ static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint
         return;
     mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
     mmu->filled[array][index / 64] |= bit;
-    mmu->filled_words[array] |= 1u << index / 64;
+    mmu->filled_words[array] |= BIT(index / 64);
     if ((walk->leaf & ENTRY_G) && (mmu->cr4 & CR4_PGE))
         mmu->global[array][index / 64] |= bit;
     else

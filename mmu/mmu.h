@@ -20,7 +20,7 @@ enum mmu_mode {
     MMU_MODES
 };
 
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_ENTRIES (1u << TLB_BITS)
 /// Tag of an entry that never matches: no page-aligned address equals it.
 #define TLB_INVALID UINT64_C(1)
@@ -142,7 +142,7 @@ struct mmu {
     // A bit per TLB entry: filled since the last flush; and global. CR3 writes drop what is filled and not global.
     uint64_t filled[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
     uint64_t global[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
-    uint32_t filled_words[MMU_MODES * MMU_ACCESS_KINDS]; // a bit per word of `filled` that is not 0
+    uint64_t filled_words[MMU_MODES * MMU_ACCESS_KINDS]; // a bit per word of `filled` that is not 0
     uint32_t last_epoch;
     bool local_supervisor_code; // supervisor code was fetched through entries that are not global
     uint64_t fetched[MMU_FETCHED_BITS / 64];

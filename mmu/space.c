@@ -37,12 +37,12 @@ static struct mmu_space *place_for(struct mmu *mmu, uint16_t pcid)
 static void move_out(struct mmu *mmu, unsigned array, struct mmu_space *space)
 {
     struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
-    for (uint32_t words = mmu->filled_words[array]; words; words &= words - 1) {
-        unsigned word = (unsigned)__builtin_ctz(words);
+    for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
+        unsigned word = (unsigned)__builtin_ctzll(words);
         uint64_t slots = mmu->filled[array][word] & ~mmu->global[array][word];
         mmu->filled[array][word] &= mmu->global[array][word];
         if (!mmu->filled[array][word])
-            mmu->filled_words[array] &= ~(1u << word);
+            mmu->filled_words[array] &= ~BIT(word);
         for (; slots; slots &= slots - 1) {
             struct tlb_entry *entry = &entries[64 * word + (unsigned)__builtin_ctzll(slots)];
             if (entry->tag != TLB_INVALID && space->count < MMU_SPACE_ENTRIES)
@@ -83,7 +83,7 @@ void space_enter(struct mmu *mmu, uint16_t pcid)
         mmu->tlb[array / MMU_ACCESS_KINDS][kind][index] = (struct tlb_entry){.tag = page, .addend = addend};
         mmu->filled[array][index / 64] |= BIT(index % 64);
         mmu->global[array][index / 64] &= ~BIT(index % 64);
-        mmu->filled_words[array] |= 1u << index / 64;
+        mmu->filled_words[array] |= BIT(index / 64);
     }
     if (space->fetch_epoch)
         mmu->fetch_epoch[1] = space->fetch_epoch;
