@@ -14,11 +14,11 @@ static void enter_flat(struct cpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, 
     cpu->cpl = (uint8_t)cpl;
 }
 
-/// a = next RIP.
+/// a = next RIP, b = the six flags.
 uint64_t helper_syscall(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     uint16_t cs = (cpu->star >> 32) & 0xfffc;
-    uint64_t flags = cpu_rflags(cpu);
+    uint64_t flags = cpu->var[VAR_FLAGS] | b;
 
     if (!(cpu->efer & EFER_SCE) || (!cpu_is_64(cpu) && !cpu_is_amd(cpu)) || !cpu_is_protected(cpu))
         return cpu_raise(cpu, VECTOR_UD);

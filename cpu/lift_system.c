@@ -203,6 +203,13 @@ void lift_to_rip(struct lift *l, const struct insn *insn)
     exit_by_call(l, (enum helper)insn->row->argument, lift_next_rip(l), VAR_ZERO, insn->operand_bytes);
 }
 
+void lift_syscall(struct lift *l, const struct insn *insn)
+{
+    uint8_t six = lift_temp(l);
+    lift_emit(l, UOP_GET_FLAGS, WIDTH_64)->dst = six;
+    exit_by_call(l, HELPER_syscall, lift_next_rip(l), six, 0);
+}
+
 // ---- Flags ------------------------------------------------------------------------------------------------------
 
 void lift_pushf(struct lift *l, const struct insn *insn)

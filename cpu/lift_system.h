@@ -10,6 +10,7 @@ lift_function lift_mov_from_segment, lift_mov_to_segment, lift_push_segment, lif
 lift_function lift_store_selector, lift_load_system_segment, lift_query_descriptor, lift_arpl;
 lift_function lift_far_direct, lift_far_indirect, lift_far_return; // argument: 1 CALL
 lift_function lift_iret, lift_interrupt, lift_into, lift_bound;
+lift_function lift_syscall;
 lift_function lift_to_rip; // argument: helper(next rip, imm = operand bytes) that returns RIP
 lift_function lift_pushf, lift_popf, lift_cli, lift_sti, lift_set_ac;
 lift_function lift_mov_from_control, lift_mov_to_control, lift_mov_from_debug, lift_mov_to_debug;

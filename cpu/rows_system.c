@@ -126,7 +126,7 @@ const struct row rows_system[] = {
     {"NFx 0F C7 /7", "rdseed", "Rv", lift_random, 0, 0, 0, SIX, 0, FEATURE_RDSEED},
 
     // System calls.
-    {"0F 05", "syscall", "", lift_to_rip, HELPER_syscall, ENDS, 0, 0, 0, FEATURE_SYSCALL},
+    {"0F 05", "syscall", "", lift_syscall, 0, ENDS, SIX, 0, 0, FEATURE_SYSCALL},
     {"0F 07", "sysret|sysret|sysretq", "", lift_to_rip, HELPER_sysret, ENDS, 0, SIX, 0, FEATURE_SYSCALL},
     {"0F 34", "sysenter", "", lift_to_rip, HELPER_sysenter, ENDS, 0, 0, 0, FEATURE_SEP},
     {"0F 35", "sysexit|sysexit|sysexitq", "", lift_to_rip, HELPER_sysexit, ENDS, 0, 0, 0, FEATURE_SEP},

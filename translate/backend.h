@@ -100,6 +100,7 @@ struct translation {
     // What the emitter at work tells: uops behind its own that it did as well, and that a CALL called nothing.
     unsigned fused;
     bool stayed;
+    bool called; // some CALL so far went to C, which may have changed the mode or asked to leave
     // Floating point and vectors.
     const struct fpu_routines *fpu;
     uint64_t host_features[2]; // bit per enum cpu_feature: instructions that may be used

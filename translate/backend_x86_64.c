@@ -67,44 +67,13 @@ static void check_fault(struct translation *t)
     x86_add_exit(t, SIDE_FAULT, emit_jump_if(&t->emit, EMIT_NOT_EQUAL));
 }
 
-/// STI where IOPL allows it, in runs that are not counted. The shadow needs no exit: whoever interrupts looks at it.
-static void emit_sti(struct translation *t)
-{
-    struct emit *e = &t->emit;
-    emit_place quiet;
-    emit_alu_memory_imm(e, EMIT_OR, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)FLAG_IF);
-    emit_store_imm(e, WIDTH_8, FIELD(shadow), SHADOW_STI);
-    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(pending), 0);
-    quiet = emit_jump_if(e, EMIT_EQUAL);
-    emit_store_imm(e, WIDTH_32, FIELD(exit_request), 1);
-    emit_patch_here(e, quiet);
-}
-
-/// Frequent helpers that are a few instructions here.
-static bool emit_small_call(struct translation *t, const struct uop *u)
-{
-    uop_helper *function = uop_helpers[u->param].function;
-    struct emit *e = &t->emit;
-    if (function == helper_swapgs) {
-        x86_load_home(e, S0, VAR_GS_BASE);
-        emit_load(e, WIDTH_64, S1, FIELD(kernel_gs_base));
-        emit_store(e, WIDTH_64, FIELD(kernel_gs_base), S0);
-        x86_store_home(e, VAR_GS_BASE, S1);
-    } else if (function == helper_set_interrupts && u->imm && (t->block->mode & MODE_IOPL) && !t->counting &&
-               !(t->block->mode & MODE_VM86)) {
-        emit_sti(t);
-    } else
-        return false;
-    t->stayed = true;
-    return true;
-}
-
 static void emit_uop_call(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     const struct uop_helper_entry *helper = &uop_helpers[u->param];
-    if (emit_small_call(t, u) || x86_emit_inline_call(t, u))
+    if (x86_emit_system(t, u) || x86_emit_inline_call(t, u))
         return;
+    t->called = true;
     x86_prepare_call(t);
     emit_store_imm(e, WIDTH_32, FIELD(insn_in_block), u->insn);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_call[u->param]), 1);

@@ -124,6 +124,11 @@ bool x86_emit_inline_call(struct translation *t, const struct uop *u);
 void x86_emit_vector_load(struct translation *t, const struct uop *u);
 void x86_emit_vector_store(struct translation *t, const struct uop *u);
 void x86_emit_vector_move(struct translation *t, const struct uop *u);
+// System instructions without a call (backend_x86_64_system.c).
+bool x86_inlines_system(const struct translation *t, const struct uop *u);
+/// ... of those: never leaves for the interpreter.
+bool x86_system_stays(const struct translation *t, const struct uop *u);
+bool x86_emit_system(struct translation *t, const struct uop *u);
 // Of backend_x86_64.c: the check of an address in t->a, handle to u->dst (S0 when it has no register); a branch to the
 // interpreter, which begins with the uop at work.
 void x86_emit_xlat(struct translation *t, const struct uop *u);

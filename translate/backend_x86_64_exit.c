@@ -117,7 +117,7 @@ static void count(struct translation *t, unsigned insns)
 static void look_up(struct translation *t)
 {
     struct emit *e = &t->emit;
-    if (t->block->has_call) {
+    if (t->called) {
         emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
         emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
     }
@@ -158,8 +158,8 @@ static void direct(struct translation *t, const struct uop *u, unsigned which, i
     exit->which = (uint8_t)which;
     exit->width = u->width;
     exit->displacement = displacement;
-    // A CALL may have changed the mode, which the jump cache compares.
-    if (may_chain(t) && !t->block->has_call && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
+    // C code may have changed the mode, which the jump cache compares. What host code makes of it is always the same.
+    if (may_chain(t) && !t->called && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
         t->head->edge[which].place = from;
 }
 

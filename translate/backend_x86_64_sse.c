@@ -344,6 +344,8 @@ bool x86_inlines_call(const struct translation *t, const struct uop *u)
 {
     uop_helper *function = uop_helpers[u->param].function;
     unsigned index = (unsigned)(u - t->pass.uops);
+    if (x86_inlines_system(t, u))
+        return true;
     if (function == helper_vector_set)
         return true;
     if (function == helper_crc32)
@@ -360,6 +362,8 @@ bool x86_stays(const struct pass_block *pass, unsigned index)
     const struct translation *t =
         (const struct translation *)(const void *)((const char *)pass - offsetof(struct translation, pass));
     const struct uop *u = uop_at(t, index);
+    if (u->op == UOP_CALL && x86_inlines_system(t, u))
+        return x86_system_stays(t, u);
     if (u->op == UOP_CALL)
         return x86_inlines_call(t, u) && uop_helpers[u->param].function != helper_x87_store &&
                uop_helpers[u->param].function != helper_string_lengths;

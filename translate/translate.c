@@ -196,6 +196,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->start_stub = NULL;
     t->host_flags = 0;
     t->recipe = -1;
+    t->called = false;
     t->exit_count = 0;
     t->fpu = &jit->fpu;
     memcpy(t->host_features, jit->host_features, sizeof t->host_features);

@@ -1,0 +1,301 @@
+// The x86-64 backend's system instructions: calls of C helpers whose frequent case is a few instructions here. What is
+// not that case goes on in the interpreter, which calls the helper. The mode of the code behind them is known when the
+// block is translated, because the mode is part of its key.
+#ifdef __x86_64__
+
+#include "cpu/helper.h"
+#include "cpu/privileged.h"
+#include "translate/backend_x86_64.h"
+
+#define RIGHTS_CODE64 (SEGMENT_P | SEGMENT_S | 0xbu | SEGMENT_L | SEGMENT_G)
+#define RIGHTS_STACK (SEGMENT_P | SEGMENT_S | 3u | SEGMENT_DB | SEGMENT_G)
+
+/// A value of an operand: its register, or `scratch` loaded with it.
+static uint8_t value_of(struct translation *t, unsigned var, uint8_t scratch)
+{
+    uint8_t reg = registers_read(&t->registers, var);
+    if (reg != NO_REGISTER)
+        return reg;
+    x86_load_home(&t->emit, scratch, var);
+    return scratch;
+}
+
+/// The interpreter does the instruction when the host's `condition` holds.
+static void resume_if(struct translation *t, unsigned condition)
+{
+    x86_add_exit(t, SIDE_RESUME, emit_jump_if(&t->emit, condition));
+}
+
+/// What waits for interrupts to be allowed is looked at before the next block.
+static void poll_if_pending(struct emit *e)
+{
+    emit_place quiet;
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(pending), 0);
+    quiet = emit_jump_if(e, EMIT_EQUAL);
+    emit_store_imm(e, WIDTH_32, FIELD(exit_request), 1);
+    emit_patch_here(e, quiet);
+}
+
+// ---- flags and bases ----------------------------------------------------------------------------------------------
+static bool does_sti(const struct translation *t, const struct uop *u)
+{
+    return u->imm && (t->block->mode & MODE_IOPL) && !t->counting && !(t->block->mode & MODE_VM86);
+}
+
+/// The shadow needs no exit: whoever interrupts looks at it.
+static void emit_sti(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    emit_alu_memory_imm(e, EMIT_OR, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)FLAG_IF);
+    emit_store_imm(e, WIDTH_8, FIELD(shadow), SHADOW_STI);
+    poll_if_pending(e);
+}
+
+static bool is_supervisor(const struct translation *t, const struct uop *u)
+{
+    return (t->block->mode & MODE_CPL_MASK) == 0 && (t->block->mode & MODE_PROTECTED) && !(t->block->mode & MODE_VM86);
+}
+
+/// STAC, CLAC.
+static void emit_set_ac(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    uint32_t mode = u->imm ? t->block->mode | MODE_AC : t->block->mode & ~MODE_AC;
+    if (u->imm)
+        emit_alu_memory_imm(e, EMIT_OR, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)FLAG_AC);
+    else
+        emit_alu_memory_imm(e, EMIT_AND, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)~FLAG_AC);
+    emit_store_imm(e, WIDTH_32, FIELD(mode), (int32_t)mode);
+    emit_store_imm(e, WIDTH_32, FIELD(data_mode), u->imm ? MMU_KERNEL_AC : MMU_KERNEL);
+}
+
+static bool always(const struct translation *t, const struct uop *u)
+{
+    return true;
+}
+
+static void emit_swapgs(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    x86_load_home(e, S0, VAR_GS_BASE);
+    emit_load(e, WIDTH_64, S1, FIELD(kernel_gs_base));
+    emit_store(e, WIDTH_64, FIELD(kernel_gs_base), S0);
+    x86_store_home(e, VAR_GS_BASE, S1);
+    t->made_flags = t->host_flags;
+}
+
+/// S1 = `reg` as if its low `bits` were all of it, compared with it.
+static void compare_canonical(struct emit *e, uint8_t reg, unsigned bits)
+{
+    emit_move(e, WIDTH_64, S1, reg);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 64 - bits);
+    emit_shift_imm(e, EMIT_SAR, WIDTH_64, S1, 64 - bits);
+    emit_alu(e, EMIT_CMP, WIDTH_64, S1, reg);
+}
+
+static void emit_check_fsgsbase(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    emit_load(e, WIDTH_64, S0, FIELD(cr4));
+    emit_bit_imm(e, EMIT_BT, WIDTH_64, S0, (unsigned)__builtin_ctzll(CR4_FSGSBASE));
+    resume_if(t, 3); // not below
+    if (!u->imm)
+        return;
+    compare_canonical(e, value_of(t, u->a, S0), model_has(t->cpu->model, FEATURE_LA57) ? 57 : 48);
+    resume_if(t, EMIT_NOT_EQUAL);
+}
+
+// ---- registers that are read --------------------------------------------------------------------------------------
+static bool does_get_selector(const struct translation *t, const struct uop *u)
+{
+    return (uint64_t)u->imm < SEG_COUNT;
+}
+
+static void emit_get_selector(struct translation *t, const struct uop *u)
+{
+    emit_load(&t->emit, WIDTH_16, S0, FIELD(segment[u->imm].selector));
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+    t->made_flags = t->host_flags;
+}
+
+static bool does_get_control(const struct translation *t, const struct uop *u)
+{
+    return u->imm != 8; // the local APIC's
+}
+
+static void emit_get_control(struct translation *t, const struct uop *u)
+{
+    static const size_t place[] = {offsetof(struct cpu, cr0), 0, offsetof(struct cpu, cr2), offsetof(struct cpu, cr3),
+                                   offsetof(struct cpu, cr4)};
+    emit_load(&t->emit, WIDTH_64, S0, x86_memory_at(place[u->imm]));
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+    t->made_flags = t->host_flags;
+}
+
+// ---- system calls -------------------------------------------------------------------------------------------------
+/// 64-bit code without what makes SYSCALL and SYSRET look closer.
+static bool is_plain_64(const struct translation *t)
+{
+    return (t->block->mode & (MODE_CODE_MASK | MODE_PROTECTED | MODE_LONG | MODE_AC | MODE_TF)) ==
+           (MODE_CODE64 | MODE_PROTECTED | MODE_LONG);
+}
+
+static bool does_syscall(const struct translation *t, const struct uop *u)
+{
+    return is_plain_64(t);
+}
+
+static bool does_sysret(const struct translation *t, const struct uop *u)
+{
+    return is_plain_64(t) && (t->block->mode & MODE_CPL_MASK) == 0 && u->imm == 8;
+}
+
+/// A flat segment of `cpl`, whose selector is in S0.
+static void set_flat(struct emit *e, unsigned segment, uint32_t rights, unsigned cpl)
+{
+    emit_store(e, WIDTH_16, FIELD(segment[segment].selector), S0);
+    emit_store_imm(e, WIDTH_32, FIELD(segment[segment].rights), (int32_t)(rights | cpl << 5));
+    emit_store_imm(e, WIDTH_32, FIELD(segment[segment].limit), -1);
+    emit_store_imm(e, WIDTH_64, x86_home(VAR_ES_BASE + segment), 0);
+}
+
+/// What cpu_update_mode makes of 64-bit code of another ring, with TF and AC clear and, at ring 3, IOPL below 3.
+static void set_ring(struct translation *t, unsigned cpl)
+{
+    struct emit *e = &t->emit;
+    uint32_t mode = (t->block->mode & ~(MODE_CPL_MASK | MODE_IOPL | MODE_ALIGN)) | cpl | (cpl == 0 ? MODE_IOPL : 0);
+    emit_store_imm(e, WIDTH_8, FIELD(cpl), (int32_t)cpl);
+    emit_store_imm(e, WIDTH_32, FIELD(mode), (int32_t)mode);
+    emit_store_imm(e, WIDTH_32, FIELD(data_mode), cpl == 3 ? MMU_USER : MMU_KERNEL);
+    emit_store_imm(e, WIDTH_32, FIELD(fetch_mode), cpl == 3 ? MMU_USER : MMU_KERNEL);
+    emit_load(e, WIDTH_32, S0, FIELD(mmu.fetch_epoch[cpl == 3]));
+    emit_store(e, WIDTH_32, FIELD(jump_epoch), S0);
+}
+
+/// The six flags are those in `reg`, which may have others; changes it.
+static void set_literal_flags(struct translation *t, uint8_t reg)
+{
+    emit_alu_imm(&t->emit, EMIT_AND, WIDTH_32, reg, (int32_t)FLAGS_ARITHMETIC);
+    x86_store_home(&t->emit, VAR_CC_EXTRA, reg);
+    emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_OP), CC_LITERAL << 2);
+    t->recipe = CC_LITERAL << 2;
+}
+
+/// a = next RIP, b = the six flags (SDM vol. 2 "SYSCALL").
+static void emit_syscall(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    emit_test_memory_imm(e, FIELD(efer), EFER_SCE);
+    resume_if(t, EMIT_EQUAL);
+    registers_settle(&t->registers, &x86_file, e);
+    x86_load_home(e, HOST_RCX, u->a);
+    x86_load_home(e, HOST_R11, u->b);
+    // S1: what is left of the flags.
+    emit_load(e, WIDTH_64, S1, FIELD(sfmask));
+    emit_unary(e, EMIT_NOT, WIDTH_64, S1);
+    emit_move(e, WIDTH_64, S0, S1);
+    emit_alu(e, EMIT_AND, WIDTH_64, S0, HOST_R11);
+    set_literal_flags(t, S0);
+    x86_load_home(e, S0, VAR_FLAGS);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, S0, (int32_t)~FLAG_RF);
+    emit_alu(e, EMIT_OR, WIDTH_64, HOST_R11, S0);
+    emit_alu(e, EMIT_AND, WIDTH_64, S0, S1);
+    emit_alu_imm(e, EMIT_OR, WIDTH_64, S0, 2);
+    x86_store_home(e, VAR_FLAGS, S0);
+    emit_load(e, WIDTH_16, S0, x86_memory_at(offsetof(struct cpu, star) + 4));
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 0xfffc);
+    set_flat(e, SEG_CS, RIGHTS_CODE64, 0);
+    emit_alu_imm(e, EMIT_ADD, WIDTH_32, S0, 8);
+    set_flat(e, SEG_SS, RIGHTS_STACK, 0);
+    set_ring(t, 0);
+    emit_load(e, WIDTH_64, S0, FIELD(lstar));
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+}
+
+/// To 64-bit code (SDM vol. 2 "SYSRET"). Flags that are rarely set in user code, and RCX that may not be canonical, are
+/// left to the interpreter.
+static void emit_sysret(struct translation *t, const struct uop *u)
+{
+    static const uint32_t rare = FLAG_TF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_VIF | FLAG_VIP;
+    static const uint32_t kept = 0x3c7fd7 & ~(uint32_t)FLAGS_ARITHMETIC;
+    struct emit *e = &t->emit;
+    emit_test_memory_imm(e, FIELD(efer), EFER_SCE);
+    resume_if(t, EMIT_EQUAL);
+    emit_test_imm(e, WIDTH_32, HOST_R11, (int32_t)rare);
+    resume_if(t, EMIT_NOT_EQUAL);
+    compare_canonical(e, HOST_RCX, 48);
+    resume_if(t, EMIT_NOT_EQUAL);
+    registers_settle(&t->registers, &x86_file, e);
+    emit_move(e, WIDTH_32, S0, HOST_R11);
+    set_literal_flags(t, S0);
+    emit_move(e, WIDTH_32, S0, HOST_R11);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)kept);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, 2);
+    x86_store_home(e, VAR_FLAGS, S0);
+    emit_load(e, WIDTH_16, S0, x86_memory_at(offsetof(struct cpu, star) + 6));
+    emit_alu_imm(e, EMIT_ADD, WIDTH_32, S0, 8);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, 3);
+    set_flat(e, SEG_SS, RIGHTS_STACK, 3);
+    emit_load(e, WIDTH_16, S0, x86_memory_at(offsetof(struct cpu, star) + 6));
+    emit_alu_imm(e, EMIT_ADD, WIDTH_32, S0, 16);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, 3);
+    set_flat(e, SEG_CS, RIGHTS_CODE64, 3);
+    set_ring(t, 3);
+    poll_if_pending(e);
+    x86_write_var(t, u->dst, WIDTH_64, HOST_RCX);
+}
+
+// ---- the table ----------------------------------------------------------------------------------------------------
+static const struct system_call {
+    uop_helper *helper;
+    bool (*does)(const struct translation *t, const struct uop *u); // whether it is done here
+    void (*emit)(struct translation *t, const struct uop *u);
+    bool stays; // never leaves for the interpreter
+} system_calls[] = {
+    {helper_swapgs, always, emit_swapgs, true},
+    {helper_set_interrupts, does_sti, emit_sti, true},
+    {helper_set_ac, is_supervisor, emit_set_ac, true},
+    {helper_get_selector, does_get_selector, emit_get_selector, true},
+    {helper_get_control, does_get_control, emit_get_control, true},
+    {helper_check_fsgsbase, always, emit_check_fsgsbase, false},
+    {helper_syscall, does_syscall, emit_syscall, false},
+    {helper_sysret, does_sysret, emit_sysret, false},
+};
+
+static const struct system_call *find(const struct translation *t, const struct uop *u)
+{
+    uop_helper *function = uop_helpers[u->param].function;
+    for (unsigned i = 0; i < ARRAY_SIZE(system_calls); i++) {
+        if (system_calls[i].helper == function)
+            return system_calls[i].does(t, u) ? &system_calls[i] : NULL;
+    }
+    return NULL;
+}
+
+bool x86_inlines_system(const struct translation *t, const struct uop *u)
+{
+    return find(t, u) != NULL;
+}
+
+bool x86_system_stays(const struct translation *t, const struct uop *u)
+{
+    const struct system_call *call = find(t, u);
+    return call && call->stays;
+}
+
+bool x86_emit_system(struct translation *t, const struct uop *u)
+{
+    const struct system_call *call = find(t, u);
+    if (!call)
+        return false;
+    call->emit(t, u);
+    t->stayed = true;
+    return true;
+}
+
+#else
+
+// Nothing to define on other hosts; ISO C wants a declaration.
+typedef int backend_x86_64_system_is_empty;
+
+#endif
