@@ -643,10 +643,10 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
     return NULL;
 }
 
-struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode)
+struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode, uint64_t ip)
 {
     for (struct block *block = *slot(cache, backing, mode); block; block = block->same_slot) {
-        if (block->backing == backing && block->mode == mode && !block->crosses)
+        if (block->backing == backing && block->mode == mode && block->ip == ip && !block->crosses)
             return block;
     }
     return NULL;
@@ -691,15 +691,15 @@ void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
 {
     struct block_cache *cache = cpu->blocks;
-    uint64_t linear = block_linear(cpu), backing;
+    uint64_t linear = block_linear(cpu), key = block_jump_key(cpu, linear), backing;
     uint32_t mode = cpu->mode | extra_mode;
-    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
+    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
     struct mmu_fault fault;
     struct block *block;
 
-    if (entry->linear == linear && entry->mode == mode && entry->epoch == cpu->jump_epoch && entry->block->valid &&
-        (mode & MODE_FLAT)) {
-        entry->chain = entry->block->host_chain ? entry->block->host_chain : cpu->no_chain;
+    if (mode_links(mode) && entry->linear == key && entry->mode == mode && entry->epoch == cpu->jump_epoch &&
+        entry->block->valid) {
+        entry->chain = block_jump_chain(cpu, entry->block);
         return entry->block;
     }
     if (!mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, linear, &backing, &fault)) {
@@ -713,11 +713,10 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         block = make(cache, cpu, linear, backing, mode);
     // A block of one instruction would push out the one that is wanted next time.
     if (block && block != &cache->uncached && !block->crosses && !(extra_mode & MODE_ONE))
-        *entry = (struct cpu_jump_entry){.linear = linear,
+        *entry = (struct cpu_jump_entry){.linear = key,
                                          .block = block,
                                          .mode = mode,
                                          .epoch = cpu->jump_epoch,
-                                         .chain = block->host_chain && (mode & MODE_FLAT) ? block->host_chain
-                                                                                          : cpu->no_chain};
+                                         .chain = block_jump_chain(cpu, block)};
     return block;
 }

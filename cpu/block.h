@@ -90,8 +90,9 @@ bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, un
 /// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
 
-/// The block that begins at `backing` in a flat mode, if there is one and it lies in one page. Changes nothing.
-struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode);
+/// The block that begins at `backing` in a mode that links, if there is one and it lies in one page; `ip` is 0 for flat
+/// code. Changes nothing.
+struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode, uint64_t ip);
 /// Calls `each` for all blocks that begin in the page of `backing`.
 void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
                             void (*each)(void *opaque, struct block *block), void *opaque);
@@ -114,6 +115,20 @@ static inline uint64_t block_linear(const struct cpu *cpu)
     if ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64)
         return rip;
     return (uint32_t)(rip + cpu->var[VAR_CS_BASE]);
+}
+
+/// What the jump cache compares of the place `linear` where the CPU is: in code that is not flat, IP is part of it.
+static inline uint64_t block_jump_key(const struct cpu *cpu, uint64_t linear)
+{
+    return cpu->mode & MODE_FLAT ? linear : cpu->var[VAR_RIP] << 32 | linear;
+}
+
+/// Where host code that comes by the jump cache goes on. It looks with RIP alone when it does not know yet that the
+/// code is not flat any more, which must not fit the key of IP 0.
+static inline const void *block_jump_chain(const struct cpu *cpu, const struct block *block)
+{
+    bool chains = block->mode & MODE_FLAT || (mode_links(block->mode) && block->ip != 0);
+    return block->host_chain && chains ? block->host_chain : cpu->no_chain;
 }
 
 static inline unsigned jump_cache_index(uint64_t linear)

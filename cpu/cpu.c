@@ -223,6 +223,10 @@ void cpu_update_mode(struct cpu *cpu)
             mode |= MODE_STACK32;
         if ((mode & MODE_CODE32) && (mode & MODE_STACK32) && mode_is_flat(cpu))
             mode |= MODE_FLAT;
+        else if (cpu->segment[SEG_CS].limit == 0xffff)
+            mode |= MODE_LIMIT_64K;
+        else if (cpu->segment[SEG_CS].limit == UINT32_MAX)
+            mode |= MODE_LIMIT_4G;
     }
     mode |= protected ? MODE_PROTECTED : 0;
     mode |= vm86 ? MODE_VM86 : 0;

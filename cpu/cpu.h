@@ -240,12 +240,21 @@ struct x87 {
 #define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
 #define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
 #define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
+// In code that is not flat: CS.limit is 0xffff, or 0xffffffff.
+#define MODE_LIMIT_64K (1u << 19)
+#define MODE_LIMIT_4G (1u << 20)
 
 /// Width of the instruction pointer in a mode. In 16-bit code only branches cut it to 16 bits; running over the end of
 /// 64 KiB leaves the segment (SDM vol. 3 ch. 22, segment wraparound).
 static inline uint8_t mode_code_width(uint32_t mode)
 {
     return (mode & MODE_CODE_MASK) == MODE_CODE64 ? WIDTH_64 : WIDTH_32;
+}
+
+/// Whether blocks of the mode can be linked, and found by the jump cache: what their code may reach is in the key.
+static inline bool mode_links(uint32_t mode)
+{
+    return mode & (MODE_FLAT | MODE_LIMIT_64K | MODE_LIMIT_4G);
 }
 
 /// Bits of cpu->pending; any set bit must come with exit_request.
@@ -304,7 +313,7 @@ struct block;
 
 /// The block at a linear address in a mode. Host code reads it too.
 struct cpu_jump_entry {
-    uint64_t linear;
+    uint64_t linear; // block_jump_key
     struct block *block;
     _Alignas(8) uint32_t mode;
     uint32_t epoch;

@@ -215,10 +215,10 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
 {
     struct block *next = block->link[which];
     if (UNLIKELY(!next)) {
-        uint64_t linear = block_linear(cpu), offset = (block->backing & ~PAGE_MASK) + (uint64_t)delta;
-        struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
-        if (!(block->mode & MODE_FLAT) || block->crosses || block->backing == UINT64_MAX || block->has_call ||
-            (block->mode & (MODE_TF | MODE_ONE)) || offset >= PAGE_SIZE || entry->linear != linear ||
+        uint64_t key = block_jump_key(cpu, block_linear(cpu)), offset = (block->backing & ~PAGE_MASK) + (uint64_t)delta;
+        struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
+        if (!mode_links(block->mode) || block->crosses || block->backing == UINT64_MAX || block->has_call ||
+            (block->mode & (MODE_TF | MODE_ONE)) || offset >= PAGE_SIZE || entry->linear != key ||
             entry->epoch != cpu->jump_epoch || entry->mode != block->mode || log_on(cpu->log, LOG_EXEC))
             return NULL;
         block->link[which] = next = entry->block;

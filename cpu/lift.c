@@ -245,10 +245,25 @@ void lift_check_target(struct lift *l, uint8_t target)
         lift_emit(l, UOP_CHECK_TARGET, WIDTH_64)->a = target;
 }
 
+int64_t lift_distance(const struct lift *l, const struct insn *insn)
+{
+    int64_t distance = l->next_offset + (int64_t)insn->immediate;
+    if (lift_is_64(l) || (l->mode & MODE_FLAT))
+        return distance;
+    return (int64_t)((l->rip + (uint64_t)distance) & bits_mask(8 * insn->operand_bytes)) - (int64_t)l->rip;
+}
+
+static uint32_t code_limit(uint32_t mode)
+{
+    return mode & MODE_LIMIT_64K ? 0xffff : UINT32_MAX;
+}
+
 bool lift_chains(struct lift *l, const struct insn *insn)
 {
+    if (!lift_is_64(l) && !(l->mode & MODE_FLAT))
+        return mode_links(l->mode) && l->rip + (uint64_t)lift_distance(l, insn) <= code_limit(l->mode);
     if (!lift_is_64(l))
-        return (l->mode & MODE_FLAT) && insn->operand_bytes == 4;
+        return insn->operand_bytes == 4;
     if (l->linear_bits) {
         uint64_t target = l->rip + (uint64_t)(l->branch = l->next_offset + (int64_t)insn->immediate);
         l->branch_faults = (uint64_t)bits_sign_extend(target, l->linear_bits) != target;
@@ -266,7 +281,7 @@ void lift_exit_relative(struct lift *l, const struct insn *insn)
 {
     uint8_t target;
     if (lift_chains(l, insn)) {
-        lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = l->next_offset + (int64_t)insn->immediate;
+        lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = lift_distance(l, insn);
         l->ended = true;
         return;
     }

@@ -85,8 +85,10 @@ void lift_exit_next(struct lift *l);
 void lift_exit_to(struct lift *l, uint8_t target);
 /// Faults unless a near branch may go to `target`; before the instruction's first write.
 void lift_check_target(struct lift *l, uint8_t target);
-/// A near branch whose target is a constant away and needs no check, so that blocks can be linked: 64-bit code and flat
-/// code with 32-bit operands.
+/// From the block's start to the target of a relative branch, where lift_chains.
+int64_t lift_distance(const struct lift *l, const struct insn *insn);
+/// A near branch whose target is a constant away and needs no check, so that blocks can be linked: 64-bit code, flat
+/// code with 32-bit operands, and code that is not flat, whose IP and limit are known.
 bool lift_chains(struct lift *l, const struct insn *insn);
 /// The target of a relative branch, cut to the operand size.
 uint8_t lift_relative_target(struct lift *l, const struct insn *insn);

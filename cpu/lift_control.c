@@ -85,11 +85,6 @@ void lift_leave(struct lift *l, const struct insn *insn)
     lift_op(l, UOP_MOV, width_of(bytes), VAR_RBP, VAR_ZERO, value, false);
 }
 
-static int64_t displacement(const struct insn *insn)
-{
-    return (int64_t)insn->immediate;
-}
-
 /// dst = condition ? yes : no, by SELECT's condition `sub`, or by SELECT_Z when `test` is a variable.
 struct choice {
     uint8_t sub, test, test_width;
@@ -127,7 +122,7 @@ void lift_jcc(struct lift *l, const struct insn *insn)
     }
     u = lift_emit(l, UOP_EXIT_IF, mode_code_width(l->mode));
     u->sub = c.sub;
-    u->imm = l->next_offset + displacement(insn);
+    u->imm = lift_distance(l, insn);
     u->param = l->next_offset;
     l->ended = true;
 }
@@ -168,7 +163,7 @@ void lift_call_near(struct lift *l, const struct insn *insn)
     }
     lift_push(l, lift_next_rip(l), stack_bytes(l, insn));
     if (target == VAR_NONE) {
-        lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = l->next_offset + displacement(insn);
+        lift_emit(l, UOP_EXIT, mode_code_width(l->mode))->imm = lift_distance(l, insn);
         l->ended = true;
     } else
         lift_exit_to(l, target);
@@ -238,7 +233,7 @@ void lift_loop(struct lift *l, const struct insn *insn)
     u->a = test;
     u->c = test_width;
     u->aux = kind == 3 ? 0 : UOP_NEGATE;
-    u->imm = l->next_offset + displacement(insn);
+    u->imm = lift_distance(l, insn);
     u->param = l->next_offset;
     l->ended = true;
 }

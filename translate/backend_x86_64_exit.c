@@ -1,7 +1,7 @@
 // The ways in and out of the x86-64 backend's host code, from block to block and between it and C.
 //
 // Guest registers stay in their host registers from block to block. A direct exit inside the page is one jump, patched
-// to the next block's chain entry when that has host code; every other exit of flat code asks the jump cache in line.
+// to the next block's chain entry when that has host code; every other exit asks the jump cache in line.
 // Each chain entry polls, so that every cycle does. RIP is not kept: flat blocks know where in their page they are, and
 // cpu->code_page is that page's linear address; blocks that are not flat know their IP.
 #ifdef __x86_64__
@@ -113,36 +113,56 @@ static void count(struct translation *t, unsigned insns)
         emit_alu_memory_imm(&t->emit, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
 }
 
+/// reg = block_jump_key of IP S1 in code that is not flat. Uses S0.
+static void make_jump_key(struct emit *e, uint8_t reg)
+{
+    emit_move(e, WIDTH_32, S0, S1);
+    emit_alu_load(e, EMIT_ADD, WIDTH_32, S0, x86_home(VAR_CS_BASE));
+    emit_move(e, WIDTH_64, reg, S1);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, reg, 32);
+    emit_alu(e, EMIT_OR, WIDTH_64, reg, S0);
+}
+
 /// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead.
 static void look_up(struct translation *t)
 {
     struct emit *e = &t->emit;
+    bool flat = x86_rip_is_page_relative(t);
+    uint8_t key = flat ? S1 : T0;
+    if (t->block->has_call && !flat) { // perhaps in a flat mode now
+        emit_jump_to(e, t->entries->no_chain);
+        return;
+    }
+    if (!flat)
+        make_jump_key(e, key);
     if (t->called) {
         emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
         emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
     }
     struct emit_memory entry = {.base = CPU, .index = S0, .displacement = offsetof(struct cpu, jump_cache)};
     _Static_assert(sizeof(struct cpu_jump_entry) == 32, "the shift");
-    emit_move(e, WIDTH_64, S0, S1); // jump_cache_index
+    emit_move(e, WIDTH_64, S0, key); // jump_cache_index
     emit_multiply_imm(e, WIDTH_64, S0, JUMP_CACHE_FACTOR);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_SHIFT - 5);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << 5);
-    emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, key, entry);
     emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+    emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
     emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
     entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
-    emit_move(e, WIDTH_64, T0, S1);
-    emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
-    emit_store(e, WIDTH_64, FIELD(code_page), T0);
+    if (flat) {
+        emit_move(e, WIDTH_64, T0, S1);
+        emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
+        emit_store(e, WIDTH_64, FIELD(code_page), T0);
+    }
     emit_jump_memory(e, entry);
 }
 
 static bool may_chain(const struct translation *t)
 {
-    return t->chained && x86_rip_is_page_relative(t);
+    return t->chained && mode_links(t->block->mode);
 }
 
 static bool in_page(const struct translation *t, int64_t displacement)

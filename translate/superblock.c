@@ -16,13 +16,20 @@ static uint64_t exit_backing(const struct block *block, const struct uop *exit, 
     return (block->backing & PAGE_MASK) + (uint64_t)offset;
 }
 
+/// The key's IP of the place `backing` in the block's page.
+static uint64_t ip_at(const struct block *block, uint64_t backing)
+{
+    return block->mode & MODE_FLAT ? 0 : block->ip + (backing - block->backing);
+}
+
 /// The block behind exit `which`, if it can be a part: it was run before, and is none of the parts already.
 static struct block *successor(const struct translation *t, const struct block *const *parts, unsigned count,
                                unsigned which)
 {
     const struct block *last = parts[count - 1];
     uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
-    struct block *next = backing == UINT64_MAX ? NULL : block_peek(t->cpu->blocks, backing, last->mode);
+    struct block *next =
+        backing == UINT64_MAX ? NULL : block_peek(t->cpu->blocks, backing, last->mode, ip_at(last, backing));
     if (!next || !translate_worth(t->backend, next))
         return NULL;
     for (unsigned i = 0; i < count; i++) {
@@ -38,7 +45,7 @@ static void choose_next(struct translation *t, const struct block *const *parts,
     const struct block *last = parts[count - 1];
     struct block *taken, *other;
     t->next = NULL;
-    if (count == SUPERBLOCK_PARTS || !t->chained || !(last->mode & MODE_FLAT) || last->crosses || last->has_call)
+    if (count == SUPERBLOCK_PARTS || !t->chained || !mode_links(last->mode) || last->crosses || last->has_call)
         return;
     switch (last->uops[last->uop_count - 1].op) {
     case UOP_EXIT:

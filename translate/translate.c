@@ -379,17 +379,16 @@ static uint64_t cut_rip(const struct block *block, uint64_t rip)
 /// The block at RIP by the jump cache; NULL: through the dispatcher, which does more than look there.
 static struct block *look_up(struct cpu *cpu)
 {
-    uint64_t linear = block_linear(cpu);
-    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(linear)];
+    uint64_t key = block_jump_key(cpu, block_linear(cpu));
+    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
     struct block *next = entry->block;
     // Single-stepping is the loop's business.
-    if ((cpu->mode & (MODE_FLAT | MODE_TF)) != MODE_FLAT || entry->linear != linear ||
-        entry->epoch != cpu->jump_epoch || entry->mode != cpu->mode || !next->valid || log_on(cpu->log, LOG_EXEC) ||
+    if (!mode_links(cpu->mode) || (cpu->mode & MODE_TF) || entry->linear != key || entry->epoch != cpu->jump_epoch ||
+        entry->mode != cpu->mode || !next->valid || log_on(cpu->log, LOG_EXEC) ||
         atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
         cpu->instructions + next->insn_count > cpu->instruction_limit)
         return NULL;
-    if (next->host_chain)
-        entry->chain = next->host_chain;
+    entry->chain = block_jump_chain(cpu, next);
     return next;
 }
 
@@ -398,11 +397,13 @@ static struct block *look_in_page(struct cpu *cpu, const struct block *from)
 {
     uint64_t linear = block_linear(cpu);
     struct block *next;
-    if ((cpu->mode & (MODE_FLAT | MODE_TF)) != MODE_FLAT || cpu->code_breakpoints || !from->valid ||
+    bool flat = cpu->mode & MODE_FLAT; // else the exit says that it is this page
+    if (!mode_links(cpu->mode) || (cpu->mode & MODE_TF) || cpu->code_breakpoints || !from->valid ||
         log_on(cpu->log, LOG_EXEC) || atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
-        (linear & PAGE_MASK) != cpu->code_page)
+        (flat && (linear & PAGE_MASK) != cpu->code_page))
         return NULL;
-    next = block_peek(cpu->blocks, (from->backing & PAGE_MASK) | (linear & ~PAGE_MASK), cpu->mode);
+    next = block_peek(cpu->blocks, (from->backing & PAGE_MASK) | (linear & ~PAGE_MASK), cpu->mode,
+                      flat ? 0 : cpu->var[VAR_RIP]);
     return next && cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
 }
 
