@@ -36,6 +36,21 @@ struct x87_pointers {
     uint16_t offset, opcode;
 };
 
+/// Words of the flags' recipe that struct cpu does not hold yet: they can be made from guest registers, which are as
+/// they were then. Ways out of line write them; in line it is done before they cannot be made any more or somebody
+/// looks.
+struct pending_flags {
+    uint8_t words; // PENDING_*
+    bool compare;  // the result is a - source, else a
+    uint8_t a;     // a guest register
+    uint8_t b;     // the source: a guest register, or VAR_IMM
+    int32_t imm;
+    int32_t op; // for VAR_CC_OP
+};
+#define PENDING_OP 1u
+#define PENDING_RESULT 2u
+#define PENDING_SOURCE 4u
+
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {
     enum {
@@ -52,6 +67,7 @@ struct side_exit {
     struct block *block; // the part
     struct registers registers;
     struct x87_pointers pointers;
+    struct pending_flags pending;
     uint16_t uop;         // number of the uop
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
@@ -97,6 +113,7 @@ struct translation {
     uint32_t host_flags, made_flags;
     uint16_t segments_checked; // bit 2 * segment, + 1 for writing: its rights allow that, as far as the block is done
     int32_t recipe;            // what VAR_CC_OP in memory is known to hold; -1: not known
+    struct pending_flags pending;
     // What the emitter at work tells: uops behind its own that it did as well, and that a CALL called nothing.
     unsigned fused;
     bool stayed;
@@ -144,6 +161,8 @@ struct backend {
     void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);
     /// A variable that is in memory; VAR_RIP is where the block starts.
     void (*load_var)(struct translation *t, uint8_t to, unsigned var);
+    /// Before the operands of the uop at work are fetched, behind the two below: what it must not find pending.
+    void (*settle_flags)(struct translation *t, const struct uop *u);
     void (*save_carry)(struct translation *t);
     void (*condition)(struct translation *t, unsigned condition);
     /// Leaves for the interpreter at the uop at work.

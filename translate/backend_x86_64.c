@@ -533,6 +533,7 @@ const struct backend backend_x86_64 = {
     .features = x86_host_features,
     .load_imm = emit_move_imm,
     .load_var = load_var,
+    .settle_flags = x86_settle_flags,
     .save_carry = x86_save_carry,
     .condition = x86_make_condition,
     .resume = x86_resume,

@@ -178,7 +178,8 @@ void x86_patch(emit_place place, const uint8_t *target);
 /// every other register.
 void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu);
 
-// Flags: struct backend's save_carry and condition.
+// Flags: struct backend's settle_flags, save_carry and condition.
+void x86_settle_flags(struct translation *t, const struct uop *u);
 void x86_save_carry(struct translation *t);
 void x86_make_condition(struct translation *t, unsigned condition);
 
@@ -198,10 +199,13 @@ void x86_emit_shift(struct translation *t, const struct uop *u);
 /// The host's flags are the guest's now, but for those left out of the mask.
 void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask);
 
+/// Writes what is pending of the recipe. Keeps the host's flags, changes S0 and S1.
+void x86_flush_flags(struct translation *t);
+
 /// The recipe in memory is known to be the flags themselves.
 static inline bool x86_literal_flags(const struct translation *t)
 {
-    return t->recipe == CC_LITERAL << 2;
+    return !t->pending.words && t->recipe == CC_LITERAL << 2;
 }
 
 /// Memory holds the flags themselves from now on.

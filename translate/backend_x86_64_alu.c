@@ -4,6 +4,8 @@
 #include "cpu/cc.h"
 #include "translate/backend_x86_64.h"
 
+#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
+
 static struct emit_memory carry_slot(void)
 {
     return x86_at_register(HOST_RSP);
@@ -58,12 +60,119 @@ void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg)
 }
 
 // ---- flags --------------------------------------------------------------------------------------------------------
-static void store_recipe_op(struct translation *t, enum cc_op op, unsigned width)
+static void store_recipe_op(struct translation *t, int32_t op)
 {
-    int32_t value = (int32_t)cc_pack(op, width);
-    if (t->recipe != value)
-        emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_OP), value);
-    t->recipe = value;
+    if (t->recipe != op)
+        emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_OP), op);
+    t->recipe = op;
+}
+
+/// A guest register's value, in `scratch` if it is in memory.
+static uint8_t guest_value(struct translation *t, unsigned var, uint8_t scratch)
+{
+    uint8_t reg = registers_read(&t->registers, var);
+    if (reg != NO_REGISTER)
+        return reg;
+    x86_load_home(&t->emit, scratch, var);
+    return scratch;
+}
+
+/// S0 = a - b by instructions that keep the host's flags.
+static void subtract(struct translation *t, const struct pending_flags *p)
+{
+    struct emit *e = &t->emit;
+    struct emit_memory difference = x86_at_register(guest_value(t, p->a, S0));
+    if (p->b == VAR_IMM) {
+        difference.displacement = -p->imm;
+        emit_lea(e, WIDTH_64, S0, difference);
+        return;
+    }
+    x86_copy(t, WIDTH_64, S0, difference.base);
+    emit_unary(e, EMIT_NOT, WIDTH_64, S0);
+    emit_lea(e, WIDTH_64, S0, (struct emit_memory){.base = S0, .index = guest_value(t, p->b, S1)});
+    emit_unary(e, EMIT_NOT, WIDTH_64, S0);
+}
+
+void x86_flush_flags(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    const struct pending_flags *p = &t->pending;
+    if ((p->words & PENDING_RESULT) && p->compare) {
+        subtract(t, p);
+        x86_store_home(e, VAR_CC_RESULT, S0);
+    } else if (p->words & PENDING_RESULT) {
+        x86_store_home(e, VAR_CC_RESULT, guest_value(t, p->a, S0));
+    }
+    if ((p->words & PENDING_SOURCE) && p->b == VAR_IMM)
+        emit_store_imm(e, WIDTH_64, x86_home(VAR_CC_SRC), p->imm);
+    else if (p->words & PENDING_SOURCE)
+        x86_store_home(e, VAR_CC_SRC, guest_value(t, p->b, S0));
+    if (p->words & PENDING_OP)
+        store_recipe_op(t, p->op);
+    t->pending.words = 0;
+}
+
+/// Whether the uop changes a guest register that the pending words are made of.
+static bool changes_pending(const struct pending_flags *p, const struct uop *u)
+{
+    unsigned effects = uop_effects(u);
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned var = i ? u->c : u->dst;
+        if (!(effects & (i ? DEFINE_C : DEFINE_DST)))
+            continue;
+        if ((p->words & PENDING_RESULT) && var == p->a)
+            return true;
+        if (var == p->b && ((p->words & PENDING_SOURCE) || ((p->words & PENDING_RESULT) && p->compare)))
+            return true;
+    }
+    return false;
+}
+
+/// Whether the uop reads or changes the recipe in memory. Conditions and carries are made elsewhere.
+static bool wants_recipe(const struct translation *t, const struct uop *u)
+{
+    unsigned effects = uop_effects(u);
+    switch (u->op) {
+    case UOP_ADC:
+    case UOP_SBB:
+    case UOP_INC:
+    case UOP_DEC:
+    case UOP_SETCC:
+    case UOP_SELECT:
+        return false;
+    case UOP_EXIT:
+    case UOP_EXIT_IF:
+    case UOP_EXIT_IF_ZERO:
+        return !t->next;
+    case UOP_EXIT_TO:
+    case UOP_CALL:
+        return true;
+    default:
+        return (effects & (FLAGS_READ | FLAGS_SET)) || ((effects & FLAGS_SOME) && t->flags);
+    }
+}
+
+void x86_settle_flags(struct translation *t, const struct uop *u)
+{
+    unsigned effects = uop_effects(u);
+    bool vectors = u->op == UOP_VLOAD || u->op == UOP_VMOV || u->op == UOP_ROW;
+    if ((effects & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS) && !(effects & MAY_LEAVE)) {
+        t->pending.words = 0;
+        return;
+    }
+    // Emitters of vectors do the rest of the instruction as well.
+    for (unsigned i = t->index; i < t->pass.count && (i == t->index || vectors); i++) {
+        const struct uop *next = &t->pass.uops[i];
+        if (next->insn != u->insn)
+            break;
+        if (wants_recipe(t, next)) {
+            x86_flush_flags(t);
+        } else if (changes_pending(&t->pending, next)) {
+            if (vectors || (effects & MAY_LEAVE) || t->pass.flags_after[t->index])
+                x86_flush_flags(t);
+            t->pending.words = 0;
+        }
+    }
 }
 
 static void store_recipe_source(struct translation *t)
@@ -74,25 +183,64 @@ static void store_recipe_source(struct translation *t)
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->b);
 }
 
+static bool is_guest(unsigned var)
+{
+    return var <= VAR_R15;
+}
+
+/// The recipe of an operation is pending: its result is in the variable, if that is a guest register; else it is stored
+/// from `result` at once.
+static void recipe_pending(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result)
+{
+    t->pending = (struct pending_flags){
+        .words = PENDING_OP, .op = (int32_t)cc_pack(op, width), .a = (uint8_t)var, .b = VAR_NONE};
+    if (is_guest(var))
+        t->pending.words |= PENDING_RESULT;
+    else
+        emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
+}
+
 void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
 {
     if (!t->flags)
         return;
-    emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
-    store_recipe_op(t, op, u->width);
+    recipe_pending(t, op, u->width, u->dst, result);
     t->made_flags = mask;
+}
+
+/// The same with a second operand: an immediate, or as t->b holds it.
+static void made_flags_of_two(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result)
+{
+    struct pending_flags *p = &t->pending;
+    bool later = t->b == NO_REGISTER || (u->b != VAR_IMM && is_guest(u->b) && u->b != u->dst);
+    if (!t->flags)
+        return;
+    t->made_flags = CONDITION_FLAGS;
+    if (!later) {
+        store_recipe_source(t);
+        recipe_pending(t, op, u->width, u->dst, result);
+        return;
+    }
+    if (op == CC_SUB && u->dst == VAR_NONE && is_guest(u->a) && (t->b != NO_REGISTER || t->imm != INT32_MIN)) {
+        *p = (struct pending_flags){
+            .words = PENDING_OP | PENDING_RESULT, .compare = true, .a = u->a, .op = (int32_t)cc_pack(op, u->width)};
+    } else
+        recipe_pending(t, op, u->width, u->dst, result);
+    p->words |= PENDING_SOURCE;
+    p->b = t->b == NO_REGISTER ? VAR_IMM : u->b;
+    p->imm = t->imm;
 }
 
 void x86_literal_recipe(struct translation *t)
 {
-    store_recipe_op(t, CC_LITERAL, 0);
+    t->pending.words = 0;
+    store_recipe_op(t, CC_LITERAL << 2);
 }
-
-#define CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
 
 /// Makes the host's flags from the recipe in memory, where this block has made it and it is a simple one.
 static bool remake_flags(struct translation *t)
 {
+    x86_flush_flags(t);
     if (t->recipe < 0 || !x86_emit_recipe_flags(&t->emit, (unsigned)t->recipe >> 2, (unsigned)t->recipe & 3))
         return false;
     t->host_flags = CONDITION_FLAGS;
@@ -177,9 +325,10 @@ static void emit_arithmetic(struct translation *t, const struct uop *u, enum emi
     uint8_t to = x86_result_register(t, u);
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
     operate(t, u, op, to);
-    if (t->flags && recipe != CC_LOGIC)
-        store_recipe_source(t);
-    x86_made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    if (recipe == CC_LOGIC)
+        x86_made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    else
+        made_flags_of_two(t, recipe, u, to);
     x86_finish_result(t, u, to);
 }
 
@@ -198,7 +347,9 @@ static bool emit_test_self(struct translation *t, const struct uop *u)
 {
     if (u->dst != VAR_NONE || u->a != u->b || t->a != t->b)
         return false;
-    x86_made_flags(t, CC_LOGIC, u, t->a, CONDITION_FLAGS);
+    if (t->flags)
+        recipe_pending(t, CC_LOGIC, u->width, u->a, t->a);
+    t->made_flags = CONDITION_FLAGS;
     emit_test(&t->emit, u->width, t->a, t->a);
     return true;
 }
@@ -226,9 +377,7 @@ static void emit_with_carry(struct translation *t, const struct uop *u, enum emi
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
     emit_bit_memory(&t->emit, carry_slot(), 0);
     operate(t, u, op, to);
-    if (t->flags)
-        store_recipe_source(t);
-    x86_made_flags(t, recipe, u, to, CONDITION_FLAGS);
+    made_flags_of_two(t, recipe, u, to);
     x86_finish_result(t, u, to);
 }
 
@@ -291,12 +440,17 @@ static enum emit_shift shift_of(const struct uop *u)
     return u->op == UOP_SHL ? EMIT_SHL : u->op == UOP_SHR ? EMIT_SHR : EMIT_SAR;
 }
 
+static enum cc_op recipe_of_shift(const struct uop *u)
+{
+    return u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR;
+}
+
 /// S0 holds the operand shifted by count - 1: the last step makes flags and recipe.
 static void last_shift(struct translation *t, const struct uop *u)
 {
     emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), S0);
     emit_shift_imm(&t->emit, shift_of(u), u->width, S0, 1);
-    x86_made_flags(t, u->op == UOP_SHL ? CC_SHL : u->op == UOP_SHR ? CC_SHR : CC_SAR, u, S0, CONDITION_FLAGS);
+    x86_made_flags(t, recipe_of_shift(u), u, S0, CONDITION_FLAGS);
 }
 
 static void shift_by_constant(struct translation *t, const struct uop *u, unsigned count)
@@ -328,10 +482,12 @@ static void shift_by_register(struct translation *t, const struct uop *u)
     emit_exchange(e, HOST_RCX, S1);
     if (zero) {
         t->recipe = -1;
-        last_shift(t, u);
+        emit_store(e, WIDTH_64, x86_home(VAR_CC_SRC), S0);
+        emit_shift_imm(e, shift_of(u), u->width, S0, 1);
+        emit_store(e, WIDTH_64, x86_home(VAR_CC_RESULT), S0);
+        store_recipe_op(t, (int32_t)cc_pack(recipe_of_shift(u), u->width));
         emit_patch_here(e, zero);
         t->recipe = -1;
-        t->made_flags = 0;
     }
     x86_write_var(t, u->dst, u->width, S0);
 }

@@ -23,6 +23,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     exit->block = t->block;
     exit->registers = t->registers;
     exit->pointers = t->pointers;
+    exit->pending = t->pending;
     exit->uop = (uint16_t)t->index;
     return exit;
 }
@@ -72,6 +73,7 @@ void x86_field_address(struct translation *t, uint8_t reg, size_t offset)
 
 void x86_prepare_call(struct translation *t)
 {
+    x86_flush_flags(t);
     x86_x87_flush_pointers(t, &t->pointers);
     registers_settle(&t->registers, &x86_file, &t->emit);
     store_rip(t, 0, WIDTH_64);
@@ -254,6 +256,7 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
 
 void x86_resume(struct translation *t)
 {
+    x86_flush_flags(t);
     x86_x87_flush_pointers(t, &t->pointers);
     registers_settle(&t->registers, &x86_file, &t->emit);
     store_rip(t, 0, WIDTH_64);
@@ -314,6 +317,10 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     t->block = exit->block;
     t->registers = exit->registers;
     t->pointers = exit->pointers;
+    t->pending = exit->pending;
+    t->recipe = -1;
+    if (exit->kind != SIDE_MISS)
+        x86_flush_flags(t);
     switch (exit->kind) {
     case SIDE_MISS:
         emit_miss(t, exit);

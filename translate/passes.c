@@ -198,6 +198,7 @@ static void find_live_flags(struct pass_block *pass, bool (*supported)(const str
             e &= ~MAY_LEAVE;
         if (leaves_after(pass, i))
             live = true;
+        pass->flags_after[i] = live;
         pass->flags_live[i] = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
         if (((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS)) || ((e & FLAGS_SET) && !(e & FLAGS_READ)))
             live = false;

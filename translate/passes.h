@@ -31,6 +31,7 @@ struct pass_block {
     bool (*stays)(const struct pass_block *pass, unsigned index);
     struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
     bool flags_live[LIFT_MAX_UOPS]; // somebody may read the flags that this uop makes
+    bool flags_after[LIFT_MAX_UOPS]; // ... the flags as they are behind this uop
     uint16_t last_use[VAR_COUNT];   // index of the last uop that reads a temporary
     uint8_t uses[VAR_COUNT];        // how many read it, up to 255
     uint16_t defined[VAR_COUNT];    // index of the uop that makes a temporary

@@ -116,6 +116,8 @@ static void translate_uop(struct translation *t, const struct uop *u)
         t->backend->save_carry(t);
     if (constraints & NEED_FLAGS)
         t->backend->condition(t, u->sub);
+    if (t->pending.words)
+        t->backend->settle_flags(t, u);
     operands(t, u, constraints);
     rule->emit(t, u);
     if (!(constraints & KEEP_FLAGS))
@@ -197,6 +199,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->host_flags = 0;
     t->recipe = -1;
     t->called = false;
+    t->pending.words = 0;
     t->exit_count = 0;
     t->fpu = &jit->fpu;
     memcpy(t->host_features, jit->host_features, sizeof t->host_features);
