@@ -42,6 +42,10 @@ void host_code_memory_flush(const struct host_code_memory *code, size_t offset, 
 void host_set_gs_base(void *base);
 
 uint64_t host_monotonic_ns(void);
+/// The processor's tick counter, which generated code can read too (on x86 the TSC).
+uint64_t host_ticks(void);
+/// Whether that counts at one speed, always, and alike on all processors, for all that is known.
+bool host_ticks_are_steady(void);
 /// Seconds since 1970 (UTC).
 int64_t host_wall_seconds(void);
 uint64_t host_random64(void);

@@ -1,6 +1,9 @@
 // Every system call of doppel outside frontend/, for Linux. Knows nothing of guests.
 #include "base/host.h"
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -198,6 +201,29 @@ void host_set_gs_base(void *base)
 void host_set_gs_base(void *base)
 {
     (void)base;
+}
+#endif
+
+#ifdef __x86_64__
+uint64_t host_ticks(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+bool host_ticks_are_steady(void)
+{
+    unsigned eax, ebx, ecx, edx = 0;
+    return __get_cpuid(0x80000007, &eax, &ebx, &ecx, &edx) && (edx >> 8 & 1); // invariant TSC
+}
+#else
+uint64_t host_ticks(void)
+{
+    return 0;
+}
+
+bool host_ticks_are_steady(void)
+{
+    return false;
 }
 #endif
 

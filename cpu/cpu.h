@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "base/tick_line.h"
 #include "base/wire.h"
 #include "mmu/mmu.h"
 
@@ -392,6 +393,7 @@ struct cpu {
     bool group_failed;    // accesses with one check straddle a page, or are not to be kept: it left for that
     struct cpu *self;     // finds the struct from a segment's base
     uint64_t code_page;   // linear address of the page of the flat block that runs
+    struct tick_follower tsc; // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
     const void *no_chain; // where the jump cache leads when a block has no host code
     unsigned index;       // number of this vCPU
     uint64_t stat_faults, stat_interrupts, stat_blocks;

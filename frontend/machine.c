@@ -14,6 +14,7 @@
 #include "translate/translate.h"
 
 #define ROM_AND_VIDEO_SPACE (UINT64_C(32) << 20) // beside RAM in the memory file: firmware, option ROMs, video RAM
+#define TSC_SPAN_TICKS (UINT64_C(1) << 20)       // for so long the vCPU reads the TSC without looking at the clock
 #define BLOCKS_PER_CODE 2u // bytes for blocks by bytes of code memory: so that the latter is full first
 
 const struct engine *const machine_engines[] = {
@@ -67,10 +68,18 @@ static int outside_acknowledge(void *opaque)
     return vector;
 }
 
+/// On the vCPU's thread. In host mode the TSC follows the clock by the host's ticks, so that host code can read it.
 static uint64_t outside_tsc(void *opaque)
 {
-    const struct machine *machine = opaque;
-    return clock_scale(clock_now(&machine->clock), machine->config.model.tsc_hz, 1000000000);
+    struct machine *machine = opaque;
+    uint64_t hz = machine->config.model.tsc_hz, ticks;
+    struct tick_follower *tsc = &machine->cpu->tsc;
+    if (!machine->has_steady_ticks || machine->cpu->counting)
+        return clock_scale(clock_now(&machine->clock), hz, 1000000000);
+    ticks = host_ticks();
+    if (tick_line_holds(&tsc->line, ticks))
+        return tick_line_value(&tsc->line, ticks);
+    return tick_follower_read(tsc, ticks, clock_scale(clock_now(&machine->clock), hz, 1000000000), hz, TSC_SPAN_TICKS);
 }
 
 static uint64_t outside_apic_base_read(void *opaque)
@@ -421,6 +430,7 @@ static bool create_cpu(struct machine *machine, struct error *error)
     if (!machine->cpu)
         return false;
     machine->cpu->instruction_limit = UINT64_MAX;
+    machine->has_steady_ticks = host_ticks_are_steady();
     machine->cpu->counting = config->counting || config->limit;
     machine->map_listener = (struct address_space_listener){.map_changed = map_changed, .opaque = machine};
     address_space_listen(&machine->memory_space, &machine->map_listener);

@@ -74,6 +74,7 @@ struct machine {
     struct machine_config config;
     struct log quiet; // used when the config names no log
     struct memory memory;
+    bool has_steady_ticks; // host_ticks_are_steady()
     bool has_memory, has_spaces, has_smm_view, has_locks;
     struct address_space memory_space, port_space;
     struct smm_view smm_view;

@@ -126,6 +126,8 @@ static void *vcpu_main(void *opaque)
     machine_lock(machine);
     while (!atomic_load(&machine->exiting)) {
         if (must_park(machine)) {
+            if (!machine->vcpu_parked)
+                tick_follower_stop(&cpu->tsc, host_ticks());
             machine->vcpu_parked = true;
             pthread_cond_broadcast(&machine->parked_changed);
             pthread_cond_wait(&machine->wake, &machine->lock);

@@ -56,16 +56,20 @@ static bool is_supervisor(const struct translation *t, const struct uop *u)
     return (t->block->mode & MODE_CPL_MASK) == 0 && (t->block->mode & MODE_PROTECTED) && !(t->block->mode & MODE_VM86);
 }
 
+// Mode and jump epoch are read as one, so they are written as one: a load waits for two stores.
+_Static_assert(offsetof(struct cpu, jump_epoch) == offsetof(struct cpu, mode) + 4, "one access");
+
 /// STAC, CLAC.
 static void emit_set_ac(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    uint32_t mode = u->imm ? t->block->mode | MODE_AC : t->block->mode & ~MODE_AC;
     if (u->imm)
         emit_alu_memory_imm(e, EMIT_OR, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)FLAG_AC);
     else
         emit_alu_memory_imm(e, EMIT_AND, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)~FLAG_AC);
-    emit_store_imm(e, WIDTH_32, FIELD(mode), (int32_t)mode);
+    emit_load(e, WIDTH_64, S0, FIELD(mode));
+    emit_alu_imm(e, u->imm ? EMIT_OR : EMIT_AND, WIDTH_64, S0, (int32_t)(u->imm ? MODE_AC : ~MODE_AC));
+    emit_store(e, WIDTH_64, FIELD(mode), S0);
     emit_store_imm(e, WIDTH_32, FIELD(data_mode), u->imm ? MMU_KERNEL_AC : MMU_KERNEL);
 }
 
@@ -132,6 +136,42 @@ static void emit_get_control(struct translation *t, const struct uop *u)
     t->made_flags = t->host_flags;
 }
 
+/// Only where time is not counted in instructions.
+static bool does_rdtsc(const struct translation *t, const struct uop *u)
+{
+    return !t->counting;
+}
+
+/// RDTSC, RDTSCP: the host's, as the line says that C code draws now and then (base/tick_line.h). They write rax and
+/// rdx whatever happens, so those may hold anything when the interpreter does it.
+static void emit_rdtsc(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    registers_settle(&t->registers, &x86_file, e);
+    if (t->block->mode & MODE_CPL_MASK) {
+        emit_test_memory_imm(e, FIELD(cr4), CR4_TSD);
+        resume_if(t, EMIT_NOT_EQUAL);
+    }
+    emit_byte(e, 0x0f); // RDTSC
+    emit_byte(e, 0x31);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, HOST_RDX, 32);
+    emit_alu(e, EMIT_OR, WIDTH_64, HOST_RAX, HOST_RDX);
+    emit_alu_load(e, EMIT_SUB, WIDTH_64, HOST_RAX, FIELD(tsc.line.from));
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, HOST_RAX, FIELD(tsc.line.span));
+    resume_if(t, 3); // not below
+    emit_load(e, WIDTH_64, S0, FIELD(tsc.line.multiplier));
+    emit_multiply_wide(e, false, WIDTH_64, S0);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, HOST_RAX, 32);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, HOST_RDX, 32);
+    emit_alu(e, EMIT_OR, WIDTH_64, HOST_RDX, HOST_RAX);
+    emit_alu_load(e, EMIT_ADD, WIDTH_64, HOST_RDX, FIELD(tsc.line.base));
+    emit_alu_load(e, EMIT_ADD, WIDTH_64, HOST_RDX, FIELD(tsc_adjust));
+    emit_move(e, WIDTH_32, HOST_RAX, HOST_RDX);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, HOST_RDX, 32);
+    if (u->imm)
+        emit_load(e, WIDTH_32, HOST_RCX, FIELD(tsc_aux));
+}
+
 // ---- system calls -------------------------------------------------------------------------------------------------
 /// 64-bit code without what makes SYSCALL and SYSRET look closer.
 static bool is_plain_64(const struct translation *t)
@@ -165,11 +205,12 @@ static void set_ring(struct translation *t, unsigned cpl)
     struct emit *e = &t->emit;
     uint32_t mode = (t->block->mode & ~(MODE_CPL_MASK | MODE_IOPL | MODE_ALIGN)) | cpl | (cpl == 0 ? MODE_IOPL : 0);
     emit_store_imm(e, WIDTH_8, FIELD(cpl), (int32_t)cpl);
-    emit_store_imm(e, WIDTH_32, FIELD(mode), (int32_t)mode);
+    emit_load(e, WIDTH_32, S0, FIELD(mmu.fetch_epoch[cpl == 3]));
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 32);
+    emit_alu_imm(e, EMIT_OR, WIDTH_64, S0, (int32_t)mode);
+    emit_store(e, WIDTH_64, FIELD(mode), S0);
     emit_store_imm(e, WIDTH_32, FIELD(data_mode), cpl == 3 ? MMU_USER : MMU_KERNEL);
     emit_store_imm(e, WIDTH_32, FIELD(fetch_mode), cpl == 3 ? MMU_USER : MMU_KERNEL);
-    emit_load(e, WIDTH_32, S0, FIELD(mmu.fetch_epoch[cpl == 3]));
-    emit_store(e, WIDTH_32, FIELD(jump_epoch), S0);
 }
 
 /// The six flags are those in `reg`, which may have others; changes it.
@@ -257,6 +298,7 @@ static const struct system_call {
     {helper_set_ac, is_supervisor, emit_set_ac, true},
     {helper_get_selector, does_get_selector, emit_get_selector, true},
     {helper_get_control, does_get_control, emit_get_control, true},
+    {helper_rdtsc, does_rdtsc, emit_rdtsc, false},
     {helper_check_fsgsbase, always, emit_check_fsgsbase, false},
     {helper_syscall, does_syscall, emit_syscall, false},
     {helper_sysret, does_sysret, emit_sysret, false},
