@@ -456,7 +456,7 @@ static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct 
     l->linear_bits = cpu->mmu.linear_bits;
     l->branch = 0;
     l->branch_faults = l->beyond_limit = false;
-    while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_COUNT - 40) {
+    while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_ANCHOR - 40) {
         if (!lift_one(cache, cpu, l, source, room))
             break;
     }

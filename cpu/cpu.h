@@ -32,6 +32,7 @@ enum cpu_var {
     VAR_X87_DATA,  // offset of the running x87 instruction's memory operand; dead between instructions
     VAR_RESERVED1,
     VAR_TEMP,      // first temporary; single assignment inside a block; bits above the written width are undefined
+    VAR_ANCHOR = 248, // the first that no block uses: a translator's own, across blocks
     VAR_COUNT = 256
 };
 // clang-format on

@@ -18,7 +18,7 @@ struct uop *lift_emit(struct lift *l, enum uop_op op, uint8_t width)
 
 uint8_t lift_temp(struct lift *l)
 {
-    return (uint8_t)(l->next_temp < VAR_COUNT - 1 ? l->next_temp++ : VAR_COUNT - 1);
+    return (uint8_t)(l->next_temp < VAR_ANCHOR - 1 ? l->next_temp++ : VAR_ANCHOR - 1);
 }
 
 void lift_op(struct lift *l, enum uop_op op, uint8_t width, uint8_t dst, uint8_t a, uint8_t b, bool flags)

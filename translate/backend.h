@@ -87,6 +87,8 @@ struct backend_entries {
     const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
 };
 
+#define SUPERBLOCK_PARTS 6
+
 struct translation {
     const struct backend *backend;
     const struct cpu *cpu;
@@ -102,7 +104,9 @@ struct translation {
     bool chained;  // may go on with other blocks without C
     struct emit emit;
     struct registers registers;
-    struct pass_block pass;
+    struct pass_block *pass; // the part's
+    struct pass_block passes[SUPERBLOCK_PARTS];
+    struct pass_numbering numbering;
     unsigned index; // of the uop at work
     // Operands of the uop at work, as its constraints ask.
     uint8_t a, b; // host registers; b NO_REGISTER: the immediate

@@ -269,7 +269,7 @@ static uint8_t handle_register(struct translation *t, const struct uop *u)
     uint8_t reg = NO_REGISTER;
     if (u->dst == VAR_NONE)
         return S0;
-    if (t->pass.group_bytes[t->index])
+    if (t->pass->group_bytes[t->index])
         reg = registers_define_lasting(&t->registers, &x86_file, &t->emit, u->dst);
     else if (x86_dies(t, u->a) && t->a != S0 && registers_inherit(&t->registers, u->a, u->dst))
         reg = t->registers.of[u->dst];
@@ -294,7 +294,7 @@ static void finish_handle(struct translation *t, const struct uop *u, uint8_t re
 static void compare_handle(struct translation *t, const struct uop *u, uint8_t reg)
 {
     struct emit *e = &t->emit;
-    uint8_t leader = t->pass.leader[t->index], base = t->registers.of[leader];
+    uint8_t leader = t->pass->leader[t->index], base = t->registers.of[leader];
     struct emit_memory m;
     emit_place same;
     if (leader == VAR_ZERO)
@@ -302,7 +302,7 @@ static void compare_handle(struct translation *t, const struct uop *u, uint8_t r
     if (base == NO_REGISTER)
         x86_load_home(e, base = S1, leader);
     m = x86_at_register(base);
-    m.displacement = t->pass.displacement[t->index];
+    m.displacement = t->pass->displacement[t->index];
     emit_lea(e, WIDTH_64, S1, m);
     emit_alu(e, EMIT_CMP, WIDTH_64, S1, reg);
     same = emit_jump_if(e, EMIT_EQUAL);
@@ -321,8 +321,8 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
                    (mode * MMU_ACCESS_KINDS + (write ? MMU_WRITE : MMU_READ)) * TLB_ENTRIES * sizeof(struct tlb_entry);
     struct emit_memory entry = x86_memory_at(table), first = x86_at_register(t->a), last = first;
     // Of a group the whole range is checked, as one access.
-    unsigned group = t->pass.group_bytes[t->index], bytes = group ? group : u->param;
-    int32_t low = group ? t->pass.group_low[t->index] : 0;
+    unsigned group = t->pass->group_bytes[t->index], bytes = group ? group : u->param;
+    int32_t low = group ? t->pass->group_low[t->index] : 0;
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
     uint8_t to;
@@ -381,7 +381,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
 struct emit_memory x86_at_handle(const struct translation *t)
 {
     struct emit_memory m = x86_at_register(t->a);
-    m.displacement = t->pass.displacement[t->index];
+    m.displacement = t->pass->displacement[t->index];
     return m;
 }
 

@@ -98,7 +98,7 @@ struct emit_memory x86_at_handle(const struct translation *t);
 /// Whether `var` is a temporary that nobody reads after the uop at work.
 static inline bool x86_dies(const struct translation *t, unsigned var)
 {
-    return var >= VAR_TEMP && t->pass.last_use[var] <= t->index;
+    return var >= VAR_TEMP && t->pass->last_use[var] <= t->index;
 }
 
 // Floating point and vectors in the host's registers (backend_x86_64_fpu.c).
@@ -114,7 +114,7 @@ void x86_x87_flush_pointers(struct translation *t, struct x87_pointers *pointers
 // SIMD and x87 rows (backend_x86_64_sse.c).
 /// RESIDENT_* that the uop at `index` works on in host code.
 uint8_t x86_simd_needs(const struct translation *t, unsigned index);
-/// Whether this CALL (of t->pass.uops) becomes host code without a call.
+/// Whether this CALL (of t->pass->uops) becomes host code without a call.
 bool x86_inlines_row(const struct translation *t, unsigned index);
 bool x86_inlines_call(const struct translation *t, const struct uop *u);
 /// struct backend's stays.

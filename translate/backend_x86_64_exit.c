@@ -196,11 +196,12 @@ static void go_on(struct translation *t, const struct uop *u)
 
 void x86_emit_exit(struct translation *t, const struct uop *u)
 {
-    registers_give_back(&t->registers, &x86_file, &t->emit);
     if (t->next) {
+        registers_end_part(&t->registers, &x86_file, &t->emit);
         go_on(t, u);
         return;
     }
+    registers_give_back(&t->registers, &x86_file, &t->emit);
     count(t, u->insn + 1u);
     direct(t, u, 0, u->imm, emit_jump(&t->emit));
 }
@@ -209,8 +210,8 @@ void x86_emit_exit(struct translation *t, const struct uop *u)
 static void exit_on(struct translation *t, const struct uop *u, unsigned condition)
 {
     struct emit *e = &t->emit;
-    registers_give_back(&t->registers, &x86_file, e);
     if (t->next) {
+        registers_end_part(&t->registers, &x86_file, e);
         struct side_exit *exit =
             x86_add_exit(t, SIDE_SPLIT, emit_jump_if(e, t->next_exit == 0 ? condition ^ 1 : condition));
         exit->displacement = t->next_exit == 0 ? (int32_t)u->param : u->imm;
@@ -218,6 +219,7 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
         go_on(t, u);
         return;
     }
+    registers_give_back(&t->registers, &x86_file, e);
     if (t->counting) {
         emit_place taken = emit_jump_if(e, condition);
         count(t, u->insn + 1u);
@@ -345,10 +347,12 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     case SIDE_START:
         if (t->block == t->head)
             t->start_stub = t->emit.at;
+        registers_give_back(&t->registers, &x86_file, &t->emit);
         store_rip(t, 0, WIDTH_64);
         leave(t, HOST_DONE);
         break;
     case SIDE_SPLIT:
+        registers_give_back(&t->registers, &x86_file, &t->emit);
         count(t, t->block->insn_count);
         x86_load_rip(t, S0, exit->displacement);
         emit_extend(&t->emit, false, exit->width, S1, S0);

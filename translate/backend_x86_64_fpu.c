@@ -292,7 +292,7 @@ static void ensure(struct translation *t, uint8_t which, const uint8_t *routine)
 /// C code that may change control words: what is to be resident is asked for anew behind it.
 static bool certainly_calls(const struct translation *t, unsigned index)
 {
-    const struct uop *u = &t->pass.uops[index];
+    const struct uop *u = &t->pass->uops[index];
     return (u->op == UOP_CALL && !x86_inlines_call(t, u)) || (u->op == UOP_ROW && !x86_inlines_row(t, index));
 }
 
@@ -309,7 +309,7 @@ void x86_fpu_prepare(struct translation *t, const struct uop *u)
     if (u->op >= UOP_RAISE)
         x86_x87_flush_pointers(t, &t->pointers);
     if (begins_stretch(t))
-        for (unsigned i = t->index; i < t->pass.count && !certainly_calls(t, i); i++)
+        for (unsigned i = t->index; i < t->pass->count && !certainly_calls(t, i); i++)
             need |= x86_simd_needs(t, i);
     if (need & RESIDENT_X87)
         ensure(t, RESIDENT_X87, t->fpu->ensure_x87);

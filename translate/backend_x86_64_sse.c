@@ -174,7 +174,7 @@ static bool has(const struct translation *t, unsigned feature)
 static const struct uop *uop_at(const struct translation *t, unsigned index)
 {
     static const struct uop none = {.op = UOP_NOP, .dst = VAR_NONE};
-    return index < t->pass.count ? &t->pass.uops[index] : &none;
+    return index < t->pass->count ? &t->pass->uops[index] : &none;
 }
 
 /// The uop behind takes the result as the six flags.
@@ -193,8 +193,8 @@ static bool string_control(const struct translation *t, unsigned index, uint8_t 
         *control = (uint8_t)u->imm;
         return !row_get(u->param)->argument;
     }
-    for (unsigned i = index; i-- > 0 && t->pass.uops[i].insn == u->insn;) {
-        const struct uop *definition = &t->pass.uops[i];
+    for (unsigned i = index; i-- > 0 && t->pass->uops[i].insn == u->insn;) {
+        const struct uop *definition = &t->pass->uops[i];
         bool is_call = definition->op == UOP_CALL && uop_helpers[definition->param].function == helper_string_lengths;
         if (definition->dst != u->c || (!is_call && (definition->op != UOP_MOV || definition->b != VAR_IMM)))
             continue;
@@ -297,7 +297,7 @@ static bool fuses_load(const struct translation *t, unsigned index)
 /// A general register that goes through a temporary into the row behind: PINSRB and its like can have it themselves.
 static bool fuses_insertion(const struct translation *t, const struct uop *u)
 {
-    unsigned index = (unsigned)(u - t->pass.uops) + 1;
+    unsigned index = (unsigned)(u - t->pass->uops) + 1;
     const struct uop *row = uop_at(t, index);
     if (uop_helpers[u->param].function != helper_vector_set || row->op != UOP_ROW || row->b != VREG_TEMP ||
         row->insn != u->insn || !x86_inlines_row(t, index))
@@ -343,7 +343,7 @@ uint8_t x86_simd_needs(const struct translation *t, unsigned index)
 bool x86_inlines_call(const struct translation *t, const struct uop *u)
 {
     uop_helper *function = uop_helpers[u->param].function;
-    unsigned index = (unsigned)(u - t->pass.uops);
+    unsigned index = (unsigned)(u - t->pass->uops);
     if (x86_inlines_system(t, u))
         return true;
     if (function == helper_vector_set)
@@ -359,8 +359,7 @@ bool x86_inlines_call(const struct translation *t, const struct uop *u)
 
 bool x86_stays(const struct pass_block *pass, unsigned index)
 {
-    const struct translation *t =
-        (const struct translation *)(const void *)((const char *)pass - offsetof(struct translation, pass));
+    const struct translation *t = pass->translation;
     const struct uop *u = uop_at(t, index);
     if (u->op == UOP_CALL && x86_inlines_system(t, u))
         return x86_system_stays(t, u);
@@ -433,7 +432,7 @@ static void emit_string(struct translation *t, unsigned index, const struct enco
         registers_define(&t->registers, &x86_file, &t->emit, VAR_RCX);
         registers_written(&t->registers, VAR_RCX);
     }
-    take_flags(t, t->pass.flags_live[index + 2], true);
+    take_flags(t, t->pass->flags_live[index + 2], true);
 }
 
 /// LDMXCSR, FLDCW. Words that unmask an exception, or that are wrong, are the interpreter's.
@@ -553,7 +552,7 @@ static void emit_simd_row(struct translation *t, unsigned index, struct place so
         break;
     case KIND_TO_FLAGS:
         emit_encoding(t, &encoding, place_of(u->a).reg, source, (uint64_t)u->imm);
-        take_flags(t, t->pass.flags_live[index + 1], false);
+        take_flags(t, t->pass->flags_live[index + 1], false);
         break;
     case KIND_STORE_HIGH:
         emit_encoding(t, &encoding, source.reg, place_of(u->a), 0);
@@ -587,7 +586,7 @@ static void emit_row(struct translation *t, unsigned index, struct place source)
         break;
     case KIND_X87_FLAGS:
         emit_x87(t, u, row, source);
-        take_flags(t, t->pass.flags_live[index + 1], false);
+        take_flags(t, t->pass->flags_live[index + 1], false);
         break;
     case KIND_X87_CMOV:
         emit_x87_cmov(t, u);

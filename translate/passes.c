@@ -104,6 +104,8 @@ static void find_uses(struct pass_block *pass)
 {
     memset(pass->last_use, 0, sizeof pass->last_use);
     memset(pass->uses, 0, sizeof pass->uses);
+    for (unsigned var = VAR_ANCHOR; var < VAR_COUNT; var++)
+        pass->last_use[var] = UINT16_MAX; // perhaps in another block
     pass->guest_used = 0;
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
@@ -207,7 +209,8 @@ static void find_live_flags(struct pass_block *pass, bool (*supported)(const str
     }
 }
 
-void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u))
+void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u),
+                struct pass_numbering *n)
 {
     pass->block = block;
     pass->count = block->uop_count < LIFT_MAX_UOPS ? block->uop_count : LIFT_MAX_UOPS;
@@ -218,7 +221,6 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
     memset(pass->displacement, 0, pass->count * sizeof pass->displacement[0]);
     memset(pass->leader, VAR_ZERO, pass->count);
     pass->followers = 0;
-    if (!block->no_reuse)
-        pass_reuse(pass);
+    pass_reuse(pass, n);
     find_live_flags(pass, supported);
 }

@@ -29,6 +29,7 @@ struct pass_block {
     const struct block *block;
     /// Set before passes_run; may be NULL. Whether a ROW or CALL becomes host code that never leaves the block.
     bool (*stays)(const struct pass_block *pass, unsigned index);
+    const void *translation;        // its argument
     struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
     bool flags_live[LIFT_MAX_UOPS]; // somebody may read the flags that this uop makes
     bool flags_after[LIFT_MAX_UOPS]; // ... the flags as they are behind this uop
@@ -45,9 +46,47 @@ struct pass_block {
     unsigned count;
 };
 
-/// Copies the block and runs all passes. `supported`: uops for which it says false leave the block.
-void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u));
+// What is known of addresses, from block to block of a superblock: reuse.c.
+#define PASS_GROUPS 8 // of accesses, that may still grow
+#define PASS_SUMS 24  // of two variables
+#define PASS_ANCHORS (VAR_COUNT - VAR_ANCHOR)
+
+/// A variable's value: base + constant, cut to 32 bits if `cut`.
+struct pass_value {
+    uint16_t base;
+    bool cut;
+    uint64_t constant;
+};
+
+struct pass_sum {
+    uint16_t base[2], name;
+    uint8_t scale;
+};
+
+struct pass_group {
+    struct pass_value at;    // of the leader's address
+    struct pass_block *pass; // where the leader is
+    uint16_t leader;
+    uint8_t aux, mode;  // as the leader's
+    bool can_be_anchor; // others than its block may use the leader's handle
+    int32_t low, high;  // bytes around the leader's address
+};
+
+struct pass_numbering {
+    const struct block *head;
+    uint16_t fresh; // the next name
+    uint8_t sum_count, group_count, anchor_count;
+    struct pass_value value[VAR_COUNT];
+    struct pass_sum sum[PASS_SUMS];
+    struct pass_group group[PASS_GROUPS];
+};
+
+void passes_start(struct pass_numbering *n);
+/// Copies the block and runs all passes. `supported`: uops for which it says false leave the block. Blocks that run one
+/// after the other share `n`; then accesses of one may have their check in one before, whose `pass` changes.
+void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u),
+                struct pass_numbering *n);
 /// One of them: finds accesses that need no check.
-void pass_reuse(struct pass_block *pass);
+void pass_reuse(struct pass_block *pass, struct pass_numbering *n);
 
 #endif

@@ -3,28 +3,37 @@
 
 #include <string.h>
 
-void registers_start(struct registers *r, const struct register_file *file, uint32_t guest_used)
+void registers_next(struct registers *r, const struct register_file *file, uint32_t guest_used)
+{
+    r->borrowable = 0;
+    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
+        if (file->pin[var] != NO_REGISTER && !(guest_used >> var & 1) && r->of[var] != NO_REGISTER)
+            r->borrowable |= 1u << file->pin[var];
+    }
+}
+
+void registers_start(struct registers *r, const struct register_file *file, uint32_t all_used)
 {
     memset(r->of, NO_REGISTER, sizeof r->of);
     memset(r->var, VAR_NONE, sizeof r->var);
     r->free = file->temporary;
-    r->borrowable = r->borrowed = r->dirty = 0;
+    r->borrowed = r->dirty = 0;
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
         uint8_t reg = file->pin[var];
         if (reg == NO_REGISTER)
             continue;
         r->of[var] = reg;
         r->var[reg] = (uint8_t)var;
-        if (!(guest_used >> var & 1))
-            r->borrowable |= 1u << reg;
     }
+    registers_next(r, file, all_used);
+    r->lasting = r->borrowable;
 }
 
-/// Takes the place of a guest register; its value goes to memory.
-static void borrow(struct registers *r, const struct register_file *file, struct emit *e)
+/// Takes the place of a guest register among those of a mask; its value goes to memory.
+static void borrow(struct registers *r, const struct register_file *file, struct emit *e, uint32_t mask)
 {
     // The highest first: what compilers use least.
-    unsigned reg = 31 - (unsigned)__builtin_clz(r->borrowable);
+    unsigned reg = 31 - (unsigned)__builtin_clz(r->borrowable & mask);
     r->borrowable &= ~(1u << reg);
     r->borrowed |= 1u << reg;
     r->free |= 1u << reg;
@@ -36,8 +45,8 @@ static void borrow(struct registers *r, const struct register_file *file, struct
 static uint8_t take(struct registers *r, const struct register_file *file, struct emit *e, uint32_t mask, unsigned var)
 {
     unsigned reg;
-    if (!(r->free & mask) && r->borrowable)
-        borrow(r, file, e);
+    if (!(r->free & mask) && (r->borrowable & mask))
+        borrow(r, file, e, mask);
     if (!(r->free & mask))
         return NO_REGISTER;
     reg = (unsigned)__builtin_ctz(r->free & mask);
@@ -57,7 +66,10 @@ uint8_t registers_define(struct registers *r, const struct register_file *file, 
 
 uint8_t registers_define_lasting(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
 {
-    return take(r, file, e, ~file->temporary, var);
+    if (var >= VAR_ANCHOR)
+        return take(r, file, e, r->lasting, var);
+    // A temporary register only where others can be had.
+    return take(r, file, e, r->borrowable ? UINT32_MAX : ~file->temporary, var);
 }
 
 void registers_written(struct registers *r, unsigned var)
@@ -89,9 +101,10 @@ void registers_release(struct registers *r, unsigned var)
     r->free |= 1u << reg;
 }
 
-void registers_give_back(struct registers *r, const struct register_file *file, struct emit *e)
+/// Borrowed places of a mask get their guest registers back.
+static void give_back(struct registers *r, const struct register_file *file, struct emit *e, uint32_t mask)
 {
-    for (uint32_t left = r->borrowed; left; left &= left - 1) {
+    for (uint32_t left = r->borrowed & mask; left; left &= left - 1) {
         unsigned reg = (unsigned)__builtin_ctz(left), var = VAR_RAX;
         while (file->pin[var] != reg)
             var++;
@@ -100,9 +113,23 @@ void registers_give_back(struct registers *r, const struct register_file *file, 
         r->var[reg] = (uint8_t)var;
         file->load(e, (uint8_t)reg, var);
     }
-    r->free &= ~r->borrowed;
-    r->borrowable |= r->borrowed;
-    r->borrowed = 0;
+    r->free &= ~(r->borrowed & mask);
+    r->borrowable |= r->borrowed & mask;
+    r->borrowed &= ~mask;
+}
+
+void registers_give_back(struct registers *r, const struct register_file *file, struct emit *e)
+{
+    give_back(r, file, e, UINT32_MAX);
+}
+
+void registers_end_part(struct registers *r, const struct register_file *file, struct emit *e)
+{
+    for (unsigned reg = 0; reg < HOST_REGISTERS; reg++) {
+        if (r->var[reg] < VAR_ANCHOR)
+            registers_release(r, r->var[reg]);
+    }
+    give_back(r, file, e, ~r->lasting);
 }
 
 void registers_settle(struct registers *r, const struct register_file *file, struct emit *e)

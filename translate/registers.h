@@ -24,15 +24,18 @@ struct register_file {
 
 struct registers {
     uint32_t free;       // registers that a temporary may take
-    uint32_t borrowable; // places of guest registers that the block does not use
+    uint32_t borrowable; // places of guest registers that the part does not use
+    uint32_t lasting;    // places of those that no part uses
     uint32_t borrowed;   // those taken: the guest register's value is in memory
     uint32_t dirty;      // temporaries that are newer than memory
     uint8_t var[HOST_REGISTERS];
     uint8_t of[VAR_COUNT];
 };
 
-/// guest_used: bit per guest register that the block touches.
-void registers_start(struct registers *r, const struct register_file *file, uint32_t guest_used);
+/// all_used: bit per guest register that some part of the host code touches.
+void registers_start(struct registers *r, const struct register_file *file, uint32_t all_used);
+/// The beginning of a part. guest_used: those that it touches.
+void registers_next(struct registers *r, const struct register_file *file, uint32_t guest_used);
 /// The register that holds `var`; NO_REGISTER: it is in memory.
 static inline uint8_t registers_read(const struct registers *r, unsigned var)
 {
@@ -41,8 +44,7 @@ static inline uint8_t registers_read(const struct registers *r, unsigned var)
 /// The register for a new value of `var`, which registers_written declares there; NO_REGISTER: it goes to memory.
 /// Borrowing stores a register and keeps the host's flags.
 uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
-/// Likewise for a temporary that is read for long: never one of the backend's temporary registers, which short-lived
-/// ones want.
+/// Likewise for a temporary that is read for long: not the last of the registers that short-lived ones want.
 uint8_t registers_define_lasting(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
 void registers_written(struct registers *r, unsigned var);
 /// Temporary `to` gets the register of temporary `from`, which nobody reads any more. False: no such register.
@@ -51,7 +53,10 @@ bool registers_inherit(struct registers *r, unsigned from, unsigned to);
 void registers_release(struct registers *r, unsigned var);
 /// Temporaries go to memory and borrowed places get their guest registers back; the host's flags are kept.
 void registers_settle(struct registers *r, const struct register_file *file, struct emit *e);
-/// The second half of that, where temporaries are not needed any more.
+/// The end of a part that is not the last: only variables from VAR_ANCHOR on are needed any more, and keep registers
+/// that no part uses. The host's flags are kept.
+void registers_end_part(struct registers *r, const struct register_file *file, struct emit *e);
+/// The second half of registers_settle, where temporaries are not needed any more.
 void registers_give_back(struct registers *r, const struct register_file *file, struct emit *e);
 
 #endif

@@ -8,45 +8,15 @@
 
 #include <string.h>
 
-#define GROUPS 8 // open at a time
-#define SUMS 24  // of two variables in a block
-#define FRESH VAR_COUNT
+#define FRESH VAR_COUNT // names of bases: variables at the start, then these
 
-/// A variable's value: base + constant, cut to 32 bits if `cut`.
-struct value {
-    uint16_t base;
-    bool cut;
-    uint64_t constant;
-};
-
-struct sum {
-    uint16_t base[2], name;
-    uint8_t scale;
-};
-
-struct group {
-    struct value at; // of the leader's address
-    uint16_t leader;
-    uint8_t aux, mode; // as the leader's
-    int32_t low, high; // bytes around the leader's address
-};
-
-struct numbering {
-    struct pass_block *pass;
-    uint16_t fresh; // the next name
-    unsigned sum_count, group_count;
-    struct value value[VAR_COUNT];
-    struct sum sum[SUMS];
-    struct group group[GROUPS];
-};
-
-static struct value unknown(struct numbering *n)
+static struct pass_value unknown(struct pass_numbering *n)
 {
-    return (struct value){.base = n->fresh++};
+    return (struct pass_value){.base = n->fresh++};
 }
 
 /// A value for arithmetic of a width. What was cut to 32 bits has no known constant in 64 bits.
-static struct value operand(struct numbering *n, unsigned var, unsigned width)
+static struct pass_value operand(struct pass_numbering *n, unsigned var, unsigned width)
 {
     if (width == WIDTH_64 && n->value[var].cut)
         n->value[var] = unknown(n);
@@ -54,23 +24,23 @@ static struct value operand(struct numbering *n, unsigned var, unsigned width)
 }
 
 /// The name of a sum of two bases, the second one shifted.
-static uint16_t name_sum(struct numbering *n, uint16_t a, uint16_t b, unsigned scale)
+static uint16_t name_sum(struct pass_numbering *n, uint16_t a, uint16_t b, unsigned scale)
 {
-    struct sum *sum = n->sum;
+    struct pass_sum *sum = n->sum;
     for (; sum < n->sum + n->sum_count; sum++) {
         if (sum->base[0] == a && sum->base[1] == b && sum->scale == scale)
             return sum->name;
     }
-    if (n->sum_count == SUMS)
+    if (n->sum_count == PASS_SUMS)
         return n->fresh++;
     n->sum_count++;
-    *sum = (struct sum){.base = {a, b}, .scale = (uint8_t)scale, .name = n->fresh++};
+    *sum = (struct pass_sum){.base = {a, b}, .scale = (uint8_t)scale, .name = n->fresh++};
     return sum->name;
 }
 
-static struct value effective(struct numbering *n, const struct uop *u)
+static struct pass_value effective(struct pass_numbering *n, const struct uop *u)
 {
-    struct value a, b;
+    struct pass_value a, b;
     if (u->width < WIDTH_32 || u->b == VAR_IMM)
         return unknown(n);
     a = operand(n, u->a, u->width);
@@ -85,9 +55,9 @@ static struct value effective(struct numbering *n, const struct uop *u)
 }
 
 /// dst = a + addend.
-static struct value moved(struct numbering *n, const struct uop *u, unsigned var, uint64_t addend)
+static struct pass_value moved(struct pass_numbering *n, const struct uop *u, unsigned var, uint64_t addend)
 {
-    struct value v;
+    struct pass_value v;
     if (u->width < WIDTH_32)
         return unknown(n);
     v = operand(n, var, u->width);
@@ -96,7 +66,7 @@ static struct value moved(struct numbering *n, const struct uop *u, unsigned var
     return v;
 }
 
-static struct value result(struct numbering *n, const struct uop *u)
+static struct pass_value result(struct pass_numbering *n, const struct uop *u)
 {
     switch (u->op) {
     case UOP_MOV:
@@ -119,17 +89,17 @@ static struct value result(struct numbering *n, const struct uop *u)
 }
 
 /// Everything may be different now.
-static void forget(struct numbering *n)
+static void forget(struct pass_numbering *n)
 {
     n->group_count = 0;
     for (unsigned var = 0; var < VAR_TEMP; var++)
         n->value[var] = unknown(n);
 }
 
-static void define(struct numbering *n, const struct uop *u)
+static void define(struct pass_numbering *n, const struct uop *u)
 {
     unsigned e = uop_effects(u);
-    struct value v;
+    struct pass_value v;
     if (e & DEFINE_DST) {
         v = result(n, u);
         n->value[u->dst] = v;
@@ -162,16 +132,16 @@ static bool can_follow(const struct pass_block *pass, unsigned index)
     return true;
 }
 
-static bool same_place(const struct group *group, const struct value *at, const struct uop *u)
+static bool same_place(const struct pass_group *group, const struct pass_value *at, const struct uop *u)
 {
     return group->at.base == at->base && group->at.cut == at->cut && (group->aux & UOP_MODE) == (u->aux & UOP_MODE) &&
            (!(u->aux & UOP_MODE) || group->mode == u->c);
 }
 
 /// Whether an access of `size` at a distance from the leader fits in, and its alignment is known.
-static bool has_room(const struct pass_block *pass, const struct group *group, int64_t distance, const struct uop *u)
+static bool has_room(const struct pass_group *group, int64_t distance, const struct uop *u)
 {
-    const struct uop *leader = &pass->uops[group->leader];
+    const struct uop *leader = &group->pass->uops[group->leader];
     int64_t low = distance < group->low ? distance : group->low;
     int64_t high = distance + u->param > group->high ? distance + u->param : group->high;
     if (distance != (int32_t)distance || high - low > PASS_GROUP_BYTES)
@@ -180,17 +150,36 @@ static bool has_room(const struct pass_block *pass, const struct group *group, i
            ((leader->aux & UOP_ALIGNED) && leader->param >= u->param && !(distance & (int64_t)(u->param - 1)));
 }
 
-static int64_t distance_to(const struct group *group, const struct value *at)
+static int64_t distance_to(const struct pass_group *group, const struct pass_value *at)
 {
     return (int64_t)(at->constant - group->at.constant);
 }
 
-/// The access at `index` uses the handle of the group's leader.
-static void follow(struct numbering *n, struct group *group, unsigned index, int32_t distance)
+/// The leader's handle becomes a variable that lives on behind its block. False: it cannot.
+static bool make_anchor(struct pass_numbering *n, struct pass_group *group)
 {
-    struct pass_block *pass = n->pass;
+    struct pass_block *pass = group->pass;
+    uint8_t handle = pass->uops[group->leader].dst, anchor;
+    if (handle >= VAR_ANCHOR)
+        return true;
+    if (!group->can_be_anchor || n->anchor_count == PASS_ANCHORS)
+        return false;
+    anchor = (uint8_t)(VAR_ANCHOR + n->anchor_count++);
+    pass->uops[group->leader].dst = anchor;
+    for (unsigned i = group->leader + 1; i < pass->count; i++) {
+        if (uses_handle(&pass->uops[i]) && pass->uops[i].a == handle)
+            pass->uops[i].a = anchor;
+        if (pass->leader[i] == handle)
+            pass->leader[i] = anchor;
+    }
+    return true;
+}
+
+/// The access at `index` uses the handle of the group's leader.
+static void follow(struct pass_block *pass, struct pass_group *group, unsigned index, int32_t distance)
+{
     struct uop *u = &pass->uops[index], nothing = {.op = UOP_NOP, .dst = VAR_NONE, .insn = u->insn};
-    uint8_t handle = u->dst, leader = pass->uops[group->leader].dst;
+    uint8_t handle = u->dst, leader = group->pass->uops[group->leader].dst;
     unsigned last = handle >= VAR_TEMP ? pass->last_use[handle] : index;
 
     for (unsigned i = index + 1; i <= last; i++) {
@@ -206,13 +195,14 @@ static void follow(struct numbering *n, struct group *group, unsigned index, int
         group->low = distance;
     if (distance + (int32_t)u->param > group->high)
         group->high = distance + (int32_t)u->param;
-    pass->group_low[group->leader] = (int16_t)group->low;
-    pass->group_bytes[group->leader] = (uint16_t)(group->high - group->low);
+    group->pass->group_low[group->leader] = (int16_t)group->low;
+    group->pass->group_bytes[group->leader] = (uint16_t)(group->high - group->low);
     pass->followers++;
 #ifdef DOPPEL_DEBUG_CHECKS
     pass->leader[index] = leader; // checked all the same
     pass->displacement[index] = distance;
     pass->last_use[handle] = (uint16_t)index;
+    (void)nothing;
 #else
     if (u->a >= VAR_TEMP && pass->uses[u->a] == 1 && pass->uops[pass->defined[u->a]].op == UOP_EA)
         pass->uops[pass->defined[u->a]] = nothing; // computed for nobody else
@@ -220,13 +210,13 @@ static void follow(struct numbering *n, struct group *group, unsigned index, int
 #endif
 }
 
-static struct group *find_group(struct numbering *n, const struct value *at, const struct uop *u)
+static struct pass_group *find_group(struct pass_numbering *n, const struct pass_value *at, const struct uop *u)
 {
-    struct group *found = NULL;
-    for (struct group *group = n->group; group < n->group + n->group_count; group++) {
+    struct pass_group *found = NULL;
+    for (struct pass_group *group = n->group; group < n->group + n->group_count; group++) {
         bool write = group->aux & UOP_WRITE;
         if (!same_place(group, at, u) || ((u->aux & UOP_WRITE) && !write) ||
-            !has_room(n->pass, group, distance_to(group, at), u))
+            !has_room(group, distance_to(group, at), u))
             continue;
         if (!found || write) // the handle for writes lives on more likely
             found = group;
@@ -235,50 +225,65 @@ static struct group *find_group(struct numbering *n, const struct value *at, con
 }
 
 /// The access at `index` may have followers. It takes the place of a group that it can do all for, or of the oldest.
-static void lead(struct numbering *n, const struct value *at, unsigned index)
+static void lead(struct pass_numbering *n, struct pass_block *pass, const struct pass_value *at, unsigned index)
 {
-    const struct uop *u = &n->pass->uops[index];
+    const struct uop *u = &pass->uops[index];
     unsigned place = 0;
     if (u->dst < VAR_TEMP || u->param > PASS_GROUP_BYTES)
         return;
     for (; place < n->group_count; place++) {
-        const struct group *group = &n->group[place];
+        const struct pass_group *group = &n->group[place];
         if (same_place(group, at, u) && ((u->aux & UOP_WRITE) || !(group->aux & UOP_WRITE)))
             break;
     }
-    if (place == GROUPS)
+    if (place == PASS_GROUPS)
         place = 0;
     if (place < n->group_count)
         memmove(&n->group[place], &n->group[place + 1], (--n->group_count - place) * sizeof n->group[0]);
-    n->group[n->group_count++] =
-        (struct group){.at = *at, .leader = (uint16_t)index, .aux = u->aux, .mode = u->c, .high = (int32_t)u->param};
+    n->group[n->group_count++] = (struct pass_group){.at = *at,
+                                                     .pass = pass,
+                                                     .leader = (uint16_t)index,
+                                                     .aux = u->aux,
+                                                     .mode = u->c,
+                                                     .can_be_anchor = can_follow(pass, index),
+                                                     .high = (int32_t)u->param};
 }
 
-static void access(struct numbering *n, unsigned index)
+static void access(struct pass_numbering *n, struct pass_block *pass, unsigned index)
 {
-    const struct uop *u = &n->pass->uops[index];
-    struct value at = n->value[u->a];
-    struct group *group = find_group(n, &at, u);
-    if (group && can_follow(n->pass, index))
-        follow(n, group, index, (int32_t)distance_to(group, &at));
+    const struct uop *u = &pass->uops[index];
+    struct pass_value at = n->value[u->a];
+    struct pass_group *group = find_group(n, &at, u);
+    if (group && can_follow(pass, index) && (group->pass == pass || make_anchor(n, group)))
+        follow(pass, group, index, (int32_t)distance_to(group, &at));
     else
-        lead(n, &at, index);
+        lead(n, pass, &at, index);
 }
 
-void pass_reuse(struct pass_block *pass)
+void passes_start(struct pass_numbering *n)
 {
-    struct numbering n;
-    n.pass = pass;
-    n.fresh = FRESH;
-    n.sum_count = n.group_count = 0;
+    n->head = NULL;
+    n->fresh = FRESH;
+    n->sum_count = n->group_count = n->anchor_count = 0;
     for (unsigned var = 0; var < VAR_TEMP; var++)
-        n.value[var] = (struct value){.base = (uint16_t)var};
+        n->value[var] = (struct pass_value){.base = (uint16_t)var};
+}
+
+void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
+{
+    const struct block *block = pass->block;
+    if (!n->head)
+        n->head = block;
+    else if ((n->head->backing ^ block->backing) & PAGE_MASK)
+        n->value[VAR_RIP] = unknown(n);
+    else // RIP is where the block starts
+        n->value[VAR_RIP] = (struct pass_value){.base = VAR_RIP, .constant = block->backing - n->head->backing};
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
-        if (u->op == UOP_XLAT && u->param)
-            access(&n, i);
+        if (u->op == UOP_XLAT && u->param && !block->no_reuse)
+            access(n, pass, i);
         if (u->op == UOP_CALL)
-            forget(&n);
-        define(&n, &pass->uops[i]);
+            forget(n);
+        define(n, u);
     }
 }

@@ -3,8 +3,12 @@
 #include "cpu/block.h"
 #include "translate/driver.h"
 
-#define SUPERBLOCK_PARTS 6
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
+
+struct part {
+    struct block *block;
+    unsigned exit; // that leads to the next part
+};
 
 /// Where exit `which` of a block goes when that is known and in the block's page, as a place in the memory file;
 /// UINT64_MAX: not.
@@ -66,29 +70,53 @@ static void choose_next(struct translation *t, const struct block *const *parts,
     }
 }
 
-/// Temporaries do not live from part to part.
+/// The parts, after their passes. Returns how many.
+static unsigned choose_parts(struct translation *t, struct part *parts, const struct translate_hooks *hooks)
+{
+    const struct block *blocks[SUPERBLOCK_PARTS];
+    unsigned count = 0, uops = 0;
+    passes_start(&t->numbering);
+    for (struct block *block = t->head; block; block = t->next) {
+        struct part *part = &parts[count];
+        blocks[count] = t->block = block;
+        t->pass = &t->passes[count++];
+        uops += block->uop_count;
+        choose_next(t, blocks, count);
+        if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
+            t->next = NULL;
+        *part = (struct part){.block = block, .exit = t->next_exit};
+        t->pass->stays = t->backend->stays;
+        t->pass->translation = t;
+        passes_run(t->pass, block, t->backend->supported, &t->numbering);
+        if (UNLIKELY(hooks->before != NULL))
+            hooks->before(hooks->opaque, block, t->pass);
+    }
+    return count;
+}
+
 void superblock_translate(struct translation *t, const struct translate_hooks *hooks,
                           struct translate_statistics *statistics)
 {
-    const struct block *parts[SUPERBLOCK_PARTS];
-    unsigned count = 0, uops = 0;
-    for (struct block *block = t->head; block; block = t->next) {
-        parts[count++] = t->block = block;
-        uops += block->uop_count;
-        choose_next(t, parts, count);
-        if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
-            t->next = NULL;
-        passes_run(&t->pass, block, t->backend->supported);
-        if (UNLIKELY(hooks->before != NULL))
-            hooks->before(hooks->opaque, block, &t->pass);
-        registers_start(&t->registers, t->backend->file, t->pass.guest_used);
-        if (count == 1) {
+    struct part parts[SUPERBLOCK_PARTS];
+    unsigned count = choose_parts(t, parts, hooks);
+    uint32_t all_used = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        all_used |= t->passes[i].guest_used;
+    registers_start(&t->registers, t->backend->file, all_used);
+    for (unsigned i = 0; i < count; i++) {
+        t->block = parts[i].block;
+        t->pass = &t->passes[i];
+        t->next = i + 1 < count ? parts[i + 1].block : NULL;
+        t->next_exit = parts[i].exit;
+        registers_next(&t->registers, t->backend->file, t->pass->guest_used);
+        if (i == 0) {
             t->backend->block_start(t);
         } else {
-            block->in_superblock = true;
+            t->block->in_superblock = true;
             t->backend->part_start(t);
         }
-        statistics->translated_instructions += block->insn_count;
+        statistics->translated_instructions += t->block->insn_count;
         if (!translate_uops(t))
             break;
     }

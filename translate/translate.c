@@ -83,7 +83,7 @@ static void operands(struct translation *t, const struct uop *u, unsigned constr
 
 static void release(struct translation *t, unsigned var)
 {
-    if (var >= VAR_TEMP && t->pass.last_use[var] <= t->index)
+    if (var >= VAR_TEMP && t->pass->last_use[var] <= t->index)
         registers_release(&t->registers, var);
 }
 
@@ -108,7 +108,7 @@ static void translate_uop(struct translation *t, const struct uop *u)
     unsigned constraints = rule->constraints;
 
     t->backend->prepare(t, u);
-    t->flags = t->pass.flags_live[t->index];
+    t->flags = t->pass->flags_live[t->index];
     t->made_flags = 0;
     t->fused = 0;
     t->stayed = false;
@@ -128,14 +128,14 @@ static void translate_uop(struct translation *t, const struct uop *u)
 /// Whether an instruction ends here that a CALL may have told to leave after.
 static bool ends_call(const struct translation *t, bool called)
 {
-    return called && t->index + 1 < t->pass.count && t->pass.uops[t->index + 1].insn != t->pass.uops[t->index].insn;
+    return called && t->index + 1 < t->pass->count && t->pass->uops[t->index + 1].insn != t->pass->uops[t->index].insn;
 }
 
 bool translate_uops(struct translation *t)
 {
     bool called = false;
-    for (t->index = 0; t->index < t->pass.count; t->index++) {
-        const struct uop *u = &t->pass.uops[t->index];
+    for (t->index = 0; t->index < t->pass->count; t->index++) {
+        const struct uop *u = &t->pass->uops[t->index];
         if (!t->backend->rules[u->op].emit || !t->backend->supported(u) || t->exit_count + 8 > TRANSLATION_MAX_EXITS) {
             t->backend->resume(t);
             return false;
@@ -143,7 +143,7 @@ bool translate_uops(struct translation *t)
         translate_uop(t, u);
         called |= u->op == UOP_CALL && !t->stayed;
         for (; t->fused; t->fused--)
-            release_dead(t, &t->pass.uops[++t->index]);
+            release_dead(t, &t->pass->uops[++t->index]);
         if (ends_call(t, called)) {
             t->backend->check_leave(t, u->insn);
             called = false;
@@ -206,7 +206,6 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->resident = 0;
     t->pointers.pending = false;
     emit_start(&t->emit, start, room < BLOCK_CODE_BYTES ? room : BLOCK_CODE_BYTES);
-    t->pass.stays = jit->backend->stays;
     t->head = block;
     block->edge[0] = block->edge[1] = (struct host_edge){0};
     superblock_translate(t, &jit->hooks, &jit->statistics);

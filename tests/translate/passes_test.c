@@ -12,6 +12,7 @@
 #define T(n) (VAR_TEMP + (n))
 
 static struct pass_block pass;
+static struct pass_numbering numbering;
 
 static bool all_supported(const struct uop *u)
 {
@@ -26,7 +27,8 @@ static bool no_multiplication(const struct uop *u)
 static void run(struct uop *uops, unsigned count, bool (*supported)(const struct uop *u))
 {
     struct block block = {.uops = uops, .uop_count = (uint16_t)count};
-    passes_run(&pass, &block, supported);
+    passes_start(&numbering);
+    passes_run(&pass, &block, supported, &numbering);
 }
 
 static struct uop alu(enum uop_op op, unsigned dst, unsigned a, unsigned b, unsigned insn)

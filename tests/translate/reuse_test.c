@@ -14,6 +14,7 @@
 #define MOST_UOPS 64
 
 static struct pass_block pass;
+static struct pass_numbering numbering;
 static struct uop uops[MOST_UOPS];
 static unsigned count, temps;
 
@@ -63,7 +64,8 @@ static void run(bool no_reuse)
     struct block block = {.uops = uops, .no_reuse = no_reuse};
     add(UOP_EXIT, WIDTH_64, VAR_NONE, VAR_ZERO, VAR_ZERO, 0);
     block.uop_count = (uint16_t)count;
-    passes_run(&pass, &block, all_supported);
+    passes_start(&numbering);
+    passes_run(&pass, &block, all_supported, &numbering);
 }
 
 /// The load or store `follower` uses the handle of `leader`, `distance` bytes on.
