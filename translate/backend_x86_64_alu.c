@@ -161,14 +161,14 @@ void x86_settle_flags(struct translation *t, const struct uop *u)
         return;
     }
     // Emitters of vectors do the rest of the instruction as well.
-    for (unsigned i = t->index; i < t->pass.count && (i == t->index || vectors); i++) {
-        const struct uop *next = &t->pass.uops[i];
+    for (unsigned i = t->index; i < t->pass->count && (i == t->index || vectors); i++) {
+        const struct uop *next = &t->pass->uops[i];
         if (next->insn != u->insn)
             break;
         if (wants_recipe(t, next)) {
             x86_flush_flags(t);
         } else if (changes_pending(&t->pending, next)) {
-            if (vectors || (effects & MAY_LEAVE) || t->pass.flags_after[t->index])
+            if (vectors || (effects & MAY_LEAVE) || t->pass->flags_after[t->index])
                 x86_flush_flags(t);
             t->pending.words = 0;
         }
