@@ -13,9 +13,10 @@
 
 /// Why host code came back to C; in the low bits of host_result.value, a number above it.
 #define HOST_DONE 0u
-#define HOST_RESUME 1u // the interpreter goes on at uop number
+#define HOST_RESUME 1u // the interpreter goes on at uop number; VAR_RIP is not set, nor for the next three
 #define HOST_FAULT 2u  // cpu->fault is pending in instruction number
-#define HOST_LINK 3u   // left through direct exit number 0 or 1, which is not patched yet
+#define HOST_LINK 3u   // number: direct exit 0 or 1, not patched yet, and above that bit where in the page it leads
+#define HOST_START 5u  // nothing of the block was done
 #define HOST_LOOKUP 4u // the jump cache had no host code for RIP; no block is told
 #define HOST_KIND 7u
 #define HOST_NUMBER_SHIFT 3
@@ -80,6 +81,7 @@ struct side_exit {
 /// Parts of the code memory that all blocks use; as written, not as run.
 struct backend_entries {
     const uint8_t *leave;               // to C
+    const uint8_t *look_up;             // through the jump cache, as every block can do for itself
     const uint8_t *store;               // subroutine: guest registers to memory
     const uint8_t *load;                // ... and back
     const uint8_t *miss;                // ... the walk after a TLB miss

@@ -96,10 +96,14 @@ void x86_call(struct translation *t, const void *function)
 }
 
 // ---- leaving ------------------------------------------------------------------------------------------------------
+#define LEAVE_SHIFT 48 // S0 on the way out: a block's address below, struct host_result's value above
+_Static_assert((TRANSLATION_MAX_EXITS << HOST_NUMBER_SHIFT) <= 1 << (64 - LEAVE_SHIFT), "numbers of uops fit");
+_Static_assert((2 * PAGE_SIZE << HOST_NUMBER_SHIFT) <= 1 << (64 - LEAVE_SHIFT), "an exit and a place in a page fit");
+
+/// To C. Most blocks have many ways there that are never taken: what C can find out is not computed here.
 static void leave(struct translation *t, uint32_t value)
 {
-    emit_move_imm(&t->emit, S0, value);
-    emit_move_imm(&t->emit, S1, (uint64_t)(uintptr_t)t->block);
+    emit_move_imm(&t->emit, S0, (uint64_t)value << LEAVE_SHIFT | (uint64_t)(uintptr_t)t->block);
     emit_jump_to(&t->emit, t->entries->leave);
 }
 
@@ -125,21 +129,16 @@ static void make_jump_key(struct emit *e, uint8_t reg)
     emit_alu(e, EMIT_OR, WIDTH_64, reg, S0);
 }
 
-/// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead.
-static void look_up(struct translation *t)
+/// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead. `called`: a CALL may
+/// have told to leave.
+static void write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called)
 {
-    struct emit *e = &t->emit;
-    bool flat = x86_rip_is_page_relative(t);
     uint8_t key = flat ? S1 : T0;
-    if (t->block->has_call && !flat) { // perhaps in a flat mode now
-        emit_jump_to(e, t->entries->no_chain);
-        return;
-    }
     if (!flat)
         make_jump_key(e, key);
-    if (t->called) {
+    if (called) {
         emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
-        emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+        emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
     }
     struct emit_memory entry = {.base = CPU, .index = S0, .displacement = offsetof(struct cpu, jump_cache)};
     _Static_assert(sizeof(struct cpu_jump_entry) == 32, "the shift");
@@ -148,11 +147,11 @@ static void look_up(struct translation *t)
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_SHIFT - 5);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << 5);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, key, entry);
-    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
     emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
-    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), t->entries->no_chain);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
     entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
     if (flat) {
         emit_move(e, WIDTH_64, T0, S1);
@@ -160,6 +159,15 @@ static void look_up(struct translation *t)
         emit_store(e, WIDTH_64, FIELD(code_page), T0);
     }
     emit_jump_memory(e, entry);
+}
+
+static void look_up(struct translation *t)
+{
+    bool flat = x86_rip_is_page_relative(t);
+    if (t->block->has_call && !flat) // perhaps in a flat mode now
+        emit_jump_to(&t->emit, t->entries->no_chain);
+    else
+        write_look_up(&t->emit, t->entries, flat, t->called);
 }
 
 static bool may_chain(const struct translation *t)
@@ -261,7 +269,6 @@ void x86_resume(struct translation *t)
     x86_flush_flags(t);
     x86_x87_flush_pointers(t, &t->pointers);
     registers_settle(&t->registers, &x86_file, &t->emit);
-    store_rip(t, 0, WIDTH_64);
     leave(t, result(HOST_RESUME, t->index));
 }
 
@@ -308,9 +315,14 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
         look_up(t);
         return;
     }
+    if (may_chain(t)) {
+        unsigned offset = (unsigned)((int64_t)(t->block->backing & ~PAGE_MASK) + exit->displacement);
+        t->block = t->head; // has the edges
+        leave(t, result(HOST_LINK, offset << 1 | exit->which));
+        return;
+    }
     store_rip(t, exit->displacement, exit->width);
-    t->block = t->head; // has the edges
-    leave(t, may_chain(t) ? result(HOST_LINK, exit->which) : HOST_DONE);
+    leave(t, HOST_DONE);
 }
 
 void x86_side_exit(struct translation *t, const struct side_exit *exit)
@@ -334,7 +346,6 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     case SIDE_FAULT:
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
-        store_rip(t, 0, WIDTH_64);
         leave(t, result(HOST_FAULT, t->block->uops[exit->uop].insn));
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
@@ -348,15 +359,14 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         if (t->block == t->head)
             t->start_stub = t->emit.at;
         registers_give_back(&t->registers, &x86_file, &t->emit);
-        store_rip(t, 0, WIDTH_64);
-        leave(t, HOST_DONE);
+        leave(t, HOST_START);
         break;
     case SIDE_SPLIT:
         registers_give_back(&t->registers, &x86_file, &t->emit);
         count(t, t->block->insn_count);
         x86_load_rip(t, S0, exit->displacement);
         emit_extend(&t->emit, false, exit->width, S1, S0);
-        look_up(t);
+        emit_jump_to(&t->emit, t->entries->look_up); // superblocks are flat
         break;
     case SIDE_DIRECT:
         emit_direct(t, exit);
@@ -433,10 +443,13 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     x86_fpu_routines(e, fpu);
     entries->no_chain = e->at;
     x86_store_home(e, VAR_RIP, S1);
-    emit_move_imm(e, S0, HOST_LOOKUP);
-    emit_move_imm(e, S1, 0);
+    emit_move_imm(e, S0, (uint64_t)HOST_LOOKUP << LEAVE_SHIFT);
     entries->leave = e->at;
     x86_fpu_spill(e, fpu);
+    emit_move(e, WIDTH_64, S1, S0);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, LEAVE_SHIFT);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 64 - LEAVE_SHIFT);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, 64 - LEAVE_SHIFT);
     store_guest(e);
     emit_move(e, WIDTH_64, HOST_RAX, S0);
     emit_move(e, WIDTH_64, HOST_RDX, S1);
@@ -444,6 +457,9 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;)
         emit_pop(e, callee_saved[i]);
     emit_return(e);
+
+    entries->look_up = e->at;
+    write_look_up(e, entries, true, true);
 
     entries->store = e->at;
     store_guest(e);

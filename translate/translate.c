@@ -427,6 +427,16 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
     jit->statistics.links++;
 }
 
+/// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
+static void restore_rip(struct cpu *cpu, const struct block *block, unsigned kind, unsigned number)
+{
+    uint64_t start = block ? block->backing & ~PAGE_MASK : 0, rip;
+    if (kind == HOST_DONE || kind == HOST_LOOKUP)
+        return;
+    rip = block->mode & MODE_FLAT ? cpu->code_page + start : block->ip;
+    cpu->var[VAR_RIP] = kind == HOST_LINK ? cut_rip(block, rip - start + (number >> 1)) : rip;
+}
+
 /// Runs host code from `block` on. Returns the block that follows when it is known.
 static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block, struct open_exit *open)
 {
@@ -441,6 +451,7 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
     result = jit->enter(cpu, block->host_code);
     cpu->running = NULL;
     number = (unsigned)(result.value >> HOST_NUMBER_SHIFT);
+    restore_rip(cpu, result.block, (unsigned)(result.value & HOST_KIND), number);
     switch (result.value & HOST_KIND) {
     case HOST_RESUME:
         // The instructions before it were completed, but the interpreter counts from the block's start.
@@ -461,7 +472,7 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
         next = look_up(cpu);
         if (!next)
             next = look_in_page(cpu, result.block);
-        *open = (struct open_exit){.from = result.block, .which = number};
+        *open = (struct open_exit){.from = result.block, .which = number & 1};
         break;
     case HOST_LOOKUP:
         next = look_up(cpu);
