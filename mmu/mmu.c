@@ -326,8 +326,8 @@ static void tell_watched(struct mmu *mmu, enum mmu_access kind, uint64_t linear,
         handle->code = handle->watched = true;
 }
 
-static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, uint8_t *host_page,
-                 const struct walk *walk)
+static void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
+                     const uint8_t *host_page, const struct walk *walk)
 {
     uint32_t index = tlb_index(linear);
     unsigned array = mode * MMU_ACCESS_KINDS + kind;
@@ -341,6 +341,16 @@ static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint
         mmu->global[array][index / 64] |= bit;
     else
         mmu->global[array][index / 64] &= ~bit;
+}
+
+/// What may be written may be read. Loads behind a store find the entry that the store made, so that host code may let
+/// them share its check: also where the guest changes page tables and does not tell.
+static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const uint8_t *host_page,
+                 const struct walk *walk)
+{
+    fill_one(mmu, mode, kind, linear, host_page, walk);
+    if (kind == MMU_WRITE)
+        fill_one(mmu, mode, MMU_READ, linear, host_page, walk);
     if (walk->page_bits != PAGE_SHIFT)
         note_large_page(mmu, linear, walk->page_bits);
     mmu->fill_count++;
