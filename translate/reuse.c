@@ -175,6 +175,29 @@ static bool make_anchor(struct pass_numbering *n, struct pass_group *group)
     return true;
 }
 
+#ifndef DOPPEL_DEBUG_CHECKS
+/// The address of the access at `index` is not needed for it: a PUSH computes it as RSP's new value then, others not at
+/// all.
+static void drop_address(struct pass_block *pass, unsigned index)
+{
+    uint8_t address = pass->uops[index].a;
+    struct uop *sum = &pass->uops[pass->defined[address]], *move = &pass->uops[pass->last_use[address]];
+    if (address < VAR_TEMP || sum->op != UOP_EA || sum->insn != move->insn)
+        return;
+    if (pass->uses[address] == 2 && move->op == UOP_MOV && move->width == WIDTH_64 && move->b == address) {
+        for (const struct uop *u = sum + 1; u < move; u++) {
+            if ((uop_effects(u) & (DEFINE_DST | DEFINE_C)) && (u->dst == sum->a || u->dst == sum->b || u->c == sum->a))
+                return;
+        }
+        sum->dst = move->dst;
+        *move = *sum;
+    } else if (pass->uses[address] != 1) {
+        return;
+    }
+    *sum = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = sum->insn};
+}
+#endif
+
 /// The access at `index` uses the handle of the group's leader.
 static void follow(struct pass_block *pass, struct pass_group *group, unsigned index, int32_t distance)
 {
@@ -204,8 +227,7 @@ static void follow(struct pass_block *pass, struct pass_group *group, unsigned i
     pass->last_use[handle] = (uint16_t)index;
     (void)nothing;
 #else
-    if (u->a >= VAR_TEMP && pass->uses[u->a] == 1 && pass->uops[pass->defined[u->a]].op == UOP_EA)
-        pass->uops[pass->defined[u->a]] = nothing; // computed for nobody else
+    drop_address(pass, index);
     *u = nothing;
 #endif
 }
