@@ -17,8 +17,6 @@ static bool piece_open(struct cpu *cpu, struct mmu_handle *handle, enum mmu_acce
 {
     struct mmu_fault fault;
     uint8_t *host = cpu->mode & MODE_PARANOID ? NULL : tlb_lookup(&cpu->mmu, cpu->data_mode, kind, linear, size);
-    if (!host && kind == MMU_READ && !(cpu->mode & MODE_PARANOID))
-        host = mmu_read_by_write_entry(&cpu->mmu, cpu->data_mode, linear, size);
     if (LIKELY(host != NULL)) {
         *handle = (struct mmu_handle){.size = size, .piece[0] = {.host = host, .size = size}};
         return true;

@@ -96,11 +96,6 @@ __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struc
         if (!cpu_raise_alignment(cpu, linear))
             return 0;
     }
-    if (!write && !(cpu->mode & MODE_PARANOID)) {
-        void *host = mmu_read_by_write_entry(&cpu->mmu, mode, linear, u->param);
-        if (host)
-            return (uint64_t)(uintptr_t)host;
-    }
     if (!mmu_access(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param, handle, &fault)) {
         raise_waiting(cpu, u);
         return cpu_raise_mmu(cpu, &fault, u->aux & UOP_STACK);

@@ -252,25 +252,6 @@ void mmu_invalidate_pcid(struct mmu *mmu, unsigned type, uint16_t pcid, uint64_t
     }
 }
 
-/// The entry for writing serves reading as well: what may be written may be read.
-static void copy_write_entry(struct mmu *mmu, unsigned mode, uint32_t index)
-{
-    unsigned to = mode * MMU_ACCESS_KINDS + MMU_READ, from = mode * MMU_ACCESS_KINDS + MMU_WRITE;
-    uint64_t bit = BIT(index % 64);
-    mmu->tlb[mode][MMU_READ][index] = mmu->tlb[mode][MMU_WRITE][index];
-    mmu->filled[to][index / 64] |= bit;
-    mmu->filled_words[to] |= BIT(index / 64);
-    mmu->global[to][index / 64] = (mmu->global[to][index / 64] & ~bit) | (mmu->global[from][index / 64] & bit);
-}
-
-void *mmu_read_by_write_entry(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size)
-{
-    void *host = tlb_lookup(mmu, mode, MMU_WRITE, linear, size);
-    if (host)
-        copy_write_entry(mmu, mode, tlb_index(linear));
-    return host;
-}
-
 void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
 {
     const struct memory *memory = mmu->space->memory;
@@ -282,13 +263,9 @@ void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
         for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctzll(words);
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
-                uint32_t index = 64 * word + (unsigned)__builtin_ctzll(slots);
-                struct tlb_entry *entry = &mmu->tlb[mode][MMU_WRITE][index];
-                if (entry->tag + entry->addend != host)
-                    continue;
-                if (mmu->tlb[mode][MMU_READ][index].tag == TLB_INVALID)
-                    copy_write_entry(mmu, mode, index);
-                entry->tag = TLB_INVALID;
+                struct tlb_entry *entry = &mmu->tlb[mode][MMU_WRITE][64 * word + (unsigned)__builtin_ctzll(slots)];
+                if (entry->tag + entry->addend == host)
+                    entry->tag = TLB_INVALID;
             }
         }
     }
@@ -588,7 +565,7 @@ bool mmu_read(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned siz
               struct mmu_fault *fault)
 {
     const void *host = tlb_lookup(mmu, mode, MMU_READ, linear, size);
-    if (LIKELY(host != NULL) || (host = mmu_read_by_write_entry(mmu, mode, linear, size)) != NULL) {
+    if (LIKELY(host != NULL)) {
         *value = guest_bytes_load(host, size);
         return true;
     }

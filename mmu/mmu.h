@@ -208,11 +208,6 @@ static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum m
     return NULL;
 }
 
-/// After a miss for reading: by the entry for writing, when there is one, which from then on serves reads as well. Host
-/// code reads by it too where one check is for several accesses, so all that asks the TLB asks like this, and a guest
-/// that leaves its tables behind the TLB sees one TLB.
-void *mmu_read_by_write_entry(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size);
-
 /// The whole access check for 1..64 bytes: walks where needed, sets A (and D for writes), fills the TLB, and
 /// describes where the bytes are. A read-modify-write is a write. False: `fault` says why and nothing but A bits
 /// changed. Both pages of a crossing access are checked (first fault wins, the lower page first) before either

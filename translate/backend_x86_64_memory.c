@@ -23,11 +23,6 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
         cpu->group_failed = true;
         return 0;
     }
-    if (kind == MMU_READ) {
-        void *host = mmu_read_by_write_entry(&cpu->mmu, mode, linear, access & X86_ACCESS_SIZE);
-        if (host)
-            return (uint64_t)(uintptr_t)host;
-    }
     if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault) || handle.crosses)
         return 0;
     // What has no entry in the TLB (code, watched pages) is seen access by access.
