@@ -43,6 +43,8 @@ struct block {
     uint64_t backing2;      // of the second page's first byte when `crosses`
     struct block *link[2];  // for the interpreter: in-page successors of a direct exit, taken/only, not taken
     const void *start_stub; // where the way from other host code goes to leave
+    const void *host_loop;  // where host code goes on from its end to its start, and where that leaves; or NULL
+    const void *loop_stub;
     struct host_edge edge[2], *incoming;
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
     uint32_t executions;                  // since it was made, or used again

@@ -73,7 +73,7 @@ struct side_exit {
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
     uint32_t access;      // ... as the backend tells its walk
-    uint8_t which;        // SIDE_DIRECT: number of the exit
+    uint8_t which;        // SIDE_DIRECT: number of the exit; SIDE_START: 1: of a loop
     uint8_t width;        // ... that the target is cut to
     int64_t displacement; // ... of the target from the block's start
 };
@@ -91,6 +91,18 @@ struct backend_entries {
 
 #define SUPERBLOCK_PARTS 6
 
+/// Where all flags are new for the first time in a superblock, and what held there. Its own way back to its start, on
+/// which other flags are pending than when it was entered, repeats the uops up to there and joins.
+struct loop_join {
+    const uint8_t *at; // NULL: none
+    unsigned index;    // of the last uop before it
+    struct registers registers;
+    struct pending_flags pending;
+    uint32_t host_flags;
+    uint16_t segments_checked;
+    uint8_t resident;
+};
+
 struct translation {
     const struct backend *backend;
     const struct cpu *cpu;
@@ -102,6 +114,11 @@ struct translation {
     const uint8_t *chain; // the block's entry for other host code
     const uint8_t *body;  // ... from C
     const uint8_t *start_stub;
+    struct loop_join join;
+    const uint8_t *loop, *loop_stub; // the way back to the start
+    struct uop loop_exit;            // where that begins: an exit whose other ways are written
+    unsigned loop_which;             // ... 0 or 1, its way
+    bool loops;
     bool counting; // instructions are counted exactly
     bool chained;  // may go on with other blocks without C
     struct emit emit;
@@ -156,6 +173,10 @@ struct backend {
     void (*enter)(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
     /// A block's entry: polls, counts.
     void (*block_start)(struct translation *t);
+    /// The way from the last exit back to the start, with the flags pending: polls.
+    void (*loop_start)(struct translation *t);
+    /// ... joins, or (NULL) is an exit like others.
+    void (*loop_end)(struct translation *t, const uint8_t *join);
     /// The beginning of a further part of a superblock.
     void (*part_start)(struct translation *t);
     /// Before the operands of the uop at work are fetched: state that it wants in the host's registers.

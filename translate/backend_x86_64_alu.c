@@ -131,7 +131,7 @@ static bool changes_pending(const struct pending_flags *p, const struct uop *u)
 /// Whether the uop reads or changes the recipe in memory. Conditions and carries are made elsewhere.
 static bool wants_recipe(const struct translation *t, const struct uop *u)
 {
-    unsigned effects = uop_effects(u);
+    unsigned effects = uop_effects(u), which;
     switch (u->op) {
     case UOP_ADC:
     case UOP_SBB:
@@ -143,7 +143,7 @@ static bool wants_recipe(const struct translation *t, const struct uop *u)
     case UOP_EXIT:
     case UOP_EXIT_IF:
     case UOP_EXIT_IF_ZERO:
-        return !t->next;
+        return !t->next && !x86_may_loop(t, u, &which);
     case UOP_EXIT_TO:
     case UOP_CALL:
         return true;

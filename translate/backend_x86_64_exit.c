@@ -15,6 +15,9 @@
 
 static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
 
+#define LOOP_PREFIX_UOPS 40u
+#define SIDE_START_OF_LOOP 1u
+
 struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
 {
     struct side_exit *exit = &t->exits[t->exit_count < TRANSLATION_MAX_EXITS ? t->exit_count++ : 0];
@@ -25,6 +28,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     exit->pointers = t->pointers;
     exit->pending = t->pending;
     exit->uop = (uint16_t)t->index;
+    exit->which = 0;
     return exit;
 }
 
@@ -193,6 +197,38 @@ static void direct(struct translation *t, const struct uop *u, unsigned which, i
         t->head->edge[which].place = from;
 }
 
+bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *which)
+{
+    int64_t start = (int64_t)(t->head->backing - t->block->backing);
+    *which = u->op != UOP_EXIT && u->imm != start;
+    return t->join.at && t->join.index <= LOOP_PREFIX_UOPS && may_chain(t) && !t->called &&
+           x86_rip_is_page_relative(t) && !t->block->crosses && u->width == mode_code_width(t->block->mode) &&
+           !t->pointers.pending && (*which ? (int32_t)u->param : u->imm) == start &&
+           t->exit_count + t->join.index + 8 < TRANSLATION_MAX_EXITS;
+}
+
+/// The way back to the start comes next, if there is one and flags would have to be written else.
+static bool loop(struct translation *t, const struct uop *u, unsigned *which)
+{
+    if (!t->pending.words || !x86_may_loop(t, u, which))
+        return false;
+    t->loops = true;
+    t->loop_exit = *u;
+    t->loop_which = *which;
+    return true;
+}
+
+void x86_loop_end(struct translation *t, const uint8_t *join)
+{
+    const struct uop *u = &t->loop_exit;
+    if (join) {
+        emit_jump_to(&t->emit, join);
+        return;
+    }
+    x86_flush_flags(t);
+    direct(t, u, t->loop_which, t->loop_which ? (int32_t)u->param : u->imm, emit_jump(&t->emit));
+}
+
 /// On with the next part of a superblock.
 static void go_on(struct translation *t, const struct uop *u)
 {
@@ -204,6 +240,7 @@ static void go_on(struct translation *t, const struct uop *u)
 
 void x86_emit_exit(struct translation *t, const struct uop *u)
 {
+    unsigned which;
     if (t->next) {
         registers_end_part(&t->registers, &x86_file, &t->emit);
         go_on(t, u);
@@ -211,13 +248,30 @@ void x86_emit_exit(struct translation *t, const struct uop *u)
     }
     registers_give_back(&t->registers, &x86_file, &t->emit);
     count(t, u->insn + 1u);
-    direct(t, u, 0, u->imm, emit_jump(&t->emit));
+    if (!loop(t, u, &which))
+        direct(t, u, 0, u->imm, emit_jump(&t->emit));
+}
+
+/// The other exit of a branch that goes back to the start, by way `which`, on a condition.
+static void leave_loop(struct translation *t, const struct uop *u, unsigned which, unsigned condition)
+{
+    struct emit *e = &t->emit;
+    int64_t displacement = which ? u->imm : (int32_t)u->param;
+    if (t->counting) {
+        emit_place stay = emit_jump_if(e, condition);
+        count(t, u->insn + 1u);
+        direct(t, u, which ^ 1, displacement, emit_jump(e));
+        emit_patch_here(e, stay);
+        count(t, u->insn + 1u);
+    } else
+        direct(t, u, which ^ 1, displacement, emit_jump_if(e, condition ^ 1));
 }
 
 /// The host's flags hold the condition.
 static void exit_on(struct translation *t, const struct uop *u, unsigned condition)
 {
     struct emit *e = &t->emit;
+    unsigned which;
     if (t->next) {
         registers_end_part(&t->registers, &x86_file, e);
         struct side_exit *exit =
@@ -228,6 +282,10 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
         return;
     }
     registers_give_back(&t->registers, &x86_file, e);
+    if (loop(t, u, &which)) {
+        leave_loop(t, u, which, which ? condition ^ 1 : condition);
+        return;
+    }
     if (t->counting) {
         emit_place taken = emit_jump_if(e, condition);
         count(t, u->insn + 1u);
@@ -307,9 +365,14 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
 static void emit_direct(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
-    if (t->head->edge[exit->which].place == exit->from)
+    bool linked = t->head->edge[exit->which].place == exit->from;
+    if (linked && exit->pending.words) { // written here: the jump to patch comes behind
+        t->head->edge[exit->which].place = emit_jump(e);
+        emit_patch_here(e, t->head->edge[exit->which].place);
+    }
+    if (linked)
         t->head->edge[exit->which].back = e->at;
-    if (may_chain(t) && t->head->edge[exit->which].place != exit->from) {
+    if (may_chain(t) && !linked) {
         x86_load_rip(t, S0, exit->displacement);
         emit_extend(e, false, exit->width, S1, S0);
         look_up(t);
@@ -327,6 +390,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
 
 void x86_side_exit(struct translation *t, const struct side_exit *exit)
 {
+    const uint8_t *stub = t->emit.at;
     emit_patch_here(&t->emit, exit->from);
     t->block = exit->block;
     t->registers = exit->registers;
@@ -356,8 +420,10 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         leave(t, HOST_DONE);
         break;
     case SIDE_START:
-        if (t->block == t->head)
-            t->start_stub = t->emit.at;
+        if (exit->which == SIDE_START_OF_LOOP)
+            t->loop_stub = stub;
+        else if (t->block == t->head)
+            t->start_stub = stub;
         registers_give_back(&t->registers, &x86_file, &t->emit);
         leave(t, HOST_START);
         break;
@@ -375,7 +441,8 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
 }
 
 // ---- entries --------------------------------------------------------------------------------------------------------
-void x86_part_start(struct translation *t)
+/// Where an exact count ends, the block is left.
+static void check_limit(struct translation *t, unsigned which)
 {
     struct emit *e = &t->emit;
     struct emit_memory after = x86_at_register(S0);
@@ -385,20 +452,34 @@ void x86_part_start(struct translation *t)
     emit_load(e, WIDTH_64, S0, FIELD(instructions));
     emit_lea(e, WIDTH_64, S0, after);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(instruction_limit));
-    x86_add_exit(t, SIDE_START, emit_jump_if(e, 7));
+    x86_add_exit(t, SIDE_START, emit_jump_if(e, 7))->which = (uint8_t)which;
+}
+
+static void poll(struct translation *t, unsigned which)
+{
+    struct emit *e = &t->emit;
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
+    x86_add_exit(t, SIDE_START, emit_jump_if(e, EMIT_NOT_EQUAL))->which = (uint8_t)which;
+    check_limit(t, which);
+}
+
+void x86_part_start(struct translation *t)
+{
+    check_limit(t, 0);
+}
+
+void x86_loop_start(struct translation *t)
+{
+    t->loop = t->emit.at;
+    poll(t, SIDE_START_OF_LOOP);
 }
 
 void x86_block_start(struct translation *t)
 {
-    struct emit *e = &t->emit;
-    emit_place start;
     t->segments_checked = 0;
-    t->chain = e->at;
-    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
-    start = emit_jump_if(e, EMIT_NOT_EQUAL);
-    x86_add_exit(t, SIDE_START, start);
-    x86_part_start(t);
-    t->body = e->at;
+    t->chain = t->emit.at;
+    poll(t, 0);
+    t->body = t->emit.at;
 }
 
 void x86_kill(uint8_t *chain, const uint8_t *stub)

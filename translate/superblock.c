@@ -1,4 +1,6 @@
 // Which blocks one piece of host code holds: the block that is translated and those that follow it likely.
+#include <string.h>
+
 #include "base/bits.h"
 #include "cpu/block.h"
 #include "translate/driver.h"
@@ -94,6 +96,58 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
     return count;
 }
 
+static bool same_registers(const struct registers *a, const struct registers *b)
+{
+    return a->free == b->free && a->borrowable == b->borrowable && a->borrowed == b->borrowed && a->dirty == b->dirty &&
+           !memcmp(a->var, b->var, sizeof a->var) && !memcmp(a->of, b->of, sizeof a->of);
+}
+
+static bool same_flags(const struct pending_flags *a, const struct pending_flags *b)
+{
+    return a->words == b->words && (!a->words || (a->compare == b->compare && a->a == b->a && a->b == b->b &&
+                                                  a->imm == b->imm && a->op == b->op));
+}
+
+/// The state that the code behind the join was made for.
+static bool joins(const struct translation *t)
+{
+    const struct loop_join *join = &t->join;
+    return t->index == join->index + 1 && same_registers(&t->registers, &join->registers) &&
+           same_flags(&t->pending, &join->pending) && (t->host_flags & join->host_flags) == join->host_flags &&
+           (t->segments_checked & join->segments_checked) == join->segments_checked && t->resident == join->resident &&
+           !t->pointers.pending;
+}
+
+/// From the end back to the start, which t->loops says: the uops up to where all flags are new once more, then on
+/// behind them. So flags that are pending at the end are never written.
+static void close_loop(struct translation *t, uint32_t all_used)
+{
+    const struct registers registers = t->registers;
+    const struct pending_flags pending = t->pending;
+    const struct emit emit = t->emit;
+    struct block *last = t->block;
+    unsigned exits = t->exit_count;
+    t->block = t->head;
+    t->backend->loop_start(t);
+    t->pass = &t->passes[0];
+    registers_start(&t->registers, t->backend->file, all_used);
+    registers_next(&t->registers, t->backend->file, t->pass->guest_used);
+    t->host_flags = t->resident = t->segments_checked = 0;
+    t->recipe = -1;
+    translate_until_join(t);
+    if (joins(t)) {
+        t->backend->loop_end(t, t->join.at);
+        return;
+    }
+    t->emit = emit;
+    t->exit_count = exits;
+    t->registers = registers;
+    t->pending = pending;
+    t->block = last;
+    t->loop = NULL;
+    t->backend->loop_end(t, NULL);
+}
+
 void superblock_translate(struct translation *t, const struct translate_hooks *hooks,
                           struct translate_statistics *statistics)
 {
@@ -119,6 +173,8 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
         statistics->translated_instructions += t->block->insn_count;
         if (!translate_uops(t))
             break;
+        if (t->loops)
+            close_loop(t, all_used);
     }
     t->head->is_superblock = count > 1;
 }

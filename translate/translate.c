@@ -131,6 +131,32 @@ static bool ends_call(const struct translation *t, bool called)
     return called && t->index + 1 < t->pass->count && t->pass->uops[t->index + 1].insn != t->pass->uops[t->index].insn;
 }
 
+/// Remembers the first place where all flags are new.
+static void note_join(struct translation *t, const struct uop *u)
+{
+    struct loop_join *join = &t->join;
+    unsigned effects = uop_effects(u);
+    if (join->at || t->block != t->head || !(effects & FLAGS_ALL) || (effects & MAY_LEAVE) ||
+        !(u->aux & UOP_SETS_FLAGS) || t->called || t->pointers.pending || t->recipe >= 0)
+        return;
+    *join = (struct loop_join){.at = t->emit.at,
+                               .index = t->index,
+                               .registers = t->registers,
+                               .pending = t->pending,
+                               .host_flags = t->host_flags,
+                               .segments_checked = t->segments_checked,
+                               .resident = t->resident};
+}
+
+void translate_until_join(struct translation *t)
+{
+    for (t->index = 0; t->index <= t->join.index; t->index++) {
+        translate_uop(t, &t->pass->uops[t->index]);
+        for (; t->fused; t->fused--)
+            release_dead(t, &t->pass->uops[++t->index]);
+    }
+}
+
 bool translate_uops(struct translation *t)
 {
     bool called = false;
@@ -144,6 +170,7 @@ bool translate_uops(struct translation *t)
         called |= u->op == UOP_CALL && !t->stayed;
         for (; t->fused; t->fused--)
             release_dead(t, &t->pass->uops[++t->index]);
+        note_join(t, u);
         if (ends_call(t, called)) {
             t->backend->check_leave(t, u->insn);
             called = false;
@@ -200,6 +227,8 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->recipe = -1;
     t->called = false;
     t->pending.words = 0;
+    t->join.at = t->loop = t->loop_stub = NULL;
+    t->loops = false;
     t->exit_count = 0;
     t->fpu = &jit->fpu;
     memcpy(t->host_features, jit->host_features, sizeof t->host_features);
@@ -220,6 +249,8 @@ static bool translate_block(struct jit *jit, struct block *block)
     block->host_code = to_exec(jit, t->body);
     block->host_chain = to_exec(jit, t->chain);
     block->start_stub = to_exec(jit, t->start_stub);
+    block->host_loop = t->loop ? to_exec(jit, t->loop) : NULL;
+    block->loop_stub = t->loop ? to_exec(jit, t->loop_stub) : NULL;
     log_code(jit->cpu, block, start, emit_size(&t->emit));
     if (UNLIKELY(jit->hooks.made != NULL))
         jit->hooks.made(jit->hooks.opaque, block, start, straight, emit_size(&t->emit));
@@ -251,7 +282,11 @@ static void unlink_block(struct jit *jit, struct block *block)
     take_jumps_away(jit, block);
     jit->backend->kill(to_write(jit, block->host_chain), to_write(jit, block->start_stub));
     host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
-    block->host_code = block->host_chain = NULL;
+    if (block->host_loop) {
+        jit->backend->kill(to_write(jit, block->host_loop), to_write(jit, block->loop_stub));
+        host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_loop - jit->code.exec), 8);
+    }
+    block->host_code = block->host_chain = block->host_loop = NULL;
     block->is_superblock = false;
 }
 
@@ -264,7 +299,7 @@ static void forget_code(struct jit *jit, struct block *block)
         code_edge_disconnect(&block->edge[i]);
         block->edge[i] = (struct host_edge){0};
     }
-    block->host_code = block->host_chain = block->start_stub = NULL;
+    block->host_code = block->host_chain = block->start_stub = block->host_loop = NULL;
     block->is_superblock = false;
 }
 

@@ -1,0 +1,174 @@
+// Loops in both engines: flags that are pending on the way back to the start must be right wherever the loop is left:
+// at its end, by a fault in any round, and between any two blocks.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support_guest.h"
+#include "translate/translate.h"
+
+#define PLAIN (GUEST_DATA + 0xa000) // five pages without tricks
+#define MOST_CODE 160u
+
+struct piece {
+    const char *bytes;
+    uint8_t size;
+};
+
+#define PIECE(text)                                                                                                    \
+    {                                                                                                                  \
+        text, sizeof text - 1                                                                                          \
+    }
+static const struct piece body[] = {
+    PIECE("\x8a\x06"),                     // mov al, [rsi]
+    PIECE("\x89\x07"),                     // mov [rdi], eax
+    PIECE("\x0f\xb6\x14\x0e"),             // movzx edx, byte [rsi + rcx]
+    PIECE("\x48\x83\xc6\x18"),             // add rsi, 24
+    PIECE("\x48\x81\xc7\x90\x01\x00\x00"), // add rdi, 400
+    PIECE("\x48\x8d\x5c\x43\x03"),         // lea rbx, [rbx + rax * 2 + 3]
+    PIECE("\x31\xc3"),                     // xor ebx, eax
+    PIECE("\x49\xff\xc0"),                 // inc r8
+    PIECE("\x49\x11\xc1"),                 // adc r9, rax
+    PIECE("\x49\x89\xda"),                 // mov r10, rbx
+    PIECE("\x41\x29\xdb"),                 // sub r11d, ebx
+    PIECE("\x80\x3e\x50"),                 // cmp byte [rsi], 80
+    PIECE("\x0f\x92\xc2"),                 // setb dl
+    PIECE("\x48\xc1\xe3\x03"),             // shl rbx, 3
+    PIECE("\x48\xd3\xe3"),                 // shl rbx, cl
+    PIECE("\x48\x0f\xaf\xd8"),             // imul rbx, rax
+    PIECE("\x0f\xa3\xc3"),                 // bt ebx, eax
+    PIECE("\xc1\xc3\x07"),                 // rol ebx, 7
+    PIECE("\x75\x00"),                     // jne on
+    PIECE("\x72\x03\x49\xff\xc0"),         // jb on; inc r8
+    PIECE("\xeb\x00"),                     // jmp on
+    PIECE("\x00\xc3"),                     // add bl, al
+    PIECE("\x66\x39\xc3"),                 // cmp bx, ax
+    PIECE("\x4d\x01\xe5"),                 // add r13, r12
+    PIECE("\x66\x0f\xef\xc1"),             // pxor xmm0, xmm1
+    PIECE("\x66\x0f\x2f\xc1"),             // comisd xmm0, xmm1
+    PIECE("\x9f"),                         // lahf
+    PIECE("\xf7\xdb"),                     // neg ebx
+    PIECE("\x01\x07"),                     // add [rdi], eax
+    PIECE("\x4c\x8b\x2e"),                 // mov r13, [rsi]
+};
+static const struct piece tests[] = {
+    PIECE("\x48\x39\xcb"),             // cmp rbx, rcx
+    PIECE("\x83\xe9\x01"),             // sub ecx, 1
+    PIECE("\xff\xc9"),                 // dec ecx
+    PIECE("\x84\xc0"),                 // test al, al
+    PIECE("\xa8\x21"),                 // test al, 0x21
+    PIECE("\x48\x85\xda"),             // test rdx, rbx
+    PIECE("\x3c\xf0"),                 // cmp al, 0xf0
+    PIECE("\x81\xfb\x00\x00\x00\x80"), // cmp ebx, 0x80000000
+    PIECE("\x4c\x39\xe9"),             // cmp rcx, r13
+    PIECE("\x4d\x39\xe5"),             // cmp r13, r12
+    PIECE("\x48\x01\xcb"),             // add rbx, rcx
+    PIECE("\x39\x0f"),                 // cmp [rdi], ecx
+    PIECE("\x38\xe8"),                 // cmp al, ch
+};
+
+static unsigned put(uint8_t *code, unsigned size, const struct piece *piece)
+{
+    memcpy(code + size, piece->bytes, piece->size);
+    return size + piece->size;
+}
+
+/// A loop of up to eight pieces; behind it the flags go to rbx.
+static unsigned random_loop(uint64_t *random, uint8_t *code)
+{
+    uint64_t r = guest_random(random);
+    unsigned size = 0, start, count = r & 7, before = r >> 3 & 1;
+    if (before)
+        size = put(code, size, &body[(r >> 8) % ARRAY_SIZE(body)]);
+    start = size;
+    for (unsigned i = 0; i < count; i++)
+        size = put(code, size, &body[guest_random(random) % ARRAY_SIZE(body)]);
+    r = guest_random(random);
+    if (r & 7)
+        size = put(code, size, &tests[(r >> 8) % ARRAY_SIZE(tests)]);
+    if ((r >> 3 & 7) == 0) { // the test at the top: out of the loop, or on
+        code[size++] = (uint8_t)(0x70 | (r >> 16 & 15));
+        code[size++] = 4;
+        code[size++] = 0x48;
+        code[size++] = 0x90;
+        code[size++] = 0xeb;
+    } else {
+        code[size++] = (r >> 3 & 7) == 1 ? 0xe2 : (uint8_t)(0x70 | (r >> 16 & 15)); // loop, jcc
+    }
+    code[size] = (uint8_t)(start - (size + 1));
+    size++;
+    memcpy(code + size, "\x9c\x5b\xf4", 3); // pushfq; pop rbx; hlt
+    return size + 3;
+}
+
+static void set_registers(struct guest *g, uint64_t random)
+{
+    for (unsigned i = VAR_RAX; i <= VAR_R15; i++)
+        g->cpu->var[i] = guest_random(&random) >> (random >> 7 & 63);
+    g->cpu->var[VAR_RSP] = GUEST_STACK;
+    g->cpu->var[VAR_RCX] = guest_random(&random) % 40;
+    g->cpu->var[VAR_RSI] = PLAIN + guest_random(&random) % (5 * PAGE_SIZE - 200);
+    g->cpu->var[VAR_RDI] = PLAIN + guest_random(&random) % (5 * PAGE_SIZE - 200);
+    cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & FLAGS_ARITHMETIC));
+    for (unsigned i = 0; i < 2; i++)
+        g->cpu->vreg[i].u64[0] = g->cpu->vreg[i].u64[1] = guest_random(&random);
+}
+
+/// A guest in the middle of its loop is stopped at other instructions than at blocks' ends, too; one that began anew
+/// has host code of the loop at once, or of more blocks together.
+static void test_loops(void **state)
+{
+    struct guest_pair *pair = *state;
+    struct guest *guests[] = {&pair->interp, &pair->jit};
+    uint8_t code[MOST_CODE];
+    char text[1024];
+    uint64_t random = 11;
+    unsigned cases = getenv("DOPPEL_TEST_STATES") ? 60000 : 4000, ends = 0;
+
+    for (unsigned i = 0; i < cases; i++) {
+        unsigned size = random_loop(&random, code);
+        enum engine_stop stop[2] = {STOP_DEADLINE, STOP_DEADLINE};
+        uint64_t seed = guest_random(&random);
+        translate_set_threshold(pair->jit.state, i % 3);
+        for (unsigned k = 0; k < 2; k++) {
+            guest_reset(guests[k], GUEST_64_CPL0, seed);
+            guest_load(guests[k], GUEST_CODE, code, size);
+        }
+        for (unsigned round = 0; round < 4; round++) {
+            for (unsigned k = 0; k < 2; k++) {
+                set_registers(guests[k], seed + round);
+                guests[k]->cpu->var[VAR_RIP] = GUEST_CODE;
+                guests[k]->cpu->activity = ACTIVITY_RUN;
+            }
+            for (unsigned part = 0; part < 6 && stop[0] == STOP_DEADLINE; part++) {
+                uint64_t limit = 1 + guest_random(&random) % (part ? 90 : 30);
+                for (unsigned k = 0; k < 2; k++)
+                    stop[k] = guest_run(guests[k], limit);
+                if (!guest_equal(&pair->interp, &pair->jit, text, sizeof text) || stop[0] != stop[1]) {
+                    print_message("loop %u, round %u, part %u: %s\n   ", i, round, part, text);
+                    for (unsigned b = 0; b < size; b++)
+                        print_message(" %02x", code[b]);
+                    print_message("\n");
+                    fail();
+                }
+            }
+            ends += stop[0] == STOP_HALT;
+            stop[0] = stop[1] = STOP_DEADLINE;
+        }
+    }
+    assert_true(ends > cases / 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        cmocka_unit_test_setup_teardown(test_loops, guest_pair_open, guest_pair_close),
+    };
+    if (!engine_jit.create)
+        return 77;
+    return cmocka_run_group_tests_name("translate: loops", all, NULL, NULL);
+}
