@@ -65,6 +65,11 @@ struct stress {
 /// One random instruction that decodes in `mode`; its length, at most INSN_MAX_LENGTH.
 unsigned stress_instruction(struct stress *stress, const struct cpu_model *model, uint32_t mode,
                             struct stress_random *random, uint8_t *bytes);
+#define STRESS_SHAPE 192u
+/// Several instructions that belong together, in at most `room` bytes (STRESS_SHAPE): accesses off one base, loops,
+/// flags in use, segment registers. Returns how many bytes they are.
+unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_random *random, uint8_t *bytes,
+                      unsigned room);
 /// Fills STRESS_CODE_SIZE bytes with code that branches around in itself.
 void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t mode, struct stress_random *random,
                  uint8_t *bytes);

@@ -304,12 +304,13 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
     unsigned starts[MAX_STARTS], count = 0, limit = most[stress_below(random, 4)], at = 0;
     struct branch branches[MAX_STARTS];
     unsigned branch_of[MAX_STARTS], branch_count = 0, every = 4 + stress_below(random, 12);
+    unsigned shapes = stress_one_in(random, 3) ? 0 : 2 + stress_below(random, 12); // one in so many, 0: none
     memset(bytes, 0xf4, STRESS_CODE_SIZE);
     // Now and then over the page's end.
     if (stress_one_in(random, 3))
         at = PAGE_SIZE - stress_below(random, 60);
-    while (count < limit && at + 48 < STRESS_CODE_SIZE) {
-        uint8_t insn[48];
+    while (count < limit && at + STRESS_SHAPE < STRESS_CODE_SIZE) {
+        uint8_t insn[STRESS_SHAPE];
         unsigned length;
         starts[count] = at;
         if (stress_one_in(random, every)) {
@@ -321,6 +322,8 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
             length = new_pointer(mode, random, insn);
         } else if (is_flat(mode) && stress_one_in(random, stress->trouble ? 25 : 60)) {
             length = disturbance(mode, random, insn);
+        } else if (shapes && stress_one_in(random, shapes)) {
+            length = stress_shape(stress, mode, random, insn, sizeof insn);
         } else {
             length = stress_instruction(stress, model, mode, random, insn);
         }

@@ -1,0 +1,394 @@
+// Shapes of code that the translator treats in ways of its own, and that random instructions hardly ever make: groups
+// of accesses off one base, loops, flags that live on across accesses and branches, segment registers that change.
+#include <string.h>
+
+#include "stress.h"
+
+#define MAX_INSN 15u
+
+struct shape {
+    const struct stress *stress;
+    struct stress_random *random;
+    uint32_t mode;
+    bool code16, code64, flat;
+    uint8_t *bytes;
+    unsigned n, room; // bytes written; room for more
+    unsigned base;    // register that memory operands are off, 0..15
+};
+
+static void put(struct shape *s, uint8_t byte)
+{
+    s->bytes[s->n++] = byte;
+}
+
+static void put_value(struct shape *s, uint32_t value, unsigned bytes)
+{
+    memcpy(s->bytes + s->n, &value, bytes);
+    s->n += bytes;
+}
+
+static bool full(const struct shape *s)
+{
+    return s->n + 4 * MAX_INSN > s->room;
+}
+
+static unsigned below(struct shape *s, unsigned n)
+{
+    return stress_below(s->random, n);
+}
+
+static bool one_in(struct shape *s, unsigned n)
+{
+    return stress_one_in(s->random, n);
+}
+
+/// A register to work on: not the stack pointer, and mostly not the base.
+static unsigned any_register(struct shape *s)
+{
+    unsigned reg = below(s, s->code64 ? 16 : 8);
+    if (reg == VAR_RSP || (reg == s->base && !one_in(s, 8)))
+        reg = VAR_RAX;
+    return reg;
+}
+
+/// Prefixes: now and then another operand size.
+static void put_prefixes(struct shape *s, unsigned reg, unsigned rm)
+{
+    static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
+    uint8_t rex = (uint8_t)((reg >> 3) << 2 | rm >> 3);
+    if (one_in(s, 8))
+        put(s, 0x66);
+    if (!s->flat && one_in(s, 6))
+        put(s, segments[below(s, 6)]);
+    if (s->code64 && one_in(s, 2))
+        rex |= 8;
+    if (s->code64 && rex)
+        put(s, (uint8_t)(0x40 | rex));
+}
+
+static int32_t random_displacement(struct shape *s)
+{
+    switch (below(s, 10)) {
+    case 0:
+        return -(int32_t)below(s, 32);
+    case 1:
+        return (int32_t)below(s, 300);
+    case 2:
+        return (int32_t)PAGE_SIZE - 8 + (int32_t)below(s, 16);
+    case 3:
+        return (int32_t)below(s, 40);
+    default:
+        return (int32_t)below(s, 10) * (one_in(s, 3) ? 4 : 8);
+    }
+}
+
+/// [base + displacement] with `reg` as the other operand or digit.
+static void put_memory(struct shape *s, unsigned reg, int32_t displacement)
+{
+    static const uint8_t of16[] = {[VAR_RBX] = 7, [VAR_RBP] = 6, [VAR_RSI] = 4, [VAR_RDI] = 5};
+    bool wide = displacement < -128 || displacement > 127 || one_in(s, 20);
+    uint8_t rm = s->code16 ? of16[s->base] : (uint8_t)(s->base & 7);
+    put(s, (uint8_t)((wide ? 0x80 : 0x40) | (reg & 7) << 3 | rm));
+    if (!s->code16 && rm == VAR_RSP)
+        put(s, 0x24);
+    put_value(s, (uint32_t)displacement, !wide ? 1 : s->code16 ? 2 : 4);
+}
+
+// ---- one access -----------------------------------------------------------------------------------------------------
+/// digit: the modrm's reg field, 8: any register. immediate: bytes behind.
+struct access_kind {
+    uint8_t prefix, escape, opcode, digit, immediate;
+};
+
+static void put_access(struct shape *s)
+{
+    static const struct access_kind kinds[] = {
+        {0, 0, 0x8b, 8, 0},    {0, 0, 0x8b, 8, 0},    {0, 0, 0x8b, 8, 0},       {0, 0, 0x89, 8, 0},
+        {0, 0, 0x89, 8, 0},    {0, 0, 0x89, 8, 0},    {0, 0, 0x8a, 8, 0},       {0, 0, 0x88, 8, 0},
+        {0, 0, 0x01, 8, 0},    {0, 0, 0x03, 8, 0},    {0, 0, 0x11, 8, 0},       {0, 0, 0x13, 8, 0},
+        {0, 0, 0x2b, 8, 0},    {0, 0, 0x39, 8, 0},    {0, 0, 0x3b, 8, 0},       {0, 0, 0x85, 8, 0},
+        {0, 0, 0x87, 8, 0},    {0, 0, 0x83, 0, 1},    {0, 0, 0x83, 7, 1},       {0, 0, 0x83, 1, 1},
+        {0, 0, 0xff, 0, 0},    {0, 0, 0xff, 1, 0},    {0, 0, 0xfe, 0, 0},       {0, 0, 0xff, 6, 0},
+        {0, 0, 0x8f, 0, 0},    {0, 0, 0xf6, 0, 1},    {0, 0, 0xc6, 0, 1},       {0, 0, 0xf7, 3, 0},
+        {0, 0, 0xd1, 4, 0},    {0, 0, 0xc1, 5, 1},    {0, 0x0f, 0xaf, 8, 0},    {0, 0x0f, 0xb6, 8, 0},
+        {0, 0x0f, 0xb7, 8, 0}, {0, 0x0f, 0xbe, 8, 0}, {0, 0x0f, 0xb1, 8, 0},    {0, 0x0f, 0xc1, 8, 0},
+        {0, 0x0f, 0x94, 0, 0}, {0, 0x0f, 0x42, 8, 0}, {0, 0x0f, 0x10, 8, 0},    {0, 0x0f, 0x11, 8, 0},
+        {0, 0x0f, 0x28, 8, 0}, {0, 0x0f, 0x29, 8, 0}, {0xf3, 0x0f, 0x6f, 8, 0}, {0xf3, 0x0f, 0x7f, 8, 0},
+        {0, 0x0f, 0x58, 8, 0}, {0, 0x0f, 0x6f, 8, 0}, {0, 0x0f, 0x7f, 8, 0},    {0, 0, 0xdd, 0, 0},
+        {0, 0, 0xdd, 3, 0},    {0, 0, 0xd9, 2, 0},    {0, 0, 0xd8, 0, 0},
+    };
+    const struct access_kind *kind = &kinds[below(s, ARRAY_SIZE(kinds))];
+    unsigned reg = kind->digit < 8 ? kind->digit : any_register(s);
+    if (kind->prefix)
+        put(s, kind->prefix);
+    put_prefixes(s, reg, s->base);
+    if (kind->escape)
+        put(s, kind->escape);
+    put(s, kind->opcode);
+    put_memory(s, reg, random_displacement(s));
+    for (unsigned i = 0; i < kind->immediate; i++)
+        put(s, (uint8_t)below(s, 40));
+}
+
+// ---- what stands between accesses
+// -------------------------------------------------------------------------------------
+/// The base, set anew: plain memory or an edge of it, a page of any kind, the code.
+static uint32_t random_place(struct shape *s)
+{
+    static const uint32_t limits[] = {0x400, 0x800, 0x8000, 0x10000, 0x1000, 0xb000};
+    uint32_t place = STRESS_DATA + 0xa000 + below(s, 5) * PAGE_SIZE;
+    if (!s->flat)
+        place = one_in(s, 2) ? below(s, 0x800) : limits[below(s, 6)] - below(s, 24);
+    else if (one_in(s, s->stress->trouble ? 4 : 40))
+        place = STRESS_DATA + below(s, STRESS_DATA_PAGES) * PAGE_SIZE;
+    else if (one_in(s, 16))
+        place = STRESS_CODE + below(s, 2) * PAGE_SIZE;
+    if (!s->flat)
+        return place;
+    return one_in(s, 2) ? place + below(s, 0x800) * 2 : place + PAGE_SIZE - below(s, 80);
+}
+
+static void put_base(struct shape *s)
+{
+    if (s->code64 && s->base >= 8)
+        put(s, 0x41);
+    put(s, (uint8_t)(0xb8 + (s->base & 7)));
+    put_value(s, random_place(s), s->code16 ? 2 : 4);
+}
+
+/// add base, imm8; or lea base, [base + d].
+static void put_base_change(struct shape *s)
+{
+    bool add = one_in(s, 2);
+    unsigned high = s->base >> 3;
+    if (s->code64)
+        put(s, (uint8_t)((one_in(s, 8) && s->base != VAR_RSP ? 0x40 : 0x48) | (add ? 0 : high << 2) | high));
+    if (add) {
+        put(s, 0x83);
+        put(s, (uint8_t)(0xc0 | (s->base & 7)));
+        put(s, (uint8_t)(below(s, 5) * 8));
+    } else {
+        put(s, 0x8d);
+        put_memory(s, s->base, (int32_t)below(s, 5) * 8 - 8);
+    }
+}
+
+/// What a kernel does to a page of the data: other rights, or gone, or back; with INVLPG or without. Flat code.
+static void put_page_change(struct shape *s)
+{
+    static const uint8_t store[] = {0xc7, 0x04, 0x25}, invlpg[] = {0x0f, 0x01, 0x3c, 0x25};
+    unsigned page = one_in(s, 3) ? below(s, STRESS_DATA_PAGES) : 10 + below(s, 6);
+    uint32_t linear = STRESS_DATA + page * PAGE_SIZE;
+    unsigned size = (s->mode & MODE_LONG) || one_in(s, 2) ? 8 : 4, keep = s->code64 ? 3 : 2;
+    uint32_t rights = one_in(s, 3) ? below(s, 8) : 7;
+    uint32_t entry = STRESS_TABLE + (linear >> PAGE_SHIFT) * size;
+    if (one_in(s, 6))
+        linear = STRESS_DATA + below(s, STRESS_DATA_PAGES) * PAGE_SIZE; // leads elsewhere
+    memcpy(s->bytes + s->n, store, keep);
+    if (!s->code64)
+        s->bytes[s->n + 1] = 0x05;
+    s->n += keep;
+    put_value(s, entry, 4);
+    put_value(s, linear | rights, 4);
+    if (one_in(s, 3))
+        return;
+    memcpy(s->bytes + s->n, invlpg, s->code64 ? 4 : 3);
+    if (!s->code64)
+        s->bytes[s->n + 2] = 0x3d;
+    s->n += s->code64 ? 4 : 3;
+    put_value(s, linear, 4);
+}
+
+static void put_flags_use(struct shape *s)
+{
+    unsigned reg = any_register(s) & 7, other = any_register(s) & 7;
+    switch (below(s, 8)) {
+    case 0: // setcc
+        put(s, 0x0f);
+        put(s, (uint8_t)(0x90 | below(s, 16)));
+        put(s, (uint8_t)(0xc0 | (reg & 3)));
+        break;
+    case 1: // cmovcc
+        put(s, 0x0f);
+        put(s, (uint8_t)(0x40 | below(s, 16)));
+        put(s, (uint8_t)(0xc0 | reg << 3 | other));
+        break;
+    case 2:
+        put(s, 0x9f); // lahf
+        break;
+    case 3:
+        put(s, 0x9c); // pushf; pop
+        put(s, (uint8_t)(0x58 | reg));
+        break;
+    case 4:
+        put(s, one_in(s, 2) ? 0xf5 : one_in(s, 2) ? 0xf9 : 0x9e); // cmc, stc, sahf
+        break;
+    default: // adc, sbb
+        put(s, one_in(s, 2) ? 0x11 : 0x19);
+        put(s, (uint8_t)(0xc0 | reg << 3 | other));
+    }
+}
+
+static void put_flags_made(struct shape *s)
+{
+    static const uint8_t two[] = {0x01, 0x29, 0x39, 0x85, 0x21, 0x31, 0x09, 0x11, 0x19, 0x28, 0x84};
+    unsigned reg = any_register(s), other = any_register(s);
+    put_prefixes(s, reg, other);
+    uint8_t modrm = (uint8_t)(0xc0 | (reg & 7) << 3 | (other & 7));
+    switch (below(s, 7)) {
+    case 0: // inc, dec
+        put(s, 0xff);
+        put(s, modrm & 0xcf);
+        break;
+    case 1: // shifts and rotates by a constant, now and then 0, or by CL
+        put(s, one_in(s, 3) ? 0xd3 : 0xc1);
+        put(s, modrm);
+        if (s->bytes[s->n - 2] == 0xc1)
+            put(s, (uint8_t)below(s, 34));
+        break;
+    case 2: // bt and its like
+        put(s, 0x0f);
+        put(s, (uint8_t)(0xa3 | below(s, 4) << 3));
+        put(s, modrm);
+        break;
+    case 3: // neg, not, mul
+        put(s, 0xf7);
+        put(s, (uint8_t)(0xd0 | (modrm & 0xcf) | below(s, 2) << 3));
+        break;
+    case 4: // an immediate of 8 bits
+        put(s, 0x83);
+        put(s, modrm);
+        put(s, (uint8_t)below(s, 256));
+        break;
+    default:
+        put(s, two[below(s, ARRAY_SIZE(two))]);
+        put(s, modrm);
+    }
+}
+
+/// A short branch over what is put next: its displacement is set by land.
+static unsigned put_skip(struct shape *s)
+{
+    put(s, (uint8_t)(one_in(s, 8) ? 0xeb : 0x70 | below(s, 16)));
+    put(s, 0);
+    return s->n;
+}
+
+static void land(struct shape *s, unsigned from)
+{
+    s->bytes[from - 1] = (uint8_t)(s->n - from);
+}
+
+/// mov ax, selector; mov sreg, ax. In real and virtual-8086 mode a paragraph near the data. Or push, pop.
+static void put_segment_change(struct shape *s)
+{
+    static const uint16_t selectors[] = {0x10, 0x10, 0x33, 0x50, 0x50, 0x48, 0x38, 0x43, 0x58, 0};
+    static const uint8_t numbers[] = {0, 3, 3, 4, 5, 2};
+    bool paragraphs = !(s->mode & MODE_PROTECTED) || (s->mode & MODE_VM86);
+    uint32_t value = paragraphs ? (STRESS_DATA >> 4) - 0x100 * below(s, 5) + below(s, 4)
+                                : selectors[below(s, s->stress->trouble ? ARRAY_SIZE(selectors) : 7)];
+    unsigned number = numbers[below(s, 5 + one_in(s, 3))];
+    if (one_in(s, 4)) {
+        put(s, one_in(s, 2) ? 0x1e : 0x06);
+        put(s, one_in(s, 2) ? 0x07 : 0x1f);
+        return;
+    }
+    put(s, 0xb8);
+    put_value(s, value, s->code16 ? 2 : 4);
+    put(s, 0x8e);
+    put(s, (uint8_t)(0xc0 | number << 3));
+}
+
+// ---- shapes ---------------------------------------------------------------------------------------------------------
+static void group(struct shape *s)
+{
+    unsigned count = 2 + below(s, 7);
+    if (!one_in(s, 6) && s->base != VAR_RSP)
+        put_base(s);
+    for (unsigned i = 0; i < count && !full(s); i++) {
+        unsigned skip = one_in(s, 6) ? put_skip(s) : 0;
+        put_access(s);
+        if (one_in(s, 8))
+            put_base_change(s);
+        if (s->flat && one_in(s, 12))
+            put_page_change(s);
+        if (!s->code64 && one_in(s, 10))
+            put_segment_change(s);
+        if (one_in(s, 6))
+            put_flags_use(s);
+        if (skip)
+            land(s, skip);
+    }
+}
+
+/// A few turns: by DEC and JNZ, or LOOP, with accesses that go on through memory.
+static void loop(struct shape *s)
+{
+    bool decrement = one_in(s, 2);
+    if (!one_in(s, 4) && s->base != VAR_RSP)
+        put_base(s);
+    put(s, 0xb9); // mov ecx, turns
+    put_value(s, 2 + below(s, one_in(s, 4) ? 200 : 20), s->code16 ? 2 : 4);
+    unsigned top = s->n, count = 1 + below(s, 5);
+    for (unsigned i = 0; i < count && s->n - top < 70 && !full(s); i++) {
+        unsigned skip = one_in(s, 3) ? put_skip(s) : 0;
+        if (one_in(s, 2))
+            put_access(s);
+        else if (one_in(s, 2))
+            put_flags_made(s);
+        else
+            put_flags_use(s);
+        if (one_in(s, 3))
+            put_base_change(s);
+        if (skip)
+            land(s, skip);
+    }
+    if (decrement) { // dec ecx
+        put(s, 0xff);
+        put(s, 0xc9);
+    }
+    put(s, decrement ? 0x75 : 0xe2);
+    put(s, (uint8_t)(top - s->n - 1));
+}
+
+static void flags(struct shape *s)
+{
+    unsigned count = 3 + below(s, 8);
+    for (unsigned i = 0; i < count && !full(s); i++) {
+        unsigned skip = one_in(s, 5) ? put_skip(s) : 0;
+        if (one_in(s, 3))
+            put_access(s);
+        else if (one_in(s, 2))
+            put_flags_made(s);
+        else
+            put_flags_use(s);
+        if (skip)
+            land(s, skip);
+    }
+}
+
+unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_random *random, uint8_t *bytes,
+                      unsigned room)
+{
+    static const uint8_t bases[] = {VAR_RBX, VAR_RBP, VAR_RSI, VAR_RDI};
+    struct shape s = {.stress = stress, .random = random, .mode = mode, .bytes = bytes, .room = room};
+    s.code16 = (mode & MODE_CODE_MASK) == MODE_CODE16;
+    s.code64 = (mode & MODE_CODE_MASK) == MODE_CODE64;
+    s.flat = mode & MODE_FLAT;
+    s.base = bases[below(&s, ARRAY_SIZE(bases))];
+    if (!s.code16 && one_in(&s, 6))
+        s.base = VAR_RSP;
+    else if (s.code64 && one_in(&s, 4))
+        s.base = 8 + below(&s, 8);
+    switch (below(&s, 4)) {
+    case 0:
+        loop(&s);
+        break;
+    case 1:
+        flags(&s);
+        break;
+    default:
+        group(&s);
+    }
+    return s.n;
+}
