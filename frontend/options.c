@@ -84,7 +84,7 @@ static const struct property accelerator_rows[] = {
      TRANSLATE_CODE_MAXIMUM >> 20, "64", "jit: MiB for host code, and twice as much for what it is made of"},
     {"single-mapping", PROPERTY_BOOL, offsetof(struct accelerator, single_mapping), sizeof(bool), 0, 0, "off",
      "jit: host code is written where it runs, in memory that is writable and executable at once"},
-    {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "1",
+    {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "6",
      "jit: a block is interpreted so often before it is translated"},
     {"perf", PROPERTY_BOOL, offsetof(struct accelerator, perf_map), sizeof(bool), 0, 0, "off",
      "jit: writes /tmp/perf-PID.map, with which perf names translated code"},

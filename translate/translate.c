@@ -13,9 +13,9 @@
 #include "translate/code_cache.h"
 #include "translate/driver.h"
 
-#define MOST_PATIENCE 8   // a block that dies often is interpreted up to 2^8 times as often before it is translated
-#define STRADDLES 64      // of accesses with one check, until
-#define STRADDLE_NS 1500u // their mean distance in time is looked at
+#define MOST_PATIENCE 256             // executions of a block that dies often, about, before it is translated again
+#define STRADDLES 64                  // of accesses with one check, until
+#define STRADDLE_NS 1500u             // their mean distance in time is looked at
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
 typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
@@ -322,7 +322,9 @@ static void evict(struct jit *jit)
 /// Makes host code when the block's time has come.
 static void consider(struct jit *jit, struct block *block)
 {
-    uint32_t threshold = jit->threshold << (block->deaths < MOST_PATIENCE ? block->deaths : MOST_PATIENCE);
+    uint32_t threshold = jit->threshold;
+    for (uint32_t i = 0; i < block->deaths && threshold < MOST_PATIENCE; i++)
+        threshold *= 2;
     if (block->executions > threshold || ++block->executions <= threshold || !translate_worth(jit->backend, block))
         return;
     forget_code(jit, block); // of a former life
@@ -580,7 +582,7 @@ static void *create(struct cpu *cpu, struct error *error)
         return NULL;
     jit->cpu = cpu;
     jit->backend = backend;
-    jit->threshold = 1;
+    jit->threshold = TRANSLATE_THRESHOLD_DEFAULT;
     backend->features(jit->host_features);
     if (!host_code_memory_create(&jit->code, TRANSLATE_CODE_DEFAULT, false, error)) {
         host_memory_release(jit, sizeof *jit);

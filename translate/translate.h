@@ -25,7 +25,10 @@ struct translate_statistics {
 /// `state`: what engine_jit.create gave.
 void translate_statistics(const void *state, struct translate_statistics *statistics);
 
-/// How often a block is interpreted before it is translated; 1 unless told. For tests.
+/// How often a block is interpreted before it is translated. Few: one execution by the interpreter costs a tenth of a
+/// translation, and host code that is hardly used displaces other from the host's caches and the code memory.
+#define TRANSLATE_THRESHOLD_DEFAULT 6u
+/// ... unless told.
 void translate_set_threshold(void *state, uint32_t executions);
 /// Host code uses no instruction of a feature whose bit (enum cpu_feature) is clear, whatever the host has: rows of
 /// others call their C function. At least SSE2 and the x87 are one: without either there is neither. Drops what was
