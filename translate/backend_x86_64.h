@@ -171,7 +171,8 @@ void x86_block_start(struct translation *t);
 void x86_part_start(struct translation *t);
 void x86_loop_start(struct translation *t);
 void x86_loop_end(struct translation *t, const uint8_t *join);
-/// Whether the last exit can go on at the start of the same host code; `which` becomes 0 or 1.
+/// Whether the last exit can go on at the start of the same host code, if there is a join before it; `which` becomes 0
+/// or 1.
 bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *which);
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);

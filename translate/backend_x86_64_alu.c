@@ -143,7 +143,7 @@ static bool wants_recipe(const struct translation *t, const struct uop *u)
     case UOP_EXIT:
     case UOP_EXIT_IF:
     case UOP_EXIT_IF_ZERO:
-        return !t->next && !x86_may_loop(t, u, &which);
+        return !t->next && !(t->join.at && x86_may_loop(t, u, &which));
     case UOP_EXIT_TO:
     case UOP_CALL:
         return true;
@@ -208,27 +208,37 @@ void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, u
     t->made_flags = mask;
 }
 
-/// The same with a second operand: an immediate, or as t->b holds it.
+/// Whether the second operand can be stored later: an immediate, or a guest register that keeps it.
+static bool is_later(const struct translation *t, const struct uop *u)
+{
+    return t->b == NO_REGISTER || (u->b != VAR_IMM && is_guest(u->b) && u->b != u->dst);
+}
+
+static void source_pending(struct translation *t, const struct uop *u)
+{
+    t->pending.words |= PENDING_SOURCE;
+    t->pending.b = t->b == NO_REGISTER ? VAR_IMM : u->b;
+    t->pending.imm = t->imm;
+}
+
+static void comparison_pending(struct translation *t, const struct uop *u)
+{
+    t->pending = (struct pending_flags){
+        .words = PENDING_OP | PENDING_RESULT, .compare = true, .a = u->a, .op = (int32_t)cc_pack(CC_SUB, u->width)};
+    source_pending(t, u);
+}
+
+/// x86_made_flags with a second operand, as t->b holds it.
 static void made_flags_of_two(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result)
 {
-    struct pending_flags *p = &t->pending;
-    bool later = t->b == NO_REGISTER || (u->b != VAR_IMM && is_guest(u->b) && u->b != u->dst);
     if (!t->flags)
         return;
     t->made_flags = CONDITION_FLAGS;
-    if (!later) {
+    if (!is_later(t, u))
         store_recipe_source(t);
-        recipe_pending(t, op, u->width, u->dst, result);
-        return;
-    }
-    if (op == CC_SUB && u->dst == VAR_NONE && is_guest(u->a) && (t->b != NO_REGISTER || t->imm != INT32_MIN)) {
-        *p = (struct pending_flags){
-            .words = PENDING_OP | PENDING_RESULT, .compare = true, .a = u->a, .op = (int32_t)cc_pack(op, u->width)};
-    } else
-        recipe_pending(t, op, u->width, u->dst, result);
-    p->words |= PENDING_SOURCE;
-    p->b = t->b == NO_REGISTER ? VAR_IMM : u->b;
-    p->imm = t->imm;
+    recipe_pending(t, op, u->width, u->dst, result);
+    if (is_later(t, u))
+        source_pending(t, u);
 }
 
 void x86_literal_recipe(struct translation *t)
@@ -320,9 +330,35 @@ static void operate(struct translation *t, const struct uop *u, enum emit_alu op
         emit_alu(&t->emit, op, u->width, to, t->b);
 }
 
+/// Whether the uop is a comparison whose difference nobody stores at once: both operands are guest registers, or one is
+/// a constant, and the flags stay pending. Before an exit that writes them the difference is made here.
+static bool is_pure_comparison(const struct translation *t, const struct uop *u)
+{
+    const struct uop *next = u + 1;
+    unsigned which;
+    if (u->op != UOP_SUB || u->dst != VAR_NONE)
+        return false;
+    if (!t->flags)
+        return true;
+    if (!is_guest(u->a) || !is_later(t, u) || (t->b == NO_REGISTER && t->imm == INT32_MIN))
+        return false;
+    if (t->index + 1 >= t->pass->count)
+        return true;
+    return t->next || (next->op != UOP_EXIT && next->op != UOP_EXIT_IF && next->op != UOP_EXIT_TO) ||
+           x86_may_loop(t, next, &which);
+}
+
 static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
 {
-    uint8_t to = x86_result_register(t, u);
+    uint8_t to;
+    if (is_pure_comparison(t, u)) {
+        operate(t, u, EMIT_CMP, t->a);
+        if (t->flags)
+            comparison_pending(t, u);
+        t->made_flags = CONDITION_FLAGS;
+        return;
+    }
+    to = x86_result_register(t, u);
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
     operate(t, u, op, to);
     if (recipe == CC_LOGIC)

@@ -200,17 +200,18 @@ static void direct(struct translation *t, const struct uop *u, unsigned which, i
 bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *which)
 {
     int64_t start = (int64_t)(t->head->backing - t->block->backing);
+    unsigned prefix = t->join.at ? t->join.index : t->index;
     *which = u->op != UOP_EXIT && u->imm != start;
-    return t->join.at && t->join.index <= LOOP_PREFIX_UOPS && may_chain(t) && !t->called &&
+    return (t->join.at || t->block == t->head) && prefix <= LOOP_PREFIX_UOPS && may_chain(t) && !t->called &&
            x86_rip_is_page_relative(t) && !t->block->crosses && u->width == mode_code_width(t->block->mode) &&
            !t->pointers.pending && (*which ? (int32_t)u->param : u->imm) == start &&
-           t->exit_count + t->join.index + 8 < TRANSLATION_MAX_EXITS;
+           t->exit_count + prefix + 8 < TRANSLATION_MAX_EXITS;
 }
 
 /// The way back to the start comes next, if there is one and flags would have to be written else.
 static bool loop(struct translation *t, const struct uop *u, unsigned *which)
 {
-    if (!t->pending.words || !x86_may_loop(t, u, which))
+    if (!t->join.at || !t->pending.words || !x86_may_loop(t, u, which))
         return false;
     t->loops = true;
     t->loop_exit = *u;

@@ -145,6 +145,7 @@ static void close_loop(struct translation *t, uint32_t all_used)
     t->pending = pending;
     t->block = last;
     t->loop = NULL;
+    t->recipe = -1;
     t->backend->loop_end(t, NULL);
 }
 
