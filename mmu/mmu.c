@@ -61,7 +61,7 @@ void mmu_forget_fetches(struct mmu *mmu)
     for (unsigned i = 0; i < MMU_SPACES; i++)
         mmu->spaces[i].fetch_epoch = 0;
     memset(mmu->fetched, 0, sizeof mmu->fetched);
-    mmu->local_supervisor_code = false;
+    mmu->local_supervisor_code = mmu->low_supervisor_code = false;
     tell_fetches_changed(mmu);
 }
 
@@ -81,19 +81,22 @@ static inline uint32_t fetched_hash(uint64_t linear, unsigned shift)
     return (uint32_t)(region * UINT64_C(0x9e3779b97f4a7c15) >> 40) % MMU_FETCHED_BITS;
 }
 
-static inline void set_fetched(struct mmu *mmu, uint64_t linear, unsigned shift)
+static inline void set_fetched(struct mmu *mmu, bool user, uint64_t linear, unsigned shift)
 {
     uint32_t hash = fetched_hash(linear, shift);
-    mmu->fetched[hash / 64] |= BIT(hash % 64);
+    mmu->fetched[user][hash / 64] |= BIT(hash % 64);
 }
 
-/// Whether code may have been fetched from the page of `size` bytes that begins at `first`.
-static bool was_fetched(const struct mmu *mmu, uint64_t first, uint64_t size)
+/// Whether code of a privilege may have been fetched from the page of `size` bytes that begins at `first`. Kernels
+/// seldom run code in the lower half; programs drop its pages all the time.
+static bool was_fetched(const struct mmu *mmu, bool user, uint64_t first, uint64_t size)
 {
+    if (!user && !(first >> 63) && !mmu->low_supervisor_code)
+        return false;
     unsigned shift = size >= BIT(30) ? 30 : size >= BIT(21) ? 21 : PAGE_SHIFT;
     for (uint64_t at = 0; at < size; at += BIT(shift)) {
         uint32_t hash = fetched_hash(first + at, shift);
-        if (mmu->fetched[hash / 64] >> (hash % 64) & 1)
+        if (mmu->fetched[user][hash / 64] >> (hash % 64) & 1)
             return true;
     }
     return false;
@@ -193,9 +196,20 @@ static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
     }
 }
 
+/// Code of a page was fetched that is dropped now, perhaps through a global entry, which every space knows.
+static void forget_fetched(struct mmu *mmu, bool user)
+{
+    new_epoch(mmu, user);
+    memset(mmu->fetched[user], 0, sizeof mmu->fetched[user]);
+    for (unsigned i = 0; i < MMU_SPACES && user; i++)
+        mmu->spaces[i].fetch_epoch = 0;
+    if (!user)
+        mmu->local_supervisor_code = mmu->low_supervisor_code = false;
+}
+
 void mmu_flush_page(struct mmu *mmu, uint64_t linear)
 {
-    bool fetched = was_fetched(mmu, linear, PAGE_SIZE);
+    bool fetched[2] = {was_fetched(mmu, false, linear, PAGE_SIZE), was_fetched(mmu, true, linear, PAGE_SIZE)};
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
         if (entries[tlb_index(linear)].tag == (linear & PAGE_MASK))
@@ -207,23 +221,29 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
             continue;
         uint64_t first = align_down(linear, large->page_size);
         drop_large_page(mmu, first, first + large->page_size - 1);
-        fetched |= was_fetched(mmu, first, large->page_size);
+        fetched[0] |= was_fetched(mmu, false, first, large->page_size);
+        fetched[1] |= was_fetched(mmu, true, first, large->page_size);
     }
     mmu->flush_count++;
-    if (fetched) // perhaps through a global entry, which every space knows
-        mmu_forget_fetches(mmu);
+    for (unsigned user = 0; user < 2; user++) {
+        if (fetched[user])
+            forget_fetched(mmu, user);
+    }
+    if (fetched[0] || fetched[1])
+        tell_fetches_changed(mmu);
 }
 
 /// INVLPG for a space that was left; its large pages are in the common list.
 static void flush_page_of(struct mmu *mmu, uint16_t pcid, uint64_t linear)
 {
-    space_drop_range(mmu, pcid, linear & PAGE_MASK, linear & PAGE_MASK, was_fetched(mmu, linear, PAGE_SIZE));
+    space_drop_range(mmu, pcid, linear & PAGE_MASK, linear & PAGE_MASK, was_fetched(mmu, true, linear, PAGE_SIZE));
     for (uint32_t i = 0; i < mmu->large_count; i++) {
         const struct mmu_large_range *large = &mmu->large[i];
         if (linear < large->first || linear > large->last)
             continue;
         uint64_t first = align_down(linear, large->page_size);
-        space_drop_range(mmu, pcid, first, first + large->page_size - 1, was_fetched(mmu, first, large->page_size));
+        space_drop_range(mmu, pcid, first, first + large->page_size - 1,
+                         was_fetched(mmu, true, first, large->page_size));
     }
 }
 
@@ -595,9 +615,11 @@ bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned si
 static void note_fetch(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
 {
     uint32_t index = tlb_index(linear);
-    set_fetched(mmu, linear, PAGE_SHIFT);
-    set_fetched(mmu, linear, 21);
-    set_fetched(mmu, linear, 30);
+    bool user = mode == MMU_USER;
+    set_fetched(mmu, user, linear, PAGE_SHIFT);
+    set_fetched(mmu, user, linear, 21);
+    set_fetched(mmu, user, linear, 30);
+    mmu->low_supervisor_code |= !user && !(linear >> 63);
     if (mode != MMU_USER && !(mmu->global[mode * MMU_ACCESS_KINDS + MMU_EXECUTE][index / 64] >> (index % 64) & 1))
         mmu->local_supervisor_code = true;
 }

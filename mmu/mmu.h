@@ -97,7 +97,7 @@ struct mmu_space {
 };
 
 /// A bit per page (hashed) whose code may be known to jump caches.
-#define MMU_FETCHED_BITS 16384u
+#define MMU_FETCHED_BITS 65536u
 
 struct mmu {
     // Control state, set by mmu_set_control.
@@ -144,8 +144,9 @@ struct mmu {
     uint64_t global[MMU_MODES * MMU_ACCESS_KINDS][TLB_ENTRIES / 64];
     uint64_t filled_words[MMU_MODES * MMU_ACCESS_KINDS]; // a bit per word of `filled` that is not 0
     uint32_t last_epoch;
-    bool local_supervisor_code; // supervisor code was fetched through entries that are not global
-    uint64_t fetched[MMU_FETCHED_BITS / 64];
+    bool local_supervisor_code;                 // supervisor code was fetched through entries that are not global
+    bool low_supervisor_code;                   // ... from the lower half of the address space
+    uint64_t fetched[2][MMU_FETCHED_BITS / 64]; // by supervisor [0] and user code [1]
     uint64_t space_clock;
     // Linear ranges where entries come from large pages, so that INVLPG inside one drops all its 4K entries. Grown
     // together when they are too many; page_size is the largest inside.

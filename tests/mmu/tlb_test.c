@@ -92,6 +92,8 @@ static void load_cr3(struct board *b, uint64_t cr3)
 #define LOCAL UINT64_C(0x1000)
 #define LARGE UINT64_C(0x40000000)
 #define GLOBAL UINT64_C(0xffff880000000000)
+#define GLOBAL_USER UINT64_C(0x5000)
+#define LOW UINT64_C(0x7000) // supervisor
 static struct board *pcid_board(void)
 {
     struct board *b = board_create();
@@ -248,6 +250,8 @@ static void fetch_epochs(void **state)
     struct board *b = pcid_board();
     const uint32_t *epoch = b->mmu->fetch_epoch;
     board_map(b, LOCAL, 0x1000, P | US);
+    board_map(b, GLOBAL_USER, 0x3000, P | US | G);
+    board_map(b, LOW, 0x4000, P | G);
     load_cr3(b, b->cr3 | 1);
     fetch(b, MMU_KERNEL, GLOBAL);
     fetch(b, MMU_USER, LOCAL);
@@ -271,7 +275,20 @@ static void fetch_epochs(void **state)
     mmu_flush_page(b->mmu, GLOBAL + 12);
     assert_true(epoch[0] != supervisor);
     load_cr3(b, b->cr3 | 1 | KEEP);
+    assert_true(epoch[1] == user); // user code was not there
+    fetch(b, MMU_USER, LOCAL);
+    fetch(b, MMU_USER, GLOBAL_USER);
+    user = epoch[1], supervisor = epoch[0];
+    load_cr3(b, b->cr3 | 2);
+    mmu_flush_page(b->mmu, GLOBAL_USER);
+    assert_true(epoch[0] == supervisor);
+    load_cr3(b, b->cr3 | 1 | KEEP);
     assert_true(epoch[1] != user);
+    // Supervisor code in the lower half, then none.
+    fetch(b, MMU_KERNEL, LOW);
+    supervisor = epoch[0];
+    mmu_flush_page(b->mmu, LOW + 1);
+    assert_true(epoch[0] != supervisor);
     // Supervisor code in a local page goes with its space.
     fetch(b, MMU_KERNEL, LARGE);
     supervisor = epoch[0];
@@ -296,7 +313,7 @@ static void fetch_epochs(void **state)
         supervisor = epoch[0], user = epoch[1];
         mmu_flush_page(b->mmu, page + size - 5);
         assert_int_equal(epoch[1] != user, i & 1);
-        assert_int_equal(epoch[0] != supervisor, i & 1);
+        assert_int_equal(epoch[0], supervisor);
     }
     // The numbers begin anew: said once, and never 0 or one that was in use.
     b->mmu->last_epoch = UINT32_MAX - 1;
