@@ -712,7 +712,7 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
     if (!block)
         block = make(cache, cpu, linear, backing, mode);
     // A block of one instruction would push out the one that is wanted next time.
-    if (block && block != &cache->uncached && !block->crosses && !(extra_mode & MODE_ONE))
+    if (block && block != &cache->uncached && !(extra_mode & MODE_ONE))
         *entry = (struct cpu_jump_entry){.linear = key,
                                          .block = block,
                                          .mode = mode,

@@ -219,7 +219,8 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
         if (!mode_links(block->mode) || block->crosses || block->backing == UINT64_MAX || block->has_call ||
             (block->mode & (MODE_TF | MODE_ONE)) || offset >= PAGE_SIZE || entry->linear != key ||
-            entry->epoch != cpu->jump_epoch || entry->mode != block->mode || log_on(cpu->log, LOG_EXEC))
+            entry->epoch != cpu->jump_epoch || entry->mode != block->mode || entry->block->crosses ||
+            log_on(cpu->log, LOG_EXEC))
             return NULL;
         block->link[which] = next = entry->block;
     }

@@ -179,10 +179,11 @@ static bool may_chain(const struct translation *t)
     return t->chained && mode_links(t->block->mode);
 }
 
+/// Whether what is at the target lies in the block's page: not where an instruction may reach into the next one.
 static bool in_page(const struct translation *t, int64_t displacement)
 {
     int64_t offset = (int64_t)(t->block->backing & ~PAGE_MASK) + displacement;
-    return !t->block->crosses && offset >= 0 && offset < (int64_t)PAGE_SIZE;
+    return !t->block->crosses && offset >= 0 && offset <= (int64_t)(PAGE_SIZE - INSN_MAX_LENGTH);
 }
 
 /// One way out by a direct branch: the jump at `from` leads to side code until it is patched.
