@@ -184,7 +184,8 @@ static void drop_address(struct pass_block *pass, unsigned index)
     struct uop *sum = &pass->uops[pass->defined[address]], *move = &pass->uops[pass->last_use[address]];
     if (address < VAR_TEMP || sum->op != UOP_EA || sum->insn != move->insn)
         return;
-    if (pass->uses[address] == 2 && move->op == UOP_MOV && move->width == WIDTH_64 && move->b == address) {
+    if (pass->uses[address] == 2 && move->op == UOP_MOV && move->width == WIDTH_64 && move->b == address &&
+        move->dst <= VAR_R15) { // x87 rows look for the MOV of their operand's address
         for (const struct uop *u = sum + 1; u < move; u++) {
             if ((uop_effects(u) & (DEFINE_DST | DEFINE_C)) && (u->dst == sum->a || u->dst == sum->b || u->c == sum->a))
                 return;
