@@ -1,10 +1,11 @@
 // The soft TLB of one vCPU and guest-linear accesses: what is cached, when it is dropped, where the bytes are.
-// Page walks are in walk.c. Knows no instruction.
+// Page walks are in walk.c, new entries in refill.c. Knows no instruction.
 #include "mmu/mmu.h"
 
 #include <string.h>
 
 #include "mmu/guest_bytes.h"
+#include "mmu/refill.h"
 #include "mmu/space.h"
 #include "mmu/walk.h"
 
@@ -114,6 +115,7 @@ static void drop_slots(struct tlb_entry *entries, uint64_t slots)
 /// Drops the entries in the TLB; with `keep_global`, only those that are not.
 static void drop_entries(struct mmu *mmu, bool keep_global)
 {
+    walk_forget_tables(mmu);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
         for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
@@ -210,6 +212,7 @@ static void forget_fetched(struct mmu *mmu, bool user)
 void mmu_flush_page(struct mmu *mmu, uint64_t linear)
 {
     bool fetched[2] = {was_fetched(mmu, false, linear, PAGE_SIZE), was_fetched(mmu, true, linear, PAGE_SIZE)};
+    walk_forget_tables(mmu);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
         struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
         if (entries[tlb_index(linear)].tag == (linear & PAGE_MASK))
@@ -291,42 +294,6 @@ void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
     }
 }
 
-/// Adds a large page to the list; when it is full, the range that grows least takes the page in.
-static void note_large_page(struct mmu *mmu, uint64_t linear, unsigned page_bits)
-{
-    uint64_t size = BIT(page_bits), first = align_down(linear, size), last = first + size - 1;
-    uint64_t least = UINT64_MAX;
-    uint32_t best = 0;
-    for (uint32_t i = 0; i < mmu->large_count; i++) {
-        struct mmu_large_range *large = &mmu->large[i];
-        if (first >= large->first && last <= large->last && size <= large->page_size)
-            return;
-        uint64_t low = first < large->first ? large->first - first : 0;
-        uint64_t high = last > large->last ? last - large->last : 0;
-        if (low + high < least) {
-            least = low + high;
-            best = i;
-        }
-    }
-    if (mmu->large_count < ARRAY_SIZE(mmu->large)) {
-        mmu->large[mmu->large_count++] = (struct mmu_large_range){.first = first, .last = last, .page_size = size};
-        return;
-    }
-    struct mmu_large_range *large = &mmu->large[best];
-    large->first = first < large->first ? first : large->first;
-    large->last = last > large->last ? last : large->last;
-    large->page_size = size > large->page_size ? size : large->page_size;
-}
-
-static bool is_watched(const struct mmu *mmu, enum mmu_access kind, uint64_t linear)
-{
-    for (unsigned i = 0; i < MMU_WATCHES; i++) {
-        if ((mmu->watch[i].kinds >> kind & 1) && mmu->watch[i].page == (linear & PAGE_MASK))
-            return true;
-    }
-    return false;
-}
-
 void mmu_set_watches(struct mmu *mmu, const struct mmu_watch watch[MMU_WATCHES])
 {
     mmu->watch_kinds = 0;
@@ -341,51 +308,9 @@ void mmu_set_watches(struct mmu *mmu, const struct mmu_watch watch[MMU_WATCHES])
 static void tell_watched(struct mmu *mmu, enum mmu_access kind, uint64_t linear, unsigned size,
                          struct mmu_handle *handle)
 {
-    if (kind != MMU_EXECUTE && is_watched(mmu, kind, linear) && mmu->watched &&
+    if (kind != MMU_EXECUTE && refill_is_watched(mmu, kind, linear) && mmu->watched &&
         mmu->watched(mmu->opaque, kind, linear, size))
         handle->code = handle->watched = true;
-}
-
-static void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
-                     const uint8_t *host_page, const struct walk *walk)
-{
-    uint32_t index = tlb_index(linear);
-    unsigned array = mode * MMU_ACCESS_KINDS + kind;
-    uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
-    if (UNLIKELY(mmu->watch_kinds >> kind & 1) && is_watched(mmu, kind, linear))
-        return;
-    mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
-    mmu->filled[array][index / 64] |= bit;
-    mmu->filled_words[array] |= BIT(index / 64);
-    if ((walk->leaf & ENTRY_G) && (mmu->cr4 & CR4_PGE))
-        mmu->global[array][index / 64] |= bit;
-    else
-        mmu->global[array][index / 64] &= ~bit;
-}
-
-/// What may be written may be read. Loads behind a store find the entry that the store made, so that host code may let
-/// them share its check: also where the guest changes page tables and does not tell.
-static void fill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const uint8_t *host_page,
-                 const struct walk *walk)
-{
-    fill_one(mmu, mode, kind, linear, host_page, walk);
-    if (kind == MMU_WRITE)
-        fill_one(mmu, mode, MMU_READ, linear, host_page, walk);
-    if (walk->page_bits != PAGE_SHIFT)
-        note_large_page(mmu, linear, walk->page_bits);
-    mmu->fill_count++;
-}
-
-/// The host address of a whole page of RAM that a walk used lately; NULL: not known here.
-static inline uint8_t *recent_ram_page(const struct mmu *mmu, uint64_t page)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(mmu->ram); i++) {
-        const struct mmu_ram *ram = &mmu->ram[i];
-        uint64_t inside = page - ram->start;
-        if (inside < ram->span && ram->span - inside >= PAGE_SIZE - 7)
-            return ram->host + inside;
-    }
-    return NULL;
 }
 
 /// Where [physical, +size), inside one page, is: fills `piece`. Returns the host address of the page if all of it
@@ -395,7 +320,7 @@ static uint8_t *locate(const struct mmu *mmu, enum mmu_access kind, uint64_t phy
 {
     uint64_t page = physical & PAGE_MASK;
     *piece = (struct mmu_piece){.physical = physical, .size = size};
-    uint8_t *host_page = recent_ram_page(mmu, page);
+    uint8_t *host_page = refill_ram_page(mmu, page);
     if (LIKELY(host_page != NULL)) {
         piece->host = host_page + (physical - page);
         return host_page;
@@ -433,7 +358,7 @@ static bool page_fault(const struct mmu *mmu, enum mmu_mode mode, enum mmu_acces
 static inline bool translate(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, bool use,
                              struct walk *walk, struct mmu_fault *fault)
 {
-    walk->quiet = false;
+    walk->quiet = walk->quick = false;
     for (unsigned tries = 0;; tries++) {
         if (UNLIKELY(!walk_find(mmu, linear, walk)))
             return page_fault(mmu, mode, kind, linear, walk->error, fault);
@@ -468,13 +393,8 @@ static bool access_piece(struct mmu *mmu, enum mmu_mode mode, enum mmu_access ki
             return true;
     }
     if (host_page)
-        fill(mmu, mode, kind, linear, host_page, &walk);
+        refill_entry(mmu, mode, kind, linear, host_page, &walk);
     return true;
-}
-
-static bool is_canonical(const struct mmu *mmu, uint64_t linear)
-{
-    return (uint64_t)bits_sign_extend(linear, mmu->linear_bits) == linear;
 }
 
 bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
@@ -485,7 +405,7 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
     handle->size = size;
     handle->crosses = false;
     handle->code = handle->watched = false;
-    if (long_mode && UNLIKELY(!is_canonical(mmu, linear) || !is_canonical(mmu, last))) {
+    if (long_mode && UNLIKELY(!refill_is_canonical(mmu, linear) || !refill_is_canonical(mmu, last))) {
         *fault = (struct mmu_fault){.kind = MMU_NON_CANONICAL, .linear = linear};
         return false;
     }
@@ -633,7 +553,7 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
             return false;
         // The access filled an entry if the page is memory as a whole, and not watched.
         host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
-        if (UNLIKELY(mmu->watch_kinds) && is_watched(mmu, MMU_EXECUTE, linear)) {
+        if (UNLIKELY(mmu->watch_kinds) && refill_is_watched(mmu, MMU_EXECUTE, linear)) {
             struct mmu_piece piece;
             if (locate(mmu, MMU_EXECUTE, handle.piece[0].physical, 1, &piece))
                 host = piece.host;
@@ -649,7 +569,7 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
 bool mmu_debug_translate(struct mmu *mmu, uint64_t linear, uint64_t *physical)
 {
     struct walk walk = {.quiet = true};
-    if ((mmu->efer & EFER_LMA) && !is_canonical(mmu, linear))
+    if ((mmu->efer & EFER_LMA) && !refill_is_canonical(mmu, linear))
         return false;
     if (!walk_find(mmu, linear, &walk))
         return false;
@@ -690,6 +610,7 @@ bool mmu_load_pdptes(struct mmu *mmu, uint64_t cr3)
             return false;
     }
     memcpy(mmu->pdpte, pdpte, sizeof pdpte);
+    walk_forget_tables(mmu);
     return true;
 }
 
@@ -708,6 +629,8 @@ void mmu_set_control(struct mmu *mmu, uint64_t cr0, uint64_t cr3, uint64_t cr4, 
     mmu->cr4 = cr4;
     mmu->efer = efer;
     walk_set_mode(mmu);
+    if (cr3_written)
+        walk_forget_tables(mmu);
     if (mmu->paging == PAGING_PAE &&
         (cr3_written || (changed0 & (CR0_PG | CR0_CD | CR0_NW)) ||
          (changed4 & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) || (changed_efer & EFER_LMA)))
@@ -762,6 +685,7 @@ void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bi
     mmu->log = log;
     mmu->physical_bits = physical_bits < 36 ? 36 : physical_bits > 52 ? 52 : physical_bits;
     mmu->a20_mask = UINT64_MAX;
+    mmu->table_generation = 1;
     for (unsigned array = 0; array < TLB_ARRAYS; array++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
             mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS][i].tag = TLB_INVALID;

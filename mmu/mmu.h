@@ -83,6 +83,17 @@ struct mmu_ram {
     uint8_t *host;
 };
 
+/// A page table that a walk used: what its entries for the same 2 MiB need not look up again (a paging-structure cache,
+/// SDM vol. 3 sec. 4.10.3). All entries above it have A set.
+#define MMU_TABLES 64
+struct mmu_table {
+    uint64_t tag; // linear >> 21 | generation << MMU_TABLE_GENERATION_SHIFT
+    uint8_t *host;
+    uint64_t all, any; // of the entries above
+};
+#define MMU_TABLE_GENERATION_SHIFT 43
+#define MMU_TABLE_GENERATIONS (1u << 21)
+
 /// Address spaces (PCIDs) whose entries are kept while others run, and how many entries of each.
 #define MMU_SPACES 8
 #define MMU_SPACE_ENTRIES 1024
@@ -137,6 +148,8 @@ struct mmu {
     uint64_t physical_mask; // address bits of an 8-byte entry
     uint32_t fetch_error;   // PF_FETCH where the error code has it
     struct mmu_ram ram[2];  // pieces of RAM that walks used last
+    struct mmu_table table[MMU_TABLES];
+    uint32_t table_generation; // of the valid ones; 1 .. MMU_TABLE_GENERATIONS - 1
     struct mmu_watch watch[MMU_WATCHES];
     uint8_t watch_kinds; // of all of them
     // A bit per TLB entry: filled since the last flush; and global. CR3 writes drop what is filled and not global.
@@ -216,6 +229,11 @@ static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum m
 /// Accessed or Dirty bit in the walk that faults. Without long mode, the second page wraps at 4 GiB.
 bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
                 struct mmu_handle *handle, struct mmu_fault *fault);
+/// A miss in the plain case: does what mmu_access does and fills an entry where the access is to RAM, needs no help
+/// from outside the MMU and does not fault. `*code`: there is no entry, because it is a write to a page with
+/// PAGE_HAS_CODE; the address is good for one access if no code stands there. NULL: mmu_access has to look, nothing but
+/// A bits (and D, for a write) changed. On x86-64 hosts changes no vector register, unless sanitizers are built in.
+void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code);
 /// Load and store through a handle: 1, 2, 4 or 8 bytes; bytes variants for 10, 16, 32, 64.
 uint64_t mmu_handle_load(struct mmu *mmu, const struct mmu_handle *handle);
 void mmu_handle_store(struct mmu *mmu, const struct mmu_handle *handle, uint64_t value);

@@ -1,5 +1,6 @@
 // Page walks after SDM vol. 3 ch. 4: 32-bit with PSE and PSE-36, PAE, 4-level and 5-level. Entries are read straight
-// from RAM where they lie there, else through the address space.
+// from RAM where they lie there, else through the address space. On x86-64 this is compiled without vector registers,
+// for mmu_refill.
 #include "mmu/walk.h"
 
 #include "mmu/guest_bytes.h"
@@ -34,7 +35,7 @@ void walk_set_mode(struct mmu *mmu)
 }
 
 /// Finds the RAM piece of `physical` and keeps it in front. NULL: the entry is not in RAM.
-static __attribute__((noinline)) uint8_t *ram_pointer_slow(struct mmu *mmu, uint64_t physical)
+static __attribute__((noinline)) uint8_t *ram_pointer_slow(struct mmu *mmu, uint64_t physical, bool quick)
 {
     struct mmu_ram *ram = mmu->ram;
     if (physical - ram[1].start < ram[1].span) {
@@ -43,6 +44,8 @@ static __attribute__((noinline)) uint8_t *ram_pointer_slow(struct mmu *mmu, uint
         ram[0] = other;
         return ram[0].host + (physical - ram[0].start);
     }
+    if (quick)
+        return NULL;
     const struct memory *memory = mmu->space->memory;
     const struct flat_range *piece = address_space_find(mmu->space, physical);
     uint64_t size = piece->end - piece->start, offset = piece->memory_offset;
@@ -56,18 +59,20 @@ static __attribute__((noinline)) uint8_t *ram_pointer_slow(struct mmu *mmu, uint
     return ram[0].host + (physical - ram[0].start);
 }
 
-static inline uint8_t *ram_pointer(struct mmu *mmu, uint64_t physical)
+static inline uint8_t *ram_pointer(struct mmu *mmu, uint64_t physical, bool quick)
 {
     const struct mmu_ram *ram = &mmu->ram[0];
     if (LIKELY(physical - ram->start < ram->span))
         return ram->host + (physical - ram->start);
-    return ram_pointer_slow(mmu, physical);
+    return ram_pointer_slow(mmu, physical, quick);
 }
 
 /// An entry that is not in RAM. A quiet walk leaves devices alone.
 static __attribute__((noinline)) uint64_t read_entry_slow(struct mmu *mmu, const struct walk *walk, uint64_t physical,
                                                           unsigned size)
 {
+    if (walk->quick)
+        return 0; // not present: given up
     if (walk->quiet) {
         const struct flat_range *piece = address_space_find(mmu->space, physical);
         if (piece->memory_offset == UINT64_MAX || piece->end - physical < size)
@@ -80,7 +85,7 @@ static inline uint64_t read_entry(struct mmu *mmu, struct walk *walk, unsigned n
 {
     physical &= mmu->a20_mask;
     struct walk_step *step = &walk->step[number];
-    step->host = ram_pointer(mmu, physical);
+    step->host = ram_pointer(mmu, physical, walk->quick);
     if (UNLIKELY(!step->host))
         step->entry = read_entry_slow(mmu, walk, physical, size);
     else if (size == 8)
@@ -132,6 +137,54 @@ static bool find_32bit(struct mmu *mmu, uint64_t linear, struct walk *walk)
     return true;
 }
 
+static inline uint64_t table_tag(const struct mmu *mmu, uint64_t linear)
+{
+    return linear >> 21 | (uint64_t)mmu->table_generation << MMU_TABLE_GENERATION_SHIFT;
+}
+
+static inline struct mmu_table *table_place(struct mmu *mmu, uint64_t linear)
+{
+    return &mmu->table[linear >> 21 & (MMU_TABLES - 1)];
+}
+
+/// The entry of `linear` in a page table, which comes after `number` others.
+static inline bool find_leaf(struct mmu *mmu, uint64_t linear, uint64_t entry, uint64_t all, uint64_t any,
+                             unsigned number, struct walk *walk)
+{
+    if (UNLIKELY(!(entry & ENTRY_P)))
+        return missing(walk, 0);
+    if (UNLIKELY(entry & mmu->reserved))
+        return missing(walk, PF_PRESENT | PF_RESERVED);
+    walk->page_bits = PAGE_SHIFT;
+    walk->step_count = (uint8_t)(number + 1);
+    walk->physical = (entry & mmu->physical_mask) | (linear & (PAGE_SIZE - 1));
+    set_rights(walk, all & entry, any | entry, entry);
+    return true;
+}
+
+/// By a page table that is known.
+static inline bool find_in_table(struct mmu *mmu, uint64_t linear, const struct mmu_table *table, struct walk *walk)
+{
+    struct walk_step *step = &walk->step[0];
+    walk->entry_size = 8;
+    step->host = table->host + (linear >> PAGE_SHIFT & 0x1ff) * 8;
+    step->entry = __atomic_load_n((uint64_t *)step->host, __ATOMIC_RELAXED);
+    return find_leaf(mmu, linear, step->entry, table->all, table->any, 0, walk);
+}
+
+static inline void note_table(struct mmu *mmu, uint64_t linear, const struct walk *walk, unsigned number, uint64_t all,
+                              uint64_t any)
+{
+    uint64_t inside = (linear >> PAGE_SHIFT & 0x1ff) * 8;
+    uint8_t *host = walk->step[number].host;
+    const struct mmu_ram *ram = &mmu->ram[0]; // where it was found, if in RAM
+    if (!host || !(all & ENTRY_A) || walk->quiet || (uint64_t)(host - inside - ram->host) >= ram->span ||
+        ram->span - (uint64_t)(host - inside - ram->host) < PAGE_SIZE - 7)
+        return;
+    *table_place(mmu, linear) =
+        (struct mmu_table){.tag = table_tag(mmu, linear), .host = host - inside, .all = all, .any = any};
+}
+
 /// The levels with 8-byte entries, from the one that `shift` indexes down.
 static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, unsigned shift, struct walk *walk)
 {
@@ -139,12 +192,14 @@ static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, 
     walk->entry_size = 8;
     for (unsigned number = 0;; number++, shift -= 9) {
         uint64_t entry = read_entry(mmu, walk, number, table + (linear >> shift & 0x1ff) * 8, 8);
+        if (shift == PAGE_SHIFT) {
+            note_table(mmu, linear, walk, number, all, any);
+            return find_leaf(mmu, linear, entry, all, any, number, walk);
+        }
         if (UNLIKELY(!(entry & ENTRY_P)))
             return missing(walk, 0);
-        bool leaf = shift == 12;
         uint64_t reserved = mmu->reserved;
-        if (UNLIKELY(!leaf && (entry & ENTRY_PS))) {
-            leaf = true;
+        if (UNLIKELY(entry & ENTRY_PS)) {
             // PS is reserved in PML5E and PML4E; a large page's address is aligned, but for the PAT bit 12.
             if (shift >= 39 || (shift == 30 && mmu->no_1g_pages))
                 reserved |= ENTRY_PS;
@@ -154,7 +209,7 @@ static inline bool find_64bit(struct mmu *mmu, uint64_t linear, uint64_t table, 
             return missing(walk, PF_PRESENT | PF_RESERVED);
         all &= entry;
         any |= entry;
-        if (leaf) {
+        if (entry & ENTRY_PS) {
             uint64_t inside = bits_mask(shift);
             walk->page_bits = (uint8_t)shift;
             walk->step_count = (uint8_t)(number + 1);
@@ -174,10 +229,8 @@ static bool find_pae(struct mmu *mmu, uint64_t linear, struct walk *walk)
     return find_64bit(mmu, linear, pdpte & mmu->physical_mask, 21, walk);
 }
 
-bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
+static __attribute__((noinline)) bool find_from_root(struct mmu *mmu, uint64_t linear, struct walk *walk)
 {
-    walk->error = 0;
-    walk->missing = false;
     switch (mmu->paging) {
     case PAGING_32BIT:
         return find_32bit(mmu, linear, walk);
@@ -197,6 +250,16 @@ bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
     return true;
 }
 
+bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
+{
+    const struct mmu_table *known = table_place(mmu, linear);
+    walk->error = 0;
+    walk->missing = false;
+    if (LIKELY(known->tag == table_tag(mmu, linear)) && !walk->quiet)
+        return find_in_table(mmu, linear, known, walk);
+    return find_from_root(mmu, linear, walk);
+}
+
 bool walk_allows(const struct mmu *mmu, const struct walk *walk, enum mmu_mode mode, enum mmu_access kind)
 {
     if (mmu->paging == PAGING_NONE)
@@ -214,11 +277,15 @@ bool walk_allows(const struct mmu *mmu, const struct walk *walk, enum mmu_mode m
     return kind == MMU_READ || writable || !(mmu->cr0 & CR0_WP);
 }
 
-/// Page tables may share a page with code.
-static void before_entry_write(struct mmu *mmu, const struct walk *walk, const struct walk_step *step)
+/// Page tables may share a page with code. False: a quick walk gives up.
+static bool before_entry_write(struct mmu *mmu, const struct walk *walk, const struct walk_step *step)
 {
     struct memory *memory = mmu->space->memory;
-    memory_before_write(memory, (uint64_t)(step->host - memory->host), walk->entry_size);
+    uint64_t offset = (uint64_t)(step->host - memory->host);
+    if (walk->quick)
+        return !__atomic_load_n(&memory->page_flags[offset >> PAGE_SHIFT], __ATOMIC_RELAXED);
+    memory_before_write(memory, offset, walk->entry_size);
+    return true;
 }
 
 bool walk_set_missing_bits(struct mmu *mmu, struct walk *walk, bool write)
@@ -229,7 +296,8 @@ bool walk_set_missing_bits(struct mmu *mmu, struct walk *walk, bool write)
         uint64_t entry = step->entry | ENTRY_A | (leaf && write ? ENTRY_D : 0);
         if (entry == step->entry || !step->host)
             continue;
-        before_entry_write(mmu, walk, step);
+        if (!before_entry_write(mmu, walk, step))
+            return false;
         bool done;
         if (walk->entry_size == 8) {
             done = __atomic_compare_exchange_n((uint64_t *)step->host, &step->entry, entry, false, __ATOMIC_SEQ_CST,

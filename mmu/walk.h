@@ -3,6 +3,8 @@
 #ifndef DOPPEL_MMU_WALK_H
 #define DOPPEL_MMU_WALK_H
 
+#include <string.h>
+
 #include "mmu/mmu.h"
 
 #define WALK_LEVELS 5
@@ -15,6 +17,7 @@ struct walk_step {
 /// A translation, or why there is none.
 struct walk {
     bool quiet;         // set by the caller: for debugging, devices are not read
+    bool quick;         // set by the caller: gives up where code outside walk.c would be called
     uint32_t error;     // 0, or P and RSVD bits of the error code with `missing` set
     bool missing;       // an entry is not present or has reserved bits set
     uint64_t all;       // AND of the entries used
@@ -51,6 +54,14 @@ static inline bool walk_set_accessed(struct mmu *mmu, struct walk *walk, bool wr
 }
 /// Like it, without looking: for the case that other processors keep changing the entries.
 void walk_force_accessed(struct mmu *mmu, struct walk *walk, bool write);
+/// Forgets page tables: with every flush, because SDM vol. 3 sec. 4.10.4 drops them for INVLPG of any page too.
+static inline void walk_forget_tables(struct mmu *mmu)
+{
+    if (UNLIKELY(++mmu->table_generation >= MMU_TABLE_GENERATIONS)) {
+        memset(mmu->table, 0, sizeof mmu->table);
+        mmu->table_generation = 1;
+    }
+}
 /// Takes CR0, CR4, EFER and physical_bits into the derived fields.
 void walk_set_mode(struct mmu *mmu);
 
