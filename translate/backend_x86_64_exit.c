@@ -426,7 +426,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
             t->loop_stub = stub;
         else if (t->block == t->head)
             t->start_stub = stub;
-        registers_give_back(&t->registers, &x86_file, &t->emit);
+        registers_settle(&t->registers, &x86_file, &t->emit);
         leave(t, HOST_START);
         break;
     case SIDE_SPLIT:

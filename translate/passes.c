@@ -100,10 +100,17 @@ static void use(struct pass_block *pass, unsigned var, unsigned index)
         pass->guest_used |= 1u << var;
 }
 
+static void written(struct pass_block *pass, unsigned var)
+{
+    pass->guest_used |= 1u << var;
+    pass->writes[var] += pass->writes[var] < UINT8_MAX;
+}
+
 static void find_uses(struct pass_block *pass)
 {
     memset(pass->last_use, 0, sizeof pass->last_use);
     memset(pass->uses, 0, sizeof pass->uses);
+    memset(pass->writes, 0, sizeof pass->writes);
     for (unsigned var = VAR_ANCHOR; var < VAR_COUNT; var++)
         pass->last_use[var] = UINT16_MAX; // perhaps in another block
     pass->guest_used = 0;
@@ -121,7 +128,9 @@ static void find_uses(struct pass_block *pass)
         if (e & DEFINE_DST)
             pass->defined[u->dst] = (uint16_t)i;
         if ((e & DEFINE_DST) && u->dst <= VAR_R15)
-            pass->guest_used |= 1u << u->dst;
+            written(pass, u->dst);
+        if ((e & DEFINE_C) && u->c <= VAR_R15)
+            written(pass, u->c);
     }
 }
 

@@ -17,7 +17,7 @@ void registers_start(struct registers *r, const struct register_file *file, uint
     memset(r->of, NO_REGISTER, sizeof r->of);
     memset(r->var, VAR_NONE, sizeof r->var);
     r->free = file->temporary;
-    r->borrowed = r->dirty = 0;
+    r->borrowed = r->dirty = r->adopted = 0;
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
         uint8_t reg = file->pin[var];
         if (reg == NO_REGISTER)
@@ -72,6 +72,18 @@ uint8_t registers_define_lasting(struct registers *r, const struct register_file
     return take(r, file, e, r->borrowable ? UINT32_MAX : ~file->temporary, var);
 }
 
+bool registers_adopt(struct registers *r, const struct register_file *file, struct emit *e, unsigned var, bool written)
+{
+    uint8_t reg = take(r, file, e, r->lasting, var);
+    if (reg == NO_REGISTER)
+        return false;
+    file->load(e, reg, var);
+    r->adopted |= 1u << reg;
+    if (written)
+        r->dirty |= 1u << reg;
+    return true;
+}
+
 void registers_written(struct registers *r, unsigned var)
 {
     if (var >= VAR_TEMP && r->of[var] != NO_REGISTER)
@@ -90,15 +102,19 @@ bool registers_inherit(struct registers *r, unsigned from, unsigned to)
     return true;
 }
 
-void registers_release(struct registers *r, unsigned var)
+static void drop(struct registers *r, unsigned reg)
 {
-    uint8_t reg = r->of[var];
-    if (var < VAR_TEMP || reg == NO_REGISTER)
-        return;
-    r->of[var] = NO_REGISTER;
+    r->of[r->var[reg]] = NO_REGISTER;
     r->var[reg] = VAR_NONE;
     r->dirty &= ~(1u << reg);
+    r->adopted &= ~(1u << reg);
     r->free |= 1u << reg;
+}
+
+void registers_release(struct registers *r, unsigned var)
+{
+    if (var >= VAR_TEMP && r->of[var] != NO_REGISTER)
+        drop(r, r->of[var]);
 }
 
 /// Borrowed places of a mask get their guest registers back.
@@ -108,7 +124,10 @@ static void give_back(struct registers *r, const struct register_file *file, str
         unsigned reg = (unsigned)__builtin_ctz(left), var = VAR_RAX;
         while (file->pin[var] != reg)
             var++;
-        registers_release(r, r->var[reg]);
+        if (r->adopted & r->dirty & 1u << reg)
+            file->store(e, r->var[reg], (uint8_t)reg);
+        if (r->var[reg] != VAR_NONE)
+            drop(r, reg);
         r->of[var] = (uint8_t)reg;
         r->var[reg] = (uint8_t)var;
         file->load(e, (uint8_t)reg, var);

@@ -1,6 +1,7 @@
 // Which variable is in which host register while a block is translated. Guest registers have fixed places and stay
 // there from block to block; temporaries take the backend's temporary registers, then borrow places of guest registers
-// that the block does not use (whose values wait in struct cpu), else they live in memory. Knows no host.
+// that the block does not use (whose values wait in struct cpu), else they live in memory. Guest registers without a
+// place borrow one likewise where they are used much. Knows no host.
 #ifndef DOPPEL_TRANSLATE_REGISTERS_H
 #define DOPPEL_TRANSLATE_REGISTERS_H
 
@@ -27,7 +28,8 @@ struct registers {
     uint32_t borrowable; // places of guest registers that the part does not use
     uint32_t lasting;    // places of those that no part uses
     uint32_t borrowed;   // those taken: the guest register's value is in memory
-    uint32_t dirty;      // temporaries that are newer than memory
+    uint32_t adopted;    // borrowed for guest registers without a place
+    uint32_t dirty;      // temporaries that are newer than memory, and adopted guest registers that may be
     uint8_t var[HOST_REGISTERS];
     uint8_t of[VAR_COUNT];
 };
@@ -46,6 +48,9 @@ static inline uint8_t registers_read(const struct registers *r, unsigned var)
 uint8_t registers_define(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
 /// Likewise for a temporary that is read for long: not the last of the registers that short-lived ones want.
 uint8_t registers_define_lasting(struct registers *r, const struct register_file *file, struct emit *e, unsigned var);
+/// A guest register without a place gets one that no part uses, until registers_give_back or registers_settle.
+/// `written`: some part changes it. False: there is none. Keeps the host's flags.
+bool registers_adopt(struct registers *r, const struct register_file *file, struct emit *e, unsigned var, bool written);
 void registers_written(struct registers *r, unsigned var);
 /// Temporary `to` gets the register of temporary `from`, which nobody reads any more. False: no such register.
 bool registers_inherit(struct registers *r, unsigned from, unsigned to);

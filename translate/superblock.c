@@ -5,6 +5,8 @@
 #include "cpu/block.h"
 #include "translate/driver.h"
 
+#define ADOPT_USES 5 // of a guest register without a place that earn it one
+#define ADOPT_LAST_USES 10
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
 
 struct part {
@@ -96,10 +98,32 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
     return count;
 }
 
+/// Guest registers that live in memory get a place where they are used much and others are not.
+static void adopt(struct translation *t, unsigned count)
+{
+    unsigned uses[VAR_R15 + 1] = {0}, writes[VAR_R15 + 1] = {0};
+    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
+        for (unsigned i = 0; i < count && t->backend->file->pin[var] == NO_REGISTER; i++) {
+            writes[var] += t->passes[i].writes[var];
+            uses[var] += t->passes[i].uses[var] + t->passes[i].writes[var];
+        }
+    }
+    for (;;) {
+        unsigned most = VAR_RAX, places = (unsigned)__builtin_popcount(t->registers.lasting & ~t->registers.borrowed);
+        for (unsigned var = VAR_RAX; var <= VAR_R15; var++)
+            most = uses[var] > uses[most] ? var : most;
+        // The last place is for temporaries, mostly.
+        if (uses[most] < (places > 1 ? ADOPT_USES : ADOPT_LAST_USES) ||
+            !registers_adopt(&t->registers, t->backend->file, &t->emit, most, writes[most] > 0))
+            return;
+        uses[most] = 0;
+    }
+}
+
 static bool same_registers(const struct registers *a, const struct registers *b)
 {
     return a->free == b->free && a->borrowable == b->borrowable && a->borrowed == b->borrowed && a->dirty == b->dirty &&
-           !memcmp(a->var, b->var, sizeof a->var) && !memcmp(a->of, b->of, sizeof a->of);
+           a->adopted == b->adopted && !memcmp(a->var, b->var, sizeof a->var) && !memcmp(a->of, b->of, sizeof a->of);
 }
 
 static bool same_flags(const struct pending_flags *a, const struct pending_flags *b)
@@ -120,7 +144,7 @@ static bool joins(const struct translation *t)
 
 /// From the end back to the start, which t->loops says: the uops up to where all flags are new once more, then on
 /// behind them. So flags that are pending at the end are never written.
-static void close_loop(struct translation *t, uint32_t all_used)
+static void close_loop(struct translation *t, unsigned count, uint32_t all_used)
 {
     const struct registers registers = t->registers;
     const struct pending_flags pending = t->pending;
@@ -132,6 +156,7 @@ static void close_loop(struct translation *t, uint32_t all_used)
     t->pass = &t->passes[0];
     registers_start(&t->registers, t->backend->file, all_used);
     registers_next(&t->registers, t->backend->file, t->pass->guest_used);
+    adopt(t, count);
     t->host_flags = t->resident = t->segments_checked = 0;
     t->recipe = -1;
     translate_until_join(t);
@@ -167,6 +192,7 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
         registers_next(&t->registers, t->backend->file, t->pass->guest_used);
         if (i == 0) {
             t->backend->block_start(t);
+            adopt(t, count);
         } else {
             t->block->in_superblock = true;
             t->backend->part_start(t);
@@ -175,7 +201,7 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
         if (!translate_uops(t))
             break;
         if (t->loops)
-            close_loop(t, all_used);
+            close_loop(t, count, all_used);
     }
     t->head->is_superblock = count > 1;
 }

@@ -457,7 +457,8 @@ struct open_exit {
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
 {
     struct host_edge *edge = &from->edge[which];
-    if (!edge->place || !from->valid || !next->host_chain || next->crosses || ((next->backing ^ from->backing) >> PAGE_SHIFT))
+    if (!edge->place || !from->valid || !next->host_chain || next->crosses ||
+        ((next->backing ^ from->backing) >> PAGE_SHIFT))
         return;
     patch(jit, edge->place, to_write(jit, next->host_chain));
     code_edge_connect(edge, next);
