@@ -67,9 +67,9 @@ unsigned stress_instruction(struct stress *stress, const struct cpu_model *model
                             struct stress_random *random, uint8_t *bytes);
 #define STRESS_SHAPE 192u
 /// Several instructions that belong together, in at most `room` bytes (STRESS_SHAPE): accesses off one base, loops,
-/// flags in use, segment registers. Returns how many bytes they are.
+/// flags in use, segment registers, to stand `at` bytes from STRESS_CODE. Returns how many bytes they are.
 unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_random *random, uint8_t *bytes,
-                      unsigned room);
+                      unsigned room, uint32_t at);
 /// Fills STRESS_CODE_SIZE bytes with code that branches around in itself.
 void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t mode, struct stress_random *random,
                  uint8_t *bytes);

@@ -323,7 +323,7 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
         } else if (is_flat(mode) && stress_one_in(random, stress->trouble ? 25 : 60)) {
             length = disturbance(mode, random, insn);
         } else if (shapes && stress_one_in(random, shapes)) {
-            length = stress_shape(stress, mode, random, insn, sizeof insn);
+            length = stress_shape(stress, mode, random, insn, sizeof insn, at);
         } else {
             length = stress_instruction(stress, model, mode, random, insn);
         }

@@ -13,6 +13,7 @@ struct shape {
     bool code16, code64, flat;
     uint8_t *bytes;
     unsigned n, room; // bytes written; room for more
+    uint32_t at;      // of the first byte, from STRESS_CODE
     unsigned base;    // register that memory operands are off, 0..15
 };
 
@@ -279,6 +280,15 @@ static void land(struct shape *s, unsigned from)
     s->bytes[from - 1] = (uint8_t)(s->n - from);
 }
 
+/// jmp far to what follows, by another CS and IP that lead there: the same code is keyed anew.
+static void put_same_place(struct shape *s)
+{
+    unsigned shift = below(s, 4);
+    put(s, 0xea);
+    put_value(s, s->at + s->n + 4 + 16 * shift, 2);
+    put_value(s, (STRESS_CODE >> 4) - shift, 2);
+}
+
 /// mov ax, selector; mov sreg, ax. In real and virtual-8086 mode a paragraph near the data. Or push, pop.
 static void put_segment_change(struct shape *s)
 {
@@ -288,6 +298,10 @@ static void put_segment_change(struct shape *s)
     uint32_t value = paragraphs ? (STRESS_DATA >> 4) - 0x100 * below(s, 5) + below(s, 4)
                                 : selectors[below(s, s->stress->trouble ? ARRAY_SIZE(selectors) : 7)];
     unsigned number = numbers[below(s, 5 + one_in(s, 3))];
+    if (paragraphs && one_in(s, 3)) {
+        put_same_place(s);
+        return;
+    }
     if (one_in(s, 4)) {
         put(s, one_in(s, 2) ? 0x1e : 0x06);
         put(s, one_in(s, 2) ? 0x07 : 0x1f);
@@ -340,6 +354,8 @@ static void loop(struct shape *s)
             put_flags_use(s);
         if (one_in(s, 3))
             put_base_change(s);
+        if (!s->code64 && one_in(s, 16))
+            put_segment_change(s);
         if (skip)
             land(s, skip);
     }
@@ -368,10 +384,10 @@ static void flags(struct shape *s)
 }
 
 unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_random *random, uint8_t *bytes,
-                      unsigned room)
+                      unsigned room, uint32_t at)
 {
     static const uint8_t bases[] = {VAR_RBX, VAR_RBP, VAR_RSI, VAR_RDI};
-    struct shape s = {.stress = stress, .random = random, .mode = mode, .bytes = bytes, .room = room};
+    struct shape s = {.stress = stress, .random = random, .mode = mode, .bytes = bytes, .room = room, .at = at};
     s.code16 = (mode & MODE_CODE_MASK) == MODE_CODE16;
     s.code64 = (mode & MODE_CODE_MASK) == MODE_CODE64;
     s.flat = mode & MODE_FLAT;

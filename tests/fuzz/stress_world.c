@@ -320,6 +320,7 @@ static void make_odd_segments(struct maker *m, uint32_t code_size)
 {
     struct stress_random *r = &m->random;
     static const uint32_t limits[] = {0xffff, 0xfffff, UINT32_MAX, 0x7fff, 0x3ff};
+    static const uint32_t code_limits[] = {0xffff, 0xffff, 0x7ff, UINT32_MAX};
     for (unsigned i = SEG_ES; i <= SEG_GS; i++) {
         uint64_t base = STRESS_DATA - (code_size ? 0x1000 * i : 0);
         uint32_t limit = limits[stress_below(r, ARRAY_SIZE(limits))];
@@ -336,7 +337,7 @@ static void make_odd_segments(struct maker *m, uint32_t code_size)
         if (i != SEG_SS && stress_one_in(r, 12))
             set_segment(m, i, 0, 0, 0, SEGMENT_UNUSABLE);
     }
-    set_segment(m, SEG_CS, CODE16, STRESS_CODE, stress_one_in(r, 3) ? 0x7ff : 0xffff, CODE_RIGHTS | code_size);
+    set_segment(m, SEG_CS, CODE16, STRESS_CODE, code_limits[stress_below(r, 4)], CODE_RIGHTS | code_size);
     m->cpu->cpl = 0;
 }
 
