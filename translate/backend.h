@@ -51,6 +51,8 @@ struct pending_flags {
 #define PENDING_OP 1u
 #define PENDING_RESULT 2u
 #define PENDING_SOURCE 4u
+#define PENDING_SHIFT 8u   // the source in memory is to be shifted by imm
+#define PENDING_ROTATE 16u // alone: carry and overflow of a rotate with result a, width op, imm 1: to the left
 
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {

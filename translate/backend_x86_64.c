@@ -196,21 +196,31 @@ static void emit_uop_bswap(struct translation *t, const struct uop *u)
 
 static void emit_uop_setcc(struct translation *t, const struct uop *u)
 {
-    emit_set(&t->emit, t->condition, S0);
-    x86_write_var(t, u->dst, WIDTH_8, S0);
+    uint8_t reg = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
+    if (reg == NO_REGISTER) {
+        emit_set_memory(&t->emit, t->condition, x86_home(u->dst));
+        return;
+    }
+    emit_set(&t->emit, t->condition, reg);
+    registers_written(&t->registers, u->dst);
 }
 
 static void emit_uop_select(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     unsigned width = x86_at_least_32(u->width);
+    uint8_t to;
     if (t->b == NO_REGISTER) {
         emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm);
         t->b = S1;
     }
-    x86_copy(t, width, S0, t->a);
-    emit_cmov(e, t->condition, width, S0, t->b);
-    x86_write_var(t, u->dst, u->width, S0);
+    to = u->width >= WIDTH_32 ? x86_result_register(t, u) : S0;
+    x86_copy(t, width, to, t->a);
+    emit_cmov(e, t->condition, width, to, t->b);
+    if (u->width >= WIDTH_32)
+        x86_finish_result(t, u, to);
+    else
+        x86_write_var(t, u->dst, u->width, to);
 }
 
 static void emit_uop_ea(struct translation *t, const struct uop *u)

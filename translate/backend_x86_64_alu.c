@@ -55,6 +55,8 @@ void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg)
         return;
     if (t->registers.of[u->dst] == reg)
         registers_written(&t->registers, u->dst);
+    else if (u->dst < VAR_TEMP && u->width == WIDTH_32 && t->registers.of[u->dst] == NO_REGISTER)
+        x86_store_home(&t->emit, u->dst, reg);
     else
         x86_write_var(t, u->dst, u->width, reg);
 }
@@ -93,10 +95,36 @@ static void subtract(struct translation *t, const struct pending_flags *p)
     emit_unary(e, EMIT_NOT, WIDTH_64, S0);
 }
 
+static bool is_arithmetic_shift(const struct pending_flags *p)
+{
+    return p->op >> 2 == CC_SAR;
+}
+
+/// The source in memory, which is a shift's operand yet, becomes the recipe's by instructions that keep the host's
+/// flags.
+static void shift_source(struct translation *t, const struct pending_flags *p)
+{
+    struct emit *e = &t->emit;
+    uint8_t prefix = p->op >> 2 == CC_SHL ? 1 : is_arithmetic_shift(p) ? 2 : 3;
+    emit_load(e, (unsigned)p->op & 3, S0, x86_home(VAR_CC_SRC));
+    if (is_arithmetic_shift(p))
+        emit_extend(e, true, (unsigned)p->op & 3, S0, S0);
+    emit_move_imm(e, S1, (uint64_t)p->imm);
+    emit_vex(e, (struct emit_vex){2, prefix, 0xf7}, WIDTH_64, S0, S1, S0);
+    x86_store_home(e, VAR_CC_SRC, S0);
+}
+
 void x86_flush_flags(struct translation *t)
 {
     struct emit *e = &t->emit;
     const struct pending_flags *p = &t->pending;
+    if (p->words & PENDING_ROTATE) {
+        x86_override_rotate_flags(t, p->a, (unsigned)p->op, p->imm);
+        t->pending.words = 0;
+        return;
+    }
+    if (p->words & PENDING_SHIFT)
+        shift_source(t, p);
     if ((p->words & PENDING_RESULT) && p->compare) {
         subtract(t, p);
         x86_store_home(e, VAR_CC_RESULT, S0);
@@ -120,7 +148,7 @@ static bool changes_pending(const struct pending_flags *p, const struct uop *u)
         unsigned var = i ? u->c : u->dst;
         if (!(effects & (i ? DEFINE_C : DEFINE_DST)))
             continue;
-        if ((p->words & PENDING_RESULT) && var == p->a)
+        if ((p->words & (PENDING_RESULT | PENDING_ROTATE)) && var == p->a)
             return true;
         if (var == p->b && ((p->words & PENDING_SOURCE) || ((p->words & PENDING_RESULT) && p->compare)))
             return true;
@@ -152,11 +180,19 @@ static bool wants_recipe(const struct translation *t, const struct uop *u)
     }
 }
 
+/// Carry and overflow are new after it, if its flags are wanted at all.
+static bool rotates_by_constant(const struct uop *u)
+{
+    return (u->op == UOP_ROL || u->op == UOP_ROR) && (u->aux & UOP_SETS_FLAGS) && u->b == VAR_IMM &&
+           (u->imm & (u->width == WIDTH_64 ? 63 : 31)) && u->dst != VAR_NONE;
+}
+
 void x86_settle_flags(struct translation *t, const struct uop *u)
 {
     unsigned effects = uop_effects(u);
     bool vectors = u->op == UOP_VLOAD || u->op == UOP_VMOV || u->op == UOP_ROW;
-    if ((effects & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS) && !(effects & MAY_LEAVE)) {
+    if (((effects & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS) && !(effects & MAY_LEAVE)) ||
+        (t->pending.words == PENDING_ROTATE && rotates_by_constant(u))) {
         t->pending.words = 0;
         return;
     }
@@ -489,8 +525,29 @@ static void last_shift(struct translation *t, const struct uop *u)
     x86_made_flags(t, recipe_of_shift(u), u, S0, CONDITION_FLAGS);
 }
 
+/// In the result's own register. The recipe's source is the operand yet, which whoever writes the recipe shifts.
+static void shift_in_place(struct translation *t, const struct uop *u, unsigned count)
+{
+    uint8_t to;
+    if (t->flags)
+        x86_store_home(&t->emit, VAR_CC_SRC, t->a);
+    to = x86_result_register(t, u);
+    x86_copy(t, u->width, to, t->a);
+    emit_shift_imm(&t->emit, shift_of(u), u->width, to, count);
+    x86_made_flags(t, recipe_of_shift(u), u, to, count == 1 ? CONDITION_FLAGS : CONDITION_FLAGS & ~FLAG_OF);
+    if (t->flags && count > 1) {
+        t->pending.words |= PENDING_SHIFT;
+        t->pending.imm = (int32_t)count - 1;
+    }
+    x86_finish_result(t, u, to);
+}
+
 static void shift_by_constant(struct translation *t, const struct uop *u, unsigned count)
 {
+    if (count && u->width >= WIDTH_32 && u->dst != VAR_NONE && (!t->flags || x86_host_has(t, FEATURE_BMI2))) {
+        shift_in_place(t, u, count);
+        return;
+    }
     shift_operand(t, u);
     if (t->flags && count) {
         if (count > 1)

@@ -38,17 +38,17 @@ static void rotate_by_constant(struct translation *t, const struct uop *u)
 
 /// CF and OF of a rotate's result to the recipe. With the result turned on until the carry is bit 1, bit 0 is what OF
 /// compares it with.
-static void override_rotate_flags(struct translation *t, const struct uop *u)
+void x86_override_rotate_flags(struct translation *t, unsigned var, unsigned width, bool left)
 {
     struct emit *e = &t->emit;
     struct emit_memory sum = {.base = S0, .index = S1, .displacement = CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED};
-    uint8_t result = registers_read(&t->registers, u->dst);
+    uint8_t result = registers_read(&t->registers, var);
     _Static_assert(CC_OVERFLOW_VALUE == 2 << 7 && CC_CARRY_VALUE == 4 << 7, "bits 1 and 2 shifted");
     if (result == NO_REGISTER)
-        x86_load_home(e, S0, u->dst);
+        x86_load_home(e, S0, var);
     else
         emit_move(e, WIDTH_64, S0, result);
-    emit_shift_imm(e, EMIT_ROL, u->width, S0, u->op == UOP_ROL ? 1 : 2);
+    emit_shift_imm(e, EMIT_ROL, width, S0, left ? 1 : 2);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 3);
     emit_lea(e, WIDTH_32, S1, (struct emit_memory){.base = S0, .index = S0});
     emit_alu(e, EMIT_XOR, WIDTH_32, S1, S0);
@@ -66,7 +66,12 @@ void x86_emit_rotate(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     if (t->flags && u->b == VAR_IMM && u->dst != VAR_NONE && (u->imm & (u->width == WIDTH_64 ? 63 : 31))) {
         rotate_by_constant(t, u);
-        override_rotate_flags(t, u);
+        if (u->dst <= VAR_R15)
+            t->pending = (struct pending_flags){
+                .words = PENDING_ROTATE, .a = u->dst, .b = VAR_NONE, .op = u->width, .imm = u->op == UOP_ROL};
+        else
+            x86_override_rotate_flags(t, u->dst, u->width, u->op == UOP_ROL);
+        t->made_flags = 0; // only those that the recipe in memory has not
     } else if (t->flags) {
         x86_emit_by_alu(t, u);
     } else if (u->b == VAR_IMM) {
