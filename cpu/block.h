@@ -17,9 +17,11 @@
 
 /// A patched jump of host code from one block to another.
 struct host_edge {
-    uint8_t *place;                 // the jump's relative target; NULL: no such exit
+    uint8_t *place;                 // the jump's relative target; NULL: it is not used
     const uint8_t *back;            // where it leads while it is not patched
+    uint8_t *guard;                 // what it goes through instead, to another page; or NULL
     struct host_edge *next, **link; // among the jumps to the same block, and what points here; link NULL: not patched
+    uint16_t offset;                // in the page, of where it leads
 };
 
 struct block {
@@ -45,13 +47,15 @@ struct block {
     const void *start_stub; // where the way from other host code goes to leave
     const void *host_loop;  // where host code goes on from its end to its start, and where that leaves; or NULL
     const void *loop_stub;
-    struct host_edge edge[2], *incoming;
+    struct host_edge *edge; // the host code's jumps, kept beside it
+    struct host_edge *incoming;
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
     uint32_t executions;                  // since it was made, or used again
     uint32_t deaths;                      // by stores
     const uint8_t *copy;                  // of a dead block: the bytes that it was made of
     bool in_superblock;                   // part of another block's host code: when it dies, so does that
     bool is_superblock;                   // its host code has more parts
+    uint8_t edges;                        // how many `edge` has
     bool no_reuse;      // every access gets its own check: accesses off a base straddle pages too often
     uint16_t straddles; // how often they did, and since when (host nanoseconds)
     uint64_t straddles_since;

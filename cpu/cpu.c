@@ -21,6 +21,8 @@ static void fetches_changed(void *opaque)
     if (UNLIKELY(cpu->mmu.epochs_restarted)) {
         cpu->mmu.epochs_restarted = false;
         memset(cpu->jump_cache, 0, JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache);
+        cpu->epoch_restarts++; // who compares epochs elsewhere looks at it before the next block
+        atomic_store(&cpu->exit_request, 1);
     }
     set_jump_epoch(cpu);
 }

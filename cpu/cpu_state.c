@@ -163,6 +163,8 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, self),
     STATE_SKIP(cpu, code_page),
     STATE_SKIP(cpu, tsc),
+    STATE_SKIP(cpu, guard_patience),
+    STATE_SKIP(cpu, epoch_restarts),
     STATE_SKIP(cpu, no_chain),
     STATE_SKIP(cpu, counting),
     STATE_SKIP(cpu, running),

@@ -10,12 +10,14 @@
 #include "translate/registers.h"
 
 #define TRANSLATION_MAX_EXITS 512
+#define TRANSLATION_MAX_EDGES 16
+#define NO_EDGE 0xffu
 
 /// Why host code came back to C; in the low bits of host_result.value, a number above it.
 #define HOST_DONE 0u
 #define HOST_RESUME 1u // the interpreter goes on at uop number; VAR_RIP is not set, nor for the next three
 #define HOST_FAULT 2u  // cpu->fault is pending in instruction number
-#define HOST_LINK 3u   // number: direct exit 0 or 1, not patched yet, and above that bit where in the page it leads
+#define HOST_LINK 3u   // through jump number (of block->edge), not patched yet; with a guard, VAR_RIP is set
 #define HOST_START 5u  // nothing of the block was done
 #define HOST_LOOKUP 4u // the jump cache had no host code for RIP; no block is told
 #define HOST_KIND 7u
@@ -62,8 +64,7 @@ struct side_exit {
         SIDE_FAULT,
         SIDE_LEAVE, // cpu->leave is set after instruction `uop`
         SIDE_START, // before the block's first instruction
-        SIDE_SPLIT, // the way out of a superblock, in its middle
-        SIDE_DIRECT // direct exit `which` while it is not patched, or for good
+        SIDE_DIRECT // a direct exit while its jump is not patched, or for good
     } kind;
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on
@@ -75,7 +76,9 @@ struct side_exit {
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
     uint32_t access;      // ... as the backend tells its walk
-    uint8_t which;        // SIDE_DIRECT: number of the exit; SIDE_START: 1: of a loop
+    uint8_t which;        // SIDE_START: 1: of a loop
+    uint8_t edge;         // SIDE_DIRECT: number of the jump, or NO_EDGE
+    bool uncounted;       // ... the part's instructions are not counted yet
     uint8_t width;        // ... that the target is cut to
     int64_t displacement; // ... of the target from the block's start
 };
@@ -83,11 +86,11 @@ struct side_exit {
 /// Parts of the code memory that all blocks use; as written, not as run.
 struct backend_entries {
     const uint8_t *leave;               // to C
-    const uint8_t *look_up;             // through the jump cache, as every block can do for itself
     const uint8_t *store;               // subroutine: guest registers to memory
     const uint8_t *load;                // ... and back
     const uint8_t *miss;                // ... the walk after a TLB miss
     const uint8_t *flags, *flags_value; // ... the recipe's flags, see backend_x86_64_flags.c
+    const uint8_t *guard_failed;        // where the jump cache is asked after a guard
     const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
 };
 
@@ -148,6 +151,8 @@ struct translation {
     uint64_t host_features[2]; // bit per enum cpu_feature: instructions that may be used
     uint8_t resident;          // RESIDENT_*: certainly in the host's registers here
     struct x87_pointers pointers;
+    unsigned edge_count;
+    struct host_edge edges[TRANSLATION_MAX_EDGES];
     unsigned exit_count;
     struct side_exit exits[TRANSLATION_MAX_EXITS];
 };
@@ -203,6 +208,9 @@ struct backend {
     void (*kill)(uint8_t *chain, const uint8_t *stub);
     /// A direct exit leads to `target` from now on; changes the 4 bytes at `place`.
     void (*patch)(emit_place place, const uint8_t *target);
+    /// The guard lets pass to `target`, in `epoch`, who comes from page `from`, and says that page `to` follows.
+    void (*set_guard)(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target);
+    unsigned guard_bytes;
     uint8_t scratch[2]; // never hold a variable
 };
 

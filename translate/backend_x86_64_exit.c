@@ -1,11 +1,13 @@
 // The ways in and out of the x86-64 backend's host code, from block to block and between it and C.
 //
 // Guest registers stay in their host registers from block to block. A direct exit inside the page is one jump, patched
-// to the next block's chain entry when that has host code; every other exit asks the jump cache in line.
+// to the next block's chain entry when that has host code; one to another page goes there through a guard that compares
+// the epoch and the page it comes from. Every other exit asks the jump cache in line.
 // Each chain entry polls, so that every cycle does. RIP is not kept: flat blocks know where in their page they are, and
 // cpu->code_page is that page's linear address; blocks that are not flat know their IP.
 #ifdef __x86_64__
 
+#include <assert.h>
 #include <string.h>
 
 #include "cpu/cpu.h"
@@ -102,12 +104,16 @@ void x86_call(struct translation *t, const void *function)
 // ---- leaving ------------------------------------------------------------------------------------------------------
 #define LEAVE_SHIFT 48 // S0 on the way out: a block's address below, struct host_result's value above
 _Static_assert((TRANSLATION_MAX_EXITS << HOST_NUMBER_SHIFT) <= 1 << (64 - LEAVE_SHIFT), "numbers of uops fit");
-_Static_assert((2 * PAGE_SIZE << HOST_NUMBER_SHIFT) <= 1 << (64 - LEAVE_SHIFT), "an exit and a place in a page fit");
+
+static uint64_t leave_word(uint32_t value, const struct block *block)
+{
+    return (uint64_t)value << LEAVE_SHIFT | (uint64_t)(uintptr_t)block;
+}
 
 /// To C. Most blocks have many ways there that are never taken: what C can find out is not computed here.
 static void leave(struct translation *t, uint32_t value)
 {
-    emit_move_imm(&t->emit, S0, (uint64_t)value << LEAVE_SHIFT | (uint64_t)(uintptr_t)t->block);
+    emit_move_imm(&t->emit, S0, leave_word(value, t->block));
     emit_jump_to(&t->emit, t->entries->leave);
 }
 
@@ -187,15 +193,20 @@ static bool in_page(const struct translation *t, int64_t displacement)
 }
 
 /// One way out by a direct branch: the jump at `from` leads to side code until it is patched.
-static void direct(struct translation *t, const struct uop *u, unsigned which, int64_t displacement, emit_place from)
+static struct side_exit *direct(struct translation *t, const struct uop *u, int64_t displacement, emit_place from)
 {
     struct side_exit *exit = x86_add_exit(t, SIDE_DIRECT, from);
-    exit->which = (uint8_t)which;
     exit->width = u->width;
     exit->displacement = displacement;
+    exit->edge = NO_EDGE;
+    exit->uncounted = false;
     // C code may have changed the mode, which the jump cache compares. What host code makes of it is always the same.
-    if (may_chain(t) && !t->called && in_page(t, displacement) && u->width == mode_code_width(t->block->mode))
-        t->head->edge[which].place = from;
+    if (may_chain(t) && !t->called && u->width == mode_code_width(t->block->mode) &&
+        (in_page(t, displacement) || x86_rip_is_page_relative(t)) && t->edge_count < TRANSLATION_MAX_EDGES) {
+        t->edges[t->edge_count] = (struct host_edge){0};
+        exit->edge = (uint8_t)t->edge_count++;
+    }
+    return exit;
 }
 
 bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *which)
@@ -228,7 +239,7 @@ void x86_loop_end(struct translation *t, const uint8_t *join)
         return;
     }
     x86_flush_flags(t);
-    direct(t, u, t->loop_which, t->loop_which ? (int32_t)u->param : u->imm, emit_jump(&t->emit));
+    direct(t, u, t->loop_which ? (int32_t)u->param : u->imm, emit_jump(&t->emit));
 }
 
 /// On with the next part of a superblock.
@@ -251,7 +262,7 @@ void x86_emit_exit(struct translation *t, const struct uop *u)
     registers_give_back(&t->registers, &x86_file, &t->emit);
     count(t, u->insn + 1u);
     if (!loop(t, u, &which))
-        direct(t, u, 0, u->imm, emit_jump(&t->emit));
+        direct(t, u, u->imm, emit_jump(&t->emit));
 }
 
 /// The other exit of a branch that goes back to the start, by way `which`, on a condition.
@@ -262,11 +273,11 @@ static void leave_loop(struct translation *t, const struct uop *u, unsigned whic
     if (t->counting) {
         emit_place stay = emit_jump_if(e, condition);
         count(t, u->insn + 1u);
-        direct(t, u, which ^ 1, displacement, emit_jump(e));
+        direct(t, u, displacement, emit_jump(e));
         emit_patch_here(e, stay);
         count(t, u->insn + 1u);
     } else
-        direct(t, u, which ^ 1, displacement, emit_jump_if(e, condition ^ 1));
+        direct(t, u, displacement, emit_jump_if(e, condition ^ 1));
 }
 
 /// The host's flags hold the condition.
@@ -276,10 +287,8 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
     unsigned which;
     if (t->next) {
         registers_end_part(&t->registers, &x86_file, e);
-        struct side_exit *exit =
-            x86_add_exit(t, SIDE_SPLIT, emit_jump_if(e, t->next_exit == 0 ? condition ^ 1 : condition));
-        exit->displacement = t->next_exit == 0 ? (int32_t)u->param : u->imm;
-        exit->width = u->width;
+        emit_place from = emit_jump_if(e, t->next_exit == 0 ? condition ^ 1 : condition);
+        direct(t, u, t->next_exit == 0 ? (int32_t)u->param : u->imm, from)->uncounted = t->counting;
         go_on(t, u);
         return;
     }
@@ -291,12 +300,12 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
     if (t->counting) {
         emit_place taken = emit_jump_if(e, condition);
         count(t, u->insn + 1u);
-        direct(t, u, 1, (int32_t)u->param, emit_jump(&t->emit));
+        direct(t, u, (int32_t)u->param, emit_jump(&t->emit));
         emit_patch_here(e, taken);
         count(t, u->insn + 1u);
     } else
-        direct(t, u, 1, (int32_t)u->param, emit_jump_if(e, condition ^ 1));
-    direct(t, u, 0, u->imm, emit_jump(&t->emit));
+        direct(t, u, (int32_t)u->param, emit_jump_if(e, condition ^ 1));
+    direct(t, u, u->imm, emit_jump(&t->emit));
 }
 
 void x86_emit_exit_if(struct translation *t, const struct uop *u)
@@ -363,27 +372,64 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
     x86_resume(t);
 }
 
-/// A direct exit: asks C for the block to patch in, or the jump cache where the target is in another page.
+/// What a jump to another page has to ask: whether it comes from the page, and in the epoch, that it was patched for.
+/// Then the mapping of the other page is what it was. Else the jump cache decides, now and then C about a new guard, so
+/// that code which runs a few times is not patched at all.
+static void emit_guard(struct translation *t, const struct side_exit *exit)
+{
+    struct emit *e = &t->emit;
+    uint8_t *guard = e->at;
+    emit_place wrong[2];
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(jump_epoch), INT32_MAX); // an immediate of 4 bytes
+    wrong[0] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    emit_move_later(e, S0);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(code_page));
+    wrong[1] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    emit_move_later(e, S0);
+    emit_store(e, WIDTH_64, FIELD(code_page), S0);
+    emit_jump(e);
+    assert(e->full || e->at == guard + X86_GUARD_BYTES);
+    if (!e->full)
+        x86_set_guard(guard, 0, 0, 0, guard); // there is no such epoch
+    emit_patch_here(e, wrong[0]);
+    emit_patch_here(e, wrong[1]);
+    x86_load_rip(t, S0, exit->displacement);
+    emit_extend(e, false, exit->width, S1, S0);
+    emit_move_imm(e, T0, leave_word(result(HOST_LINK, exit->edge), t->head));
+    emit_jump_to(e, t->entries->guard_failed);
+}
+
+/// A direct exit: asks C for the block to patch in. Where it cannot be, the jump cache.
 static void emit_direct(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
-    bool linked = t->head->edge[exit->which].place == exit->from;
-    if (linked && exit->pending.words) { // written here: the jump to patch comes behind
-        t->head->edge[exit->which].place = emit_jump(e);
-        emit_patch_here(e, t->head->edge[exit->which].place);
-    }
-    if (linked)
-        t->head->edge[exit->which].back = e->at;
-    if (may_chain(t) && !linked) {
-        x86_load_rip(t, S0, exit->displacement);
-        emit_extend(e, false, exit->width, S1, S0);
-        look_up(t);
+    struct host_edge *edge = exit->edge == NO_EDGE ? NULL : &t->edges[exit->edge];
+    bool here = in_page(t, exit->displacement);
+    bool late = exit->pending.words || exit->uncounted || t->registers.borrowed;
+    registers_give_back(&t->registers, &x86_file, e);
+    if (exit->uncounted)
+        count(t, t->block->insn_count);
+    if (edge) {
+        edge->place = exit->from;
+        edge->offset = (uint16_t)(((t->block->backing & ~PAGE_MASK) + (uint64_t)exit->displacement) & ~PAGE_MASK);
+        edge->guard = here ? NULL : e->at;
+        if (!here) {
+            emit_guard(t, exit);
+            return;
+        }
+        if (late) { // the jump to patch comes behind what was written here
+            edge->place = emit_jump(e);
+            emit_patch_here(e, edge->place);
+        }
+        edge->back = e->at;
+        t->block = t->head; // has the edges
+        leave(t, result(HOST_LINK, exit->edge));
         return;
     }
     if (may_chain(t)) {
-        unsigned offset = (unsigned)((int64_t)(t->block->backing & ~PAGE_MASK) + exit->displacement);
-        t->block = t->head; // has the edges
-        leave(t, result(HOST_LINK, offset << 1 | exit->which));
+        x86_load_rip(t, S0, exit->displacement);
+        emit_extend(e, false, exit->width, S1, S0);
+        look_up(t);
         return;
     }
     store_rip(t, exit->displacement, exit->width);
@@ -428,13 +474,6 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
             t->start_stub = stub;
         registers_settle(&t->registers, &x86_file, &t->emit);
         leave(t, HOST_START);
-        break;
-    case SIDE_SPLIT:
-        registers_give_back(&t->registers, &x86_file, &t->emit);
-        count(t, t->block->insn_count);
-        x86_load_rip(t, S0, exit->displacement);
-        emit_extend(&t->emit, false, exit->width, S1, S0);
-        emit_jump_to(&t->emit, t->entries->look_up); // superblocks are flat
         break;
     case SIDE_DIRECT:
         emit_direct(t, exit);
@@ -498,6 +537,15 @@ void x86_patch(emit_place place, const uint8_t *target)
     emit_patch(&e, place, target);
 }
 
+/// Places in what emit_guard writes.
+void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target)
+{
+    memcpy(guard + 8, &epoch, sizeof epoch);
+    memcpy(guard + 20, &from, sizeof from);
+    memcpy(guard + 45, &to, sizeof to);
+    x86_patch(guard + 63, target);
+}
+
 static void store_guest(struct emit *e)
 {
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
@@ -512,6 +560,19 @@ static void load_guest(struct emit *e)
         if (x86_file.pin[var] != NO_REGISTER)
             x86_load_home(e, x86_file.pin[var], var);
     }
+}
+
+/// To RIP S1; T0 is what goes to C.
+static void write_guard_failed(struct emit *e, const struct backend_entries *entries)
+{
+    emit_place ask;
+    emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, FIELD(guard_patience), 1);
+    ask = emit_jump_if(e, EMIT_SIGN);
+    write_look_up(e, entries, true, false);
+    emit_patch_here(e, ask);
+    x86_store_home(e, VAR_RIP, S1);
+    emit_move(e, WIDTH_64, S0, T0);
+    emit_jump_to(e, entries->leave);
 }
 
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu)
@@ -541,8 +602,8 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
         emit_pop(e, callee_saved[i]);
     emit_return(e);
 
-    entries->look_up = e->at;
-    write_look_up(e, entries, true, true);
+    entries->guard_failed = e->at;
+    write_guard_failed(e, entries);
 
     entries->store = e->at;
     store_guest(e);

@@ -109,6 +109,12 @@ void emit_move_imm(struct emit *e, uint8_t to, uint64_t value)
     }
 }
 
+void emit_move_later(struct emit *e, uint8_t to)
+{
+    put_head(e, 0, 3, 0xb8 | (to & 7u), 0, 0, to, false);
+    emit_put(e, 0, 8);
+}
+
 void emit_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from)
 {
     if (width < 2)

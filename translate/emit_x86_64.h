@@ -32,6 +32,7 @@ enum emit_unary { EMIT_NOT = 2, EMIT_NEG = 3, EMIT_DIV = 6, EMIT_IDIV = 7 }; // 
 enum emit_bit { EMIT_BT = 4, EMIT_BTS, EMIT_BTR, EMIT_BTC };
 #define EMIT_BELOW 2u
 #define EMIT_ABOVE 7u
+#define EMIT_SIGN 8u
 #define EMIT_GREATER 15u
 #define EMIT_EQUAL 4u // condition numbers are x86's own
 #define EMIT_NOT_EQUAL 5u
@@ -46,6 +47,8 @@ struct emit_memory {
 /// 8 and 16 bits merge into the destination, 32 zero-extends.
 void emit_move(struct emit *e, unsigned width, uint8_t to, uint8_t from);
 void emit_move_imm(struct emit *e, uint8_t to, uint64_t value);
+/// Of 8 bytes that are patched in later: the last ones of the instruction.
+void emit_move_later(struct emit *e, uint8_t to);
 /// Zero-extended to 64 bits.
 void emit_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from);
 void emit_store(struct emit *e, unsigned width, struct emit_memory to, uint8_t from);

@@ -29,13 +29,13 @@ struct pass_block {
     const struct block *block;
     /// Set before passes_run; may be NULL. Whether a ROW or CALL becomes host code that never leaves the block.
     bool (*stays)(const struct pass_block *pass, unsigned index);
-    const void *translation;        // its argument
-    struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
-    bool flags_live[LIFT_MAX_UOPS]; // somebody may read the flags that this uop makes
+    const void *translation;         // its argument
+    struct uop uops[LIFT_MAX_UOPS];  // rewritten copy, same indices
+    bool flags_live[LIFT_MAX_UOPS];  // somebody may read the flags that this uop makes
     bool flags_after[LIFT_MAX_UOPS]; // ... the flags as they are behind this uop
-    uint16_t last_use[VAR_COUNT];   // index of the last uop that reads a temporary
-    uint8_t uses[VAR_COUNT];        // how many read it, up to 255
-    uint16_t defined[VAR_COUNT];    // index of the uop that makes a temporary
+    uint16_t last_use[VAR_COUNT];    // index of the last uop that reads a temporary
+    uint8_t uses[VAR_COUNT];         // how many read it, up to 255
+    uint16_t defined[VAR_COUNT];     // index of the uop that makes a temporary
     // Groups of accesses with one check (reuse.c): of an XLAT, the bytes around its address that it checks; 0: its own.
     int16_t group_low[LIFT_MAX_UOPS];
     uint16_t group_bytes[LIFT_MAX_UOPS];

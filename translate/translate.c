@@ -16,6 +16,7 @@
 #define MOST_PATIENCE 256             // executions of a block that dies often, about, before it is translated again
 #define STRADDLES 64                  // of accesses with one check, until
 #define STRADDLE_NS 1500u             // their mean distance in time is looked at
+#define GUARD_PATIENCE 64             // guards of jumps between pages that fail until one of them gets a new one
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
 typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
@@ -32,6 +33,7 @@ struct jit {
     uint64_t host_features[2];   // instructions that host code may use
     const struct block *running; // the interpreter runs a copy of it
     uint32_t threshold;
+    uint32_t epoch_restarts; // those that guards know of
     struct translate_hooks hooks;
     struct translate_statistics statistics;
     struct translation translation; // scratch
@@ -209,11 +211,28 @@ static uint8_t *to_write(const struct jit *jit, const void *run)
     return jit->code.write + ((const uint8_t *)run - jit->code.exec);
 }
 
+/// What is known of the host code's jumps goes behind it, so that both are overwritten together. False: no room, there
+/// or before.
+static bool keep_edges(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    size_t bytes = t->edge_count * sizeof(struct host_edge);
+    while ((uintptr_t)e->at % _Alignof(struct host_edge) && !e->full)
+        emit_put(e, 0, 1);
+    if (e->full || (size_t)(e->end - e->at) < bytes)
+        return false;
+    t->head->edge = (struct host_edge *)(void *)e->at;
+    t->head->edges = (uint8_t)t->edge_count;
+    memcpy(e->at, t->edges, bytes);
+    e->at += bytes;
+    return true;
+}
+
 /// False: the host code does not fit into what is left of the present region.
 static bool translate_block(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
-    size_t straight, room, place = code_cache_place(&jit->cache, &room);
+    size_t straight, size, room, place = code_cache_place(&jit->cache, &room);
     uint8_t *start = jit->code.write + place;
 
     t->backend = jit->backend;
@@ -229,31 +248,29 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->pending.words = 0;
     t->join.at = t->loop = t->loop_stub = NULL;
     t->loops = false;
-    t->exit_count = 0;
+    t->exit_count = t->edge_count = 0;
     t->fpu = &jit->fpu;
     memcpy(t->host_features, jit->host_features, sizeof t->host_features);
     t->resident = 0;
     t->pointers.pending = false;
     emit_start(&t->emit, start, room < BLOCK_CODE_BYTES ? room : BLOCK_CODE_BYTES);
     t->head = block;
-    block->edge[0] = block->edge[1] = (struct host_edge){0};
     superblock_translate(t, &jit->hooks, &jit->statistics);
     straight = emit_size(&t->emit);
     for (unsigned i = 0; i < t->exit_count; i++)
         jit->backend->side_exit(t, &t->exits[i]);
-    if (t->emit.full) {
-        block->edge[0] = block->edge[1] = (struct host_edge){0};
+    size = emit_size(&t->emit);
+    if (!keep_edges(t))
         return room >= BLOCK_CODE_BYTES;
-    }
-    host_code_memory_flush(&jit->code, place, emit_size(&t->emit));
+    host_code_memory_flush(&jit->code, place, size);
     block->host_code = to_exec(jit, t->body);
     block->host_chain = to_exec(jit, t->chain);
     block->start_stub = to_exec(jit, t->start_stub);
     block->host_loop = t->loop ? to_exec(jit, t->loop) : NULL;
     block->loop_stub = t->loop ? to_exec(jit, t->loop_stub) : NULL;
-    log_code(jit->cpu, block, start, emit_size(&t->emit));
+    log_code(jit->cpu, block, start, size);
     if (UNLIKELY(jit->hooks.made != NULL))
-        jit->hooks.made(jit->hooks.opaque, block, start, straight, emit_size(&t->emit));
+        jit->hooks.made(jit->hooks.opaque, block, start, straight, size);
     code_cache_add(&jit->cache, block, emit_size(&t->emit));
     jit->statistics.translated_blocks++;
     return true;
@@ -265,10 +282,21 @@ static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
     host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
 }
 
+static void set_guard(struct jit *jit, uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to,
+                      const uint8_t *target)
+{
+    jit->backend->set_guard(guard, epoch, from, to, target);
+    host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
+}
+
 static void take_jumps_away(struct jit *jit, struct block *block)
 {
     while (block->incoming) {
-        patch(jit, block->incoming->place, block->incoming->back);
+        const struct host_edge *edge = block->incoming;
+        if (edge->guard)
+            set_guard(jit, edge->guard, 0, 0, 0, edge->guard); // an epoch that there is not
+        else
+            patch(jit, edge->place, edge->back);
         code_edge_disconnect(block->incoming);
     }
 }
@@ -295,10 +323,10 @@ static void forget_code(struct jit *jit, struct block *block)
 {
     code_cache_remove(block);
     take_jumps_away(jit, block);
-    for (unsigned i = 0; i < ARRAY_SIZE(block->edge); i++) {
+    for (unsigned i = 0; i < block->edges; i++)
         code_edge_disconnect(&block->edge[i]);
-        block->edge[i] = (struct host_edge){0};
-    }
+    block->edge = NULL;
+    block->edges = 0;
     block->host_code = block->host_chain = block->start_stub = block->host_loop = NULL;
     block->is_superblock = false;
 }
@@ -452,27 +480,40 @@ struct open_exit {
     unsigned which;
 };
 
-/// Patches direct exit `which` of `from` to jump to `next`. Such exits stay inside their page, guest address and
-/// backing alike, so that the jump holds for every alias of the page.
+/// Patches direct exit `which` of `from` to jump to `next`, which stands at RIP. An exit that stays inside its page,
+/// guest address and backing alike, holds for every alias of the page; one that does not has a guard.
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
 {
-    struct host_edge *edge = &from->edge[which];
-    if (!edge->place || !from->valid || !next->host_chain || next->crosses ||
-        ((next->backing ^ from->backing) >> PAGE_SHIFT))
+    const struct cpu *cpu = jit->cpu;
+    struct host_edge *edge;
+    if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
         return;
-    patch(jit, edge->place, to_write(jit, next->host_chain));
+    edge = &from->edge[which];
+    if (edge->guard)
+        set_guard(jit, edge->guard, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
+                  to_write(jit, next->host_chain));
+    else if (edge->place && !((next->backing ^ from->backing) >> PAGE_SHIFT))
+        patch(jit, edge->place, to_write(jit, next->host_chain));
+    else
+        return;
     code_edge_connect(edge, next);
     jit->statistics.links++;
+}
+
+/// Whether jump `number` leads to another page.
+static bool is_guarded(const struct block *block, unsigned number)
+{
+    return block->edge[number].guard;
 }
 
 /// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
 static void restore_rip(struct cpu *cpu, const struct block *block, unsigned kind, unsigned number)
 {
     uint64_t start = block ? block->backing & ~PAGE_MASK : 0, rip;
-    if (kind == HOST_DONE || kind == HOST_LOOKUP)
+    if (kind == HOST_DONE || kind == HOST_LOOKUP || (kind == HOST_LINK && is_guarded(block, number)))
         return;
     rip = block->mode & MODE_FLAT ? cpu->code_page + start : block->ip;
-    cpu->var[VAR_RIP] = kind == HOST_LINK ? cut_rip(block, rip - start + (number >> 1)) : rip;
+    cpu->var[VAR_RIP] = kind == HOST_LINK ? cut_rip(block, rip - start + block->edge[number].offset) : rip;
 }
 
 /// Runs host code from `block` on. Returns the block that follows when it is known.
@@ -508,9 +549,10 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
         break;
     case HOST_LINK:
         next = look_up(cpu);
-        if (!next)
+        if (!next && !is_guarded(result.block, number))
             next = look_in_page(cpu, result.block);
-        *open = (struct open_exit){.from = result.block, .which = number & 1};
+        *open = (struct open_exit){.from = result.block, .which = number};
+        cpu->guard_patience = GUARD_PATIENCE;
         break;
     case HOST_LOOKUP:
         next = look_up(cpu);
@@ -527,9 +569,17 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
     struct open_exit open = {0};
+    if (UNLIKELY(jit->epoch_restarts != cpu->epoch_restarts)) {
+        jit->epoch_restarts = cpu->epoch_restarts; // guards compare epochs
+        block_cache_flush(cpu->blocks);
+        return;
+    }
     while (block) {
-        if (!block->host_code)
+        if (!block->host_code) {
+            if (open.from == block)
+                open.from = NULL; // its jumps get other numbers
             consider(jit, block);
+        }
         if (!block->host_code) {
             interpret(jit, cpu, block, 0);
             return;

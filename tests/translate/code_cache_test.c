@@ -84,24 +84,25 @@ static void test_generations(void **state)
 
 static void test_edges(void **state)
 {
-    struct block from[3] = {{0}}, to[2] = {{0}};
+    struct host_edge edge[3] = {{0}}, loop = {0};
+    struct block to[2] = {{0}};
 
     for (unsigned i = 0; i < 3; i++)
-        code_edge_connect(&from[i].edge[0], &to[0]);
-    code_edge_disconnect(&from[1].edge[0]); // in the middle
-    assert_ptr_equal(to[0].incoming, &from[2].edge[0]);
-    assert_ptr_equal(from[2].edge[0].next, &from[0].edge[0]);
-    assert_null(from[0].edge[0].next);
-    code_edge_connect(&from[2].edge[0], &to[1]); // the first, to elsewhere
-    assert_ptr_equal(to[0].incoming, &from[0].edge[0]);
-    assert_ptr_equal(to[1].incoming, &from[2].edge[0]);
-    code_edge_disconnect(&from[0].edge[0]);
-    code_edge_disconnect(&from[0].edge[0]); // was none any more
+        code_edge_connect(&edge[i], &to[0]);
+    code_edge_disconnect(&edge[1]); // in the middle
+    assert_ptr_equal(to[0].incoming, &edge[2]);
+    assert_ptr_equal(edge[2].next, &edge[0]);
+    assert_null(edge[0].next);
+    code_edge_connect(&edge[2], &to[1]); // the first, to elsewhere
+    assert_ptr_equal(to[0].incoming, &edge[0]);
+    assert_ptr_equal(to[1].incoming, &edge[2]);
+    code_edge_disconnect(&edge[0]);
+    code_edge_disconnect(&edge[0]); // was none any more
     assert_null(to[0].incoming);
-    code_edge_connect(&to[1].edge[1], &to[1]); // a loop
-    code_edge_disconnect(&from[2].edge[0]);
-    assert_ptr_equal(to[1].incoming, &to[1].edge[1]);
-    code_edge_disconnect(&to[1].edge[1]);
+    code_edge_connect(&loop, &to[1]); // a loop
+    code_edge_disconnect(&edge[2]);
+    assert_ptr_equal(to[1].incoming, &loop);
+    code_edge_disconnect(&loop);
     assert_null(to[1].incoming);
 }
 
