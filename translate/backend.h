@@ -89,6 +89,7 @@ struct backend_entries {
     const uint8_t *store;               // subroutine: guest registers to memory
     const uint8_t *load;                // ... and back
     const uint8_t *miss;                // ... the walk after a TLB miss
+    const uint8_t *string;              // ... a string instruction
     const uint8_t *flags, *flags_value; // ... the recipe's flags, see backend_x86_64_flags.c
     const uint8_t *guard_failed;        // where the jump cache is asked after a guard
     const uint8_t *no_chain;            // where the jump cache leads for blocks without host code

@@ -184,6 +184,12 @@ void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, c
 /// A routine: S0 = the host address for the access S1 (side_exit.access) at linear S0, and ZF: there is none. Keeps
 /// every other register.
 void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu);
+/// A routine: the string instruction of helper_string's imm in S1, with guest registers in their places. ZF: it is not
+/// done, the interpreter goes on from where it is. Changes S0, S1.
+void x86_string_routine(struct emit *e, const struct fpu_routines *fpu);
+/// Whether this CALL of helper_string is done that way.
+bool x86_does_string(const struct translation *t, const struct uop *u);
+void x86_emit_string(struct translation *t, const struct uop *u);
 
 // Flags: struct backend's settle_flags, save_carry and condition.
 void x86_settle_flags(struct translation *t, const struct uop *u);

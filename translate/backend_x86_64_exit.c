@@ -613,6 +613,8 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     emit_return(e);
     entries->miss = e->at;
     x86_miss_routine(e, fpu);
+    entries->string = e->at;
+    x86_string_routine(e, fpu);
     x86_flag_routines(e, entries);
 }
 

@@ -1,8 +1,11 @@
-// The x86-64 backend's way into the MMU: what host code calls when the soft TLB cannot say where an access goes.
+// The x86-64 backend's way into the MMU: what host code calls when the soft TLB cannot say where an access goes, and
+// string instructions. Compiled without vector registers: refill and string_quick run with the guest's in the host's.
 #ifdef __x86_64__
 
 #include "cpu/block.h"
 #include "cpu/cpu.h"
+#include "cpu/helper.h"
+#include "cpu/lift.h"
 #include "translate/backend_x86_64.h"
 
 /// Whether a group of accesses lies on two pages.
@@ -59,6 +62,16 @@ static uint64_t beside_code(struct cpu *cpu, uint64_t host, uint32_t access)
     return block_cache_covers(cpu->blocks, (const uint8_t *)(uintptr_t)host, access & X86_ACCESS_SIZE) ? 0 : host;
 }
 
+/// Calls the function in rax and tests its result. `keep`: the routine by which residency survives other functions.
+static void call_rax(struct emit *e, const uint8_t *keep)
+{
+    if (keep)
+        emit_call_to(e, keep);
+    else
+        emit_call_register(e, HOST_RAX);
+    emit_test(e, WIDTH_64, HOST_RAX, HOST_RAX);
+}
+
 /// rax = what the function makes of the value in `from` and the access in S1, with the host's flags of it.
 static void call(struct emit *e, uint64_t (*function)(struct cpu *, uint64_t, uint32_t), uint8_t from,
                  const uint8_t *keep)
@@ -67,11 +80,7 @@ static void call(struct emit *e, uint64_t (*function)(struct cpu *, uint64_t, ui
     emit_move(e, WIDTH_64, HOST_RSI, from);
     emit_move(e, WIDTH_32, HOST_RDX, S1);
     emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)function);
-    if (keep)
-        emit_call_to(e, keep); // residency survives
-    else
-        emit_call_register(e, HOST_RAX);
-    emit_test(e, WIDTH_64, HOST_RAX, HOST_RAX);
+    call_rax(e, keep);
 }
 
 #ifdef DOPPEL_SANITIZED
@@ -101,6 +110,182 @@ void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
     for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
         emit_pop(e, saved[i]);
     emit_return(e);
+}
+
+// ---- string instructions --------------------------------------------------------------------------------------------
+/// `count` elements by the host's own instruction, which does what the guest's would.
+static void host_movs(uint8_t *to, const uint8_t *from, uint64_t count, unsigned width)
+{
+    switch (width) {
+    case WIDTH_8:
+        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    case WIDTH_16:
+        __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    case WIDTH_32:
+        __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    default:
+        __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+    }
+}
+
+static void host_stos(uint8_t *to, uint64_t value, uint64_t count, unsigned width)
+{
+    switch (width) {
+    case WIDTH_8:
+        __asm__ volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(value) : "memory");
+        break;
+    case WIDTH_16:
+        __asm__ volatile("rep stosw" : "+D"(to), "+c"(count) : "a"(value) : "memory");
+        break;
+    case WIDTH_32:
+        __asm__ volatile("rep stosl" : "+D"(to), "+c"(count) : "a"(value) : "memory");
+        break;
+    default:
+        __asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(value) : "memory");
+    }
+}
+
+#define SHORT_BYTES 64u // what the host's instructions take longer to begin than to do
+
+/// Few elements; the last ones go in units of their own.
+static void move_short(uint8_t *to, const uint8_t *from, uint64_t length)
+{
+    for (; length >= 8; length -= 8, to += 8, from += 8)
+        store_le64(to, load_le64(from));
+    if (length & 4) {
+        store_le32(to, load_le32(from));
+        to += 4, from += 4;
+    }
+    if (length & 2) {
+        store_le16(to, load_le16(from));
+        to += 2, from += 2;
+    }
+    if (length & 1)
+        *to = *from;
+}
+
+static void fill_short(uint8_t *to, uint64_t value, uint64_t length, unsigned width)
+{
+    static const uint64_t repeat[] = {0x0101010101010101, 0x0001000100010001, 0x0000000100000001, 1};
+    value = (value & bits_mask(8u << width)) * repeat[width];
+    for (; length >= 8; length -= 8, to += 8)
+        store_le64(to, value);
+    if (length & 4) {
+        store_le32(to, (uint32_t)value);
+        to += 4;
+    }
+    if (length & 2) {
+        store_le16(to, (uint16_t)value);
+        to += 2;
+    }
+    if (length & 1)
+        *to = (uint8_t)value;
+}
+
+/// The bytes of one pointer's next elements: where they are, and how many in the page (*count is lowered). NULL: not in
+/// plain RAM, or the next element is not as a whole in one page and below the end of offsets.
+static uint8_t *string_bytes(struct cpu *cpu, enum mmu_access kind, uint64_t base, uint64_t offset, uint64_t mask,
+                             unsigned width, uint64_t *count)
+{
+    uint64_t linear = base + offset, room = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
+    uint8_t *host;
+    bool code;
+    if (mask - offset < room)
+        room = mask - offset + 1;
+    room >>= width;
+    if (!room)
+        return NULL;
+    if (room < *count)
+        *count = room;
+    host = tlb_lookup(&cpu->mmu, cpu->data_mode, kind, linear, 1u << width);
+    if (LIKELY(host != NULL))
+        return host;
+    host = mmu_refill(&cpu->mmu, cpu->data_mode, kind, linear, 1u << width, &code);
+    return code ? NULL : host;
+}
+
+/// MOVS and STOS upwards in plain RAM, flat, in runs that are not counted. False: something else is to be done at the
+/// present pointers and count, or somebody waits.
+static uint64_t string_quick(struct cpu *cpu, uint64_t imm)
+{
+    bool moves = (imm & 15) == STRING_MOVS, repeats = imm >> 16 & 3;
+    unsigned width = width_of(imm >> 4 & 15), address = imm >> 8 & 3, segment = imm >> 12 & 7;
+    uint64_t mask = bits_mask(8u << address), base = segment >= SEG_FS ? cpu->var[VAR_ES_BASE + segment] : 0;
+    uint64_t left = repeats ? cpu->var[VAR_RCX] & mask : 1;
+    if (UNLIKELY(cpu->var[VAR_FLAGS] & FLAG_DF))
+        return false;
+    while (left) {
+        uint64_t part = left, length;
+        uint8_t *from = NULL, *to;
+        if (moves && !(from = string_bytes(cpu, MMU_READ, base, cpu->var[VAR_RSI] & mask, mask, width, &part)))
+            return false;
+        to = string_bytes(cpu, MMU_WRITE, 0, cpu->var[VAR_RDI] & mask, mask, width, &part);
+        if (!to)
+            return false;
+        length = part << width;
+        if (!moves && length <= SHORT_BYTES)
+            fill_short(to, cpu->var[VAR_RAX], length, width);
+        else if (!moves)
+            host_stos(to, cpu->var[VAR_RAX], part, width);
+        else if (length <= SHORT_BYTES && (uint64_t)(to - from) >= length)
+            move_short(to, from, length);
+        else
+            host_movs(to, from, part, width);
+        if (moves)
+            cpu_write_var(cpu, VAR_RSI, address, cpu->var[VAR_RSI] + length);
+        cpu_write_var(cpu, VAR_RDI, address, cpu->var[VAR_RDI] + length);
+        left -= part;
+        if (repeats)
+            cpu_write_var(cpu, VAR_RCX, address, left);
+        if (left && atomic_load_explicit(&cpu->exit_request, memory_order_relaxed))
+            return false;
+    }
+    return true;
+}
+
+void x86_string_routine(struct emit *e, const struct fpu_routines *fpu)
+{
+    static const uint8_t saved[] = {HOST_RDX, HOST_R8, HOST_R9, HOST_R10, HOST_R11};
+    static const struct {
+        uint8_t reg, var;
+    } used[] = {{HOST_RAX, VAR_RAX}, {HOST_RCX, VAR_RCX}, {HOST_RSI, VAR_RSI}, {HOST_RDI, VAR_RDI}};
+    for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+        x86_store_home(e, used[i].var, used[i].reg);
+    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
+        emit_push(e, saved[i]);
+    emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
+    emit_move(e, WIDTH_64, HOST_RSI, S1);
+    emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)string_quick);
+    call_rax(e, REFILL_KEEP);
+    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
+        emit_pop(e, saved[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+        x86_load_home(e, used[i].reg, used[i].var);
+    emit_return(e);
+}
+
+bool x86_does_string(const struct translation *t, const struct uop *u)
+{
+    unsigned operation = u->imm & 15, segment = u->imm >> 12 & 7;
+    return !t->counting && (operation == STRING_MOVS || operation == STRING_STOS) &&
+           ((t->block->mode & MODE_CODE_MASK) == MODE_CODE64 || ((t->block->mode & MODE_FLAT) && segment < SEG_FS));
+}
+
+void x86_emit_string(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    x86_flush_flags(t);
+    registers_settle(&t->registers, &x86_file, e);
+    emit_move_imm(e, S1, (uint64_t)u->imm);
+    emit_call_to(e, t->entries->string);
+    x86_add_resume(t, emit_jump_if(e, EMIT_EQUAL));
+    if (u->dst == VAR_NONE)
+        return;
+    x86_load_home(e, S0, u->b); // the next RIP
+    x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
 #else

@@ -302,6 +302,7 @@ static const struct system_call {
     {helper_check_fsgsbase, always, emit_check_fsgsbase, false},
     {helper_syscall, does_syscall, emit_syscall, false},
     {helper_sysret, does_sysret, emit_sysret, false},
+    {helper_string, x86_does_string, x86_emit_string, false},
 };
 
 static const struct system_call *find(const struct translation *t, const struct uop *u)
