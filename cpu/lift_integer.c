@@ -351,9 +351,54 @@ void lift_cmpxchg(struct lift *l, const struct insn *insn)
         lift_op(l, UOP_MOV, WIDTH_64, reg, VAR_ZERO, yes, false);
 }
 
+/// dst = c is zero ? yes : no, all of 64 bits.
+static uint8_t select_zero(struct lift *l, uint8_t c, uint8_t yes, uint8_t no)
+{
+    struct uop *u = lift_emit(l, UOP_SELECT_Z, WIDTH_64);
+    u->a = no;
+    u->b = yes;
+    u->c = c;
+    return u->dst = lift_temp(l);
+}
+
+/// Memory gets its own value back where it differs, so that RAX and RDX can be loaded in either case.
+static void lift_cmpxchg16b(struct lift *l, const struct insn *insn)
+{
+    uint8_t first = lift_linear(l, insn, 16, true, 0), second = lift_temp(l), handle[2], old[2], next[2], differs[3],
+            zero;
+    bool stack = insn->segment == SEG_SS;
+    struct uop *u;
+
+    lift_xlat(l, first, 16, true, stack);
+    l->uops[l->uop_count - 1].aux |= UOP_ALIGNED;
+    lift_op_imm(l, UOP_ADD, WIDTH_64, second, first, 8, false);
+    handle[0] = lift_xlat(l, first, 8, true, stack);
+    handle[1] = lift_xlat(l, second, 8, true, stack);
+    for (unsigned i = 0; i < 2; i++) {
+        old[i] = lift_load(l, handle[i], WIDTH_64);
+        lift_op(l, UOP_XOR, WIDTH_64, differs[i] = lift_temp(l), old[i], i ? VAR_RDX : VAR_RAX, false);
+    }
+    lift_op(l, UOP_OR, WIDTH_64, differs[2] = lift_temp(l), differs[0], differs[1], false);
+    next[0] = select_zero(l, differs[2], VAR_RBX, old[0]);
+    next[1] = select_zero(l, differs[2], VAR_RCX, old[1]);
+    lift_store(l, handle[0], next[0], WIDTH_64);
+    lift_store(l, handle[1], next[1], WIDTH_64);
+    lift_op(l, UOP_MOV, WIDTH_64, VAR_RAX, VAR_ZERO, old[0], false);
+    lift_op(l, UOP_MOV, WIDTH_64, VAR_RDX, VAR_ZERO, old[1], false);
+    zero = select_zero(l, differs[2], lift_const(l, FLAG_ZF), VAR_ZERO);
+    u = lift_emit(l, UOP_SET_FLAGS, WIDTH_64);
+    u->a = zero;
+    u->imm = FLAG_ZF;
+    u->aux = UOP_SETS_FLAGS;
+}
+
 void lift_cmpxchg8b(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = insn->operand[0].bytes;
+    if (bytes == 16) {
+        lift_cmpxchg16b(l, insn);
+        return;
+    }
     lift_call(l, HELPER_cmpxchg16b, VAR_NONE, lift_linear(l, insn, bytes, true, 0), VAR_ZERO,
               bytes | (insn->segment == SEG_SS ? 0x100u : 0));
 }

@@ -223,6 +223,24 @@ static void emit_uop_select(struct translation *t, const struct uop *u)
         x86_write_var(t, u->dst, u->width, to);
 }
 
+/// Moves 64 bits, whatever its width: that is c's.
+static void emit_uop_select_zero(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    uint8_t c = registers_read(&t->registers, u->c);
+    if (t->b == NO_REGISTER) {
+        emit_move_imm(e, S1, (uint64_t)(int64_t)t->imm);
+        t->b = S1;
+    }
+    x86_copy(t, WIDTH_64, S0, t->a);
+    if (c == NO_REGISTER)
+        emit_alu_memory_imm(e, EMIT_CMP, u->width, x86_home(u->c), 0);
+    else
+        emit_test(e, u->width, c, c);
+    emit_cmov(e, EMIT_EQUAL, WIDTH_64, S0, t->b);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+}
+
 static void emit_uop_ea(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -506,7 +524,7 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_BSWAP] = {emit_uop_bswap, IN_A | KEEP_FLAGS},
     [UOP_SETCC] = {emit_uop_setcc, NEED_FLAGS | KEEP_FLAGS},
     [UOP_SELECT] = {emit_uop_select, IN_A | IN_B | NEED_FLAGS | KEEP_FLAGS},
-    [UOP_SELECT_Z] = {x86_emit_by_alu},
+    [UOP_SELECT_Z] = {emit_uop_select_zero, IN_A | IN_B},
     [UOP_CHECK_TARGET] = {x86_emit_check_target, IN_A},
     [UOP_GET_FLAGS] = {x86_emit_get_flags},
     [UOP_SET_FLAGS] = {x86_emit_set_flags, IN_A},
