@@ -26,7 +26,11 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
         cpu->group_failed = true;
         return 0;
     }
-    if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault) || handle.crosses)
+    if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault)) {
+        cpu->walk_fault = fault; // whoever host code leaves to need not walk again
+        return 0;
+    }
+    if (handle.crosses)
         return 0;
     // What has no entry in the TLB (code, watched pages) is seen access by access.
     if ((access & X86_ACCESS_GROUP) && !tlb_lookup(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE)) {

@@ -516,6 +516,18 @@ static void restore_rip(struct cpu *cpu, const struct block *block, unsigned kin
     cpu->var[VAR_RIP] = kind == HOST_LINK ? cut_rip(block, rip - start + block->edge[number].offset) : rip;
 }
 
+/// Host code left at a uop whose address it could not use. Raises the page fault that the walk found, if the
+/// interpreter would find no other one first.
+static bool raise_walk_fault(struct cpu *cpu, const struct uop *u)
+{
+    struct mmu_fault fault = cpu->walk_fault;
+    cpu->walk_fault.kind = MMU_OK;
+    if (fault.kind != MMU_PAGE_FAULT || u->op != UOP_XLAT || (u->aux & UOP_X87))
+        return false;
+    cpu_raise_mmu(cpu, &fault, false);
+    return true;
+}
+
 /// Runs host code from `block` on. Returns the block that follows when it is known.
 static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block, struct open_exit *open)
 {
@@ -533,6 +545,12 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
     restore_rip(cpu, result.block, (unsigned)(result.value & HOST_KIND), number);
     switch (result.value & HOST_KIND) {
     case HOST_RESUME:
+        if (raise_walk_fault(cpu, &result.block->uops[number])) {
+            number = result.block->uops[number].insn;
+            cpu->var[VAR_RIP] = cut_rip(result.block, cpu->var[VAR_RIP] + result.block->insn_offset[number]);
+            cpu->instructions += number;
+            break;
+        }
         // The instructions before it were completed, but the interpreter counts from the block's start.
         jit->statistics.host_instructions += cpu->instructions - before + result.block->uops[number].insn;
         jit->statistics.interpreted_instructions -= result.block->uops[number].insn;
