@@ -12,7 +12,7 @@ static inline bool data_access(struct cpu *cpu, uint64_t linear, unsigned bytes,
     struct mmu_fault fault;
     if (!cpu_check_alignment(cpu, linear, cpu_alignment(bytes)))
         return false;
-    if (mmu_access(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear, bytes, handle, &fault))
+    if (mmu_access_cached(&cpu->mmu, cpu->data_mode, write ? MMU_WRITE : MMU_READ, linear, bytes, handle, &fault))
         return true;
     cpu_raise_mmu(cpu, &fault, stack);
     return false;

@@ -296,7 +296,7 @@ bool frame_write(struct cpu *cpu, struct frame *frame)
         linear = frame_linear(frame, frame->item[i].offset);
         if (!frame_aligned(cpu, frame, linear, frame->item[i].bytes))
             return false;
-        if (!mmu_access(&cpu->mmu, frame->mode, MMU_WRITE, linear, frame->item[i].bytes, &handle[i], &fault))
+        if (!mmu_access_cached(&cpu->mmu, frame->mode, MMU_WRITE, linear, frame->item[i].bytes, &handle[i], &fault))
             return cpu_raise_mmu(cpu, &fault, true);
     }
     for (unsigned i = 0; i < frame->count; i++)

@@ -46,8 +46,8 @@ static bool area_open(struct area *area, unsigned offset, unsigned size, enum mm
     while (size) {
         unsigned bytes = size < 64 - offset % 64 ? size : 64 - offset % 64;
         struct mmu_fault fault;
-        if (!mmu_access(&area->cpu->mmu, area->cpu->data_mode, kind, area->linear + offset, bytes,
-                        &area->handle[area->count], &fault)) {
+        if (!mmu_access_cached(&area->cpu->mmu, area->cpu->data_mode, kind, area->linear + offset, bytes,
+                               &area->handle[area->count], &fault)) {
             cpu_raise_mmu(area->cpu, &fault, area->stack);
             return false;
         }

@@ -234,6 +234,19 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
 /// PAGE_HAS_CODE; the address is good for one access if no code stands there. NULL: mmu_access has to look, nothing but
 /// A bits (and D, for a write) changed. On x86-64 hosts changes no vector register, unless sanitizers are built in.
 void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code);
+/// The same, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of RAM
+/// is not told.
+static inline bool mmu_access_cached(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
+                                     unsigned size, struct mmu_handle *handle, struct mmu_fault *fault)
+{
+    uint8_t *host = tlb_lookup(mmu, mode, kind, linear, size);
+    if (UNLIKELY(!host))
+        return mmu_access(mmu, mode, kind, linear, size, handle, fault);
+    handle->piece[0] = (struct mmu_piece){.host = host, .size = size};
+    handle->size = size;
+    handle->crosses = handle->code = handle->watched = false;
+    return true;
+}
 /// Load and store through a handle: 1, 2, 4 or 8 bytes; bytes variants for 10, 16, 32, 64.
 uint64_t mmu_handle_load(struct mmu *mmu, const struct mmu_handle *handle);
 void mmu_handle_store(struct mmu *mmu, const struct mmu_handle *handle, uint64_t value);
