@@ -240,7 +240,7 @@ static void system_calls(void **state)
     f.cpu->lstar = UINT64_C(0xffffffff81000000);
     f.cpu->sfmask = FLAG_IF | FLAG_DF;
     cpu_set_rflags(f.cpu, 2 | FLAG_IF | FLAG_ZF);
-    assert_true(helper_syscall(f.cpu, 0x8002, 0, 4) == f.cpu->lstar);
+    assert_true(helper_syscall(f.cpu, 0x8002, cpu_flags_arithmetic(f.cpu), 0) == f.cpu->lstar);
     assert_int_equal(f.cpu->cpl, 0);
     assert_int_equal(f.cpu->segment[SEG_CS].selector, 0x10);
     assert_int_equal(f.cpu->segment[SEG_SS].selector, 0x18);
@@ -260,7 +260,7 @@ static void system_calls(void **state)
     expect_fault(&f, VECTOR_GP, 0);
     assert_int_equal(f.cpu->cpl, 0);
     f.cpu->efer &= ~EFER_SCE;
-    helper_syscall(f.cpu, 0x8002, 0, 4);
+    helper_syscall(f.cpu, 0x8002, cpu_flags_arithmetic(f.cpu), 0);
     expect_fault(&f, VECTOR_UD, -1);
     // SYSENTER from 32-bit code.
     fixture_end(&f);
