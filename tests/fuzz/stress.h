@@ -13,7 +13,9 @@
 #define STRESS_DATA_PAGES 16u
 #define STRESS_STACK 0x5a800u
 #define STRESS_HANDLERS 0x5000u // of vector n: 16 bytes at + 16 * n
+#define STRESS_TABLES 0x10000u  // tables above the page tables: the top, in long mode the next, the page directory
 #define STRESS_TABLE 0x13000u   // the page table of all this, where there is one
+#define STRESS_TABLE2 0x14000u  // another one, that the code may put in its place
 #define STRESS_DEVICE 0x55000u  // physical: page 5 of the data
 
 enum stress_mode {

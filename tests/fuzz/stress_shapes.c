@@ -174,30 +174,54 @@ static void put_base_change(struct shape *s)
     }
 }
 
-/// What a kernel does to a page of the data: other rights, or gone, or back; with INVLPG or without. Flat code.
+/// mov dword [address], value
+static void put_store(struct shape *s, uint32_t address, uint32_t value)
+{
+    put(s, 0xc7);
+    put(s, s->code64 ? 0x04 : 0x05);
+    if (s->code64)
+        put(s, 0x25);
+    put_value(s, address, 4);
+    put_value(s, value, 4);
+}
+
+static void put_invlpg(struct shape *s, uint32_t linear)
+{
+    put(s, 0x0f);
+    put(s, 0x01);
+    put(s, s->code64 ? 0x3c : 0x3d);
+    if (s->code64)
+        put(s, 0x25);
+    put_value(s, linear, 4);
+}
+
+/// What a kernel does to a page of the data: other rights, or gone, or back, or the whole table is another; with
+/// INVLPG, a new CR3, or without. Flat code.
 static void put_page_change(struct shape *s)
 {
-    static const uint8_t store[] = {0xc7, 0x04, 0x25}, invlpg[] = {0x0f, 0x01, 0x3c, 0x25};
+    static const uint8_t reload[] = {0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8}; // mov eax, cr3; mov cr3, eax
     unsigned page = one_in(s, 3) ? below(s, STRESS_DATA_PAGES) : 10 + below(s, 6);
-    uint32_t linear = STRESS_DATA + page * PAGE_SIZE;
-    unsigned size = (s->mode & MODE_LONG) || one_in(s, 2) ? 8 : 4, keep = s->code64 ? 3 : 2;
+    uint32_t linear = STRESS_DATA + page * PAGE_SIZE, to = linear;
+    bool wide = (s->mode & MODE_LONG) || one_in(s, 2);
     uint32_t rights = one_in(s, 3) ? below(s, 8) : 7;
-    uint32_t entry = STRESS_TABLE + (linear >> PAGE_SHIFT) * size;
     if (one_in(s, 6))
-        linear = STRESS_DATA + below(s, STRESS_DATA_PAGES) * PAGE_SIZE; // leads elsewhere
-    memcpy(s->bytes + s->n, store, keep);
-    if (!s->code64)
-        s->bytes[s->n + 1] = 0x05;
-    s->n += keep;
-    put_value(s, entry, 4);
-    put_value(s, linear | rights, 4);
-    if (one_in(s, 3))
-        return;
-    memcpy(s->bytes + s->n, invlpg, s->code64 ? 4 : 3);
-    if (!s->code64)
-        s->bytes[s->n + 2] = 0x3d;
-    s->n += s->code64 ? 4 : 3;
-    put_value(s, linear, 4);
+        to = STRESS_DATA + below(s, STRESS_DATA_PAGES) * PAGE_SIZE; // leads elsewhere
+    if (one_in(s, 4))
+        put_store(s, STRESS_TABLES + (wide ? 0x2000 : 0), (one_in(s, 2) ? STRESS_TABLE : STRESS_TABLE2) | 7);
+    else
+        put_store(s, (one_in(s, 8) ? STRESS_TABLE2 : STRESS_TABLE) + (linear >> PAGE_SHIFT) * (wide ? 8 : 4),
+                  to | rights);
+    switch (below(s, 6)) {
+    case 0:
+    case 1:
+        break;
+    case 2:
+        memcpy(s->bytes + s->n, reload, sizeof reload);
+        s->n += sizeof reload;
+        break;
+    default:
+        put_invlpg(s, linear);
+    }
 }
 
 static void put_flags_use(struct shape *s)

@@ -11,7 +11,7 @@
 #define IDT 0x2000u
 #define TSS 0x6800u // with a bitmap of ports
 #define HANDLER_STACK 0xf000u
-#define TABLES 0x10000u
+#define TABLES STRESS_TABLES
 #define WAYS 0xc00u // in the code of the ways on, too
 #define WAY_ON 0xe00u
 
@@ -91,12 +91,18 @@ static uint64_t entry(struct maker *m, uint64_t page, uint64_t no_execute)
     return page << PAGE_SHIFT | P | W | (page >= STRESS_CODE >> PAGE_SHIFT ? U : 0);
 }
 
-/// The first 2 MiB (4 KiB pages) of a table of entries of `size` bytes.
-static void fill_table(struct maker *m, uint64_t table, unsigned size, uint64_t no_execute)
+/// The first 2 MiB (4 KiB pages) of two tables of entries of `size` bytes. In the second each page of the data is as a
+/// neighbour is in the first.
+static void fill_tables(struct maker *m, unsigned size, uint64_t no_execute)
 {
-    for (uint64_t page = 0; page < PAGE_SIZE / size; page++)
-        if (page << PAGE_SHIFT < STRESS_MEMORY)
-            put(m, table + page * size, entry(m, page, no_execute), size);
+    uint64_t data = STRESS_DATA >> PAGE_SHIFT;
+    for (uint64_t page = 0; page < PAGE_SIZE / size; page++) {
+        if (page << PAGE_SHIFT >= STRESS_MEMORY)
+            continue;
+        uint64_t other = page - data < STRESS_DATA_PAGES ? data + (page - data + 3) % STRESS_DATA_PAGES : page;
+        put(m, STRESS_TABLE + page * size, entry(m, page, no_execute), size);
+        put(m, STRESS_TABLE2 + page * size, entry(m, other, no_execute), size);
+    }
 }
 
 static void make_pages(struct maker *m)
@@ -111,14 +117,14 @@ static void make_pages(struct maker *m)
         put(m, TABLES, (TABLES + 0x1000) | P | W | U, 8);
         put(m, TABLES + 0x1000, (TABLES + 0x2000) | P | W | U, 8);
         put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
-        fill_table(m, STRESS_TABLE, 8, no_execute);
+        fill_tables(m, 8, no_execute);
     } else if (cpu->cr4 & CR4_PAE) {
         put(m, TABLES, (TABLES + 0x2000) | P, 8);
         put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
-        fill_table(m, STRESS_TABLE, 8, no_execute);
+        fill_tables(m, 8, no_execute);
     } else {
         put(m, TABLES, STRESS_TABLE | P | W | U, 4);
-        fill_table(m, STRESS_TABLE, 4, 0);
+        fill_tables(m, 4, 0);
     }
 }
 
