@@ -27,6 +27,15 @@ static void set_logic_flags(struct cpu *cpu, const struct uop *u, uint64_t resul
     cpu->var[VAR_CC_EXTRA] = carry;
 }
 
+/// BSF, BSR: ZF by the operand; the others are undefined, and follow it as well.
+static void set_operand_flags(struct cpu *cpu, const struct uop *u, uint64_t operand)
+{
+    if (!(u->aux & UOP_SETS_FLAGS))
+        return;
+    cpu->var[VAR_CC_OP] = cc_pack(CC_LOGIC, u->width);
+    cpu->var[VAR_CC_RESULT] = operand;
+}
+
 static void rotate(struct cpu *cpu, const struct uop *u)
 {
     unsigned bits = 8u << u->width, masked = (unsigned)operand_b(cpu, u) & (bits == 64 ? 63 : 31);
@@ -196,11 +205,11 @@ static void bit_scan(struct cpu *cpu, const struct uop *u)
     switch (u->op) {
     case UOP_BSF:
         result = b ? (unsigned)__builtin_ctzll(b) : cpu->var[u->a];
-        set_flags(cpu, u, FLAG_ZF, b ? 0 : FLAG_ZF);
+        set_operand_flags(cpu, u, b);
         break;
     case UOP_BSR:
         result = b ? 63u - (unsigned)__builtin_clzll(b) : cpu->var[u->a];
-        set_flags(cpu, u, FLAG_ZF, b ? 0 : FLAG_ZF);
+        set_operand_flags(cpu, u, b);
         break;
     case UOP_TZCNT:
     case UOP_LZCNT:

@@ -51,7 +51,7 @@
     X(BTS)          /* dst = a with the bit set; CF */                                                                 \
     X(BTR)          /* cleared */                                                                                      \
     X(BTC)          /* flipped */                                                                                      \
-    X(BSF)          /* ZF = (b == 0); dst = index of lowest set bit of b, or a when b is 0 */                          \
+    X(BSF)          /* dst = index of lowest set bit of b, or a when b is 0; flags of b as AND's */                    \
     X(BSR)          /* highest */                                                                                      \
     X(TZCNT)        /* CF = (b == 0), other flags by dst */                                                            \
     X(LZCNT)        /* likewise */                                                                                     \

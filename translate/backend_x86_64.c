@@ -37,8 +37,6 @@ void x86_add_resume(struct translation *t, emit_place from)
 static bool makes_literal_flags(const struct uop *u)
 {
     switch (u->op) {
-    case UOP_BSF:
-    case UOP_BSR:
     case UOP_POPCNT:
     case UOP_ADX:
         return u->aux & UOP_SETS_FLAGS;
@@ -497,8 +495,8 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_ROR] = {x86_emit_rotate, IN_A | IN_B},
     [UOP_RCL] = {x86_emit_by_alu},
     [UOP_RCR] = {x86_emit_by_alu},
-    [UOP_SHLD] = {x86_emit_by_alu},
-    [UOP_SHRD] = {x86_emit_by_alu},
+    [UOP_SHLD] = {x86_emit_double_shift},
+    [UOP_SHRD] = {x86_emit_double_shift},
     [UOP_MUL] = {x86_emit_multiply, IN_A | IN_B},
     [UOP_IMUL] = {x86_emit_multiply, IN_A | IN_B},
     [UOP_IMUL_LOW] = {emit_uop_multiply_low, IN_A | IN_B},

@@ -211,6 +211,11 @@ void x86_emit_dec(struct translation *t, const struct uop *u);
 void x86_emit_shift(struct translation *t, const struct uop *u);
 /// The host's flags are the guest's now, but for those left out of the mask.
 void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask);
+/// The same with a recipe whose result is in variable `var`, and in `result` now.
+void x86_made_flags_of(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result,
+                       uint32_t mask);
+/// The recipe is CC_CARRY with the result in S0, the carry in S1, and the given operand's top bit changed as overflow.
+void x86_store_double_shift_flags(struct translation *t, unsigned width, unsigned operand);
 
 /// Writes what is pending of the recipe. Keeps the host's flags, changes S0 and S1.
 void x86_flush_flags(struct translation *t);
@@ -232,6 +237,7 @@ void x86_emit_by_alu(struct translation *t, const struct uop *u);
 void x86_override_rotate_flags(struct translation *t, unsigned var, unsigned width, bool left);
 void x86_emit_rotate(struct translation *t, const struct uop *u);
 void x86_emit_multiply(struct translation *t, const struct uop *u);
+void x86_emit_double_shift(struct translation *t, const struct uop *u);
 void x86_emit_count(struct translation *t, const struct uop *u);
 void x86_emit_scan(struct translation *t, const struct uop *u);
 void x86_emit_lowest_bit(struct translation *t, const struct uop *u);

@@ -236,12 +236,38 @@ static void recipe_pending(struct translation *t, enum cc_op op, unsigned width,
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
 }
 
-void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
+void x86_made_flags_of(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result,
+                       uint32_t mask)
 {
     if (!t->flags)
         return;
-    recipe_pending(t, op, u->width, u->dst, result);
+    recipe_pending(t, op, width, var, result);
     t->made_flags = mask;
+}
+
+void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask)
+{
+    x86_made_flags_of(t, op, u->width, u->dst, result, mask);
+}
+
+void x86_store_double_shift_flags(struct translation *t, unsigned width, unsigned operand)
+{
+    struct emit *e = &t->emit;
+    uint8_t reg = registers_read(&t->registers, operand);
+    _Static_assert(CC_OVERFLOW_VALUE == 1 << 8 && CC_CARRY_VALUE == 1 << 9, "bits 8 and 9");
+    x86_store_home(e, VAR_CC_RESULT, S0);
+    if (reg == NO_REGISTER)
+        emit_alu_load(e, EMIT_XOR, width, S0, x86_home(operand));
+    else
+        emit_alu(e, EMIT_XOR, width, S0, reg);
+    emit_shift_imm(e, EMIT_SHR, width, S0, (8u << width) - 1);
+    emit_lea(e, WIDTH_32, S0, (struct emit_memory){.base = S0, .index = S1, .scale = 1});
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 8);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0,
+                 (int32_t)cc_pack(CC_CARRY, width) | CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED);
+    x86_store_home(e, VAR_CC_OP, S0);
+    x86_load_home(e, S0, VAR_CC_RESULT);
+    t->recipe = -1;
 }
 
 /// Whether the second operand can be stored later: an immediate, or a guest register that keeps it.

@@ -86,12 +86,55 @@ void x86_emit_rotate(struct translation *t, const struct uop *u)
     }
 }
 
+/// A variable's value in `to`, a scratch register.
+static void fetch(struct translation *t, uint8_t to, unsigned var)
+{
+    uint8_t reg = registers_read(&t->registers, var);
+    if (reg == NO_REGISTER)
+        x86_load_home(&t->emit, to, var);
+    else
+        emit_move(&t->emit, WIDTH_64, to, reg);
+}
+
+/// SHLD, SHRD by a constant or CL, where guest RCX is in its place.
+void x86_emit_double_shift(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    unsigned mask = u->width == WIDTH_64 ? 63 : 31, count = (unsigned)u->imm & mask;
+    bool by_register = u->c != VAR_IMM;
+    emit_place zero = NULL;
+    if (u->width < WIDTH_32 || u->dst == VAR_NONE || (by_register && registers_read(&t->registers, u->c) != HOST_RCX)) {
+        x86_emit_by_alu(t, u);
+        return;
+    }
+    registers_define(&t->registers, &x86_file, e, u->dst);
+    fetch(t, S0, u->a);
+    if (u->width == WIDTH_32)
+        emit_move(e, WIDTH_32, S0, S0);
+    if (by_register || count) {
+        fetch(t, S1, u->b);
+        if (by_register && t->flags) {
+            emit_test_imm(e, WIDTH_32, HOST_RCX, (int32_t)mask);
+            zero = emit_jump_if(e, EMIT_EQUAL);
+        }
+        emit_double_shift(e, u->op == UOP_SHLD, u->width, S0, S1, by_register ? 0 : count);
+        if (t->flags) {
+            emit_set(e, 2, S1);
+            emit_extend(e, false, WIDTH_8, S1, S1);
+            x86_store_double_shift_flags(t, u->width, u->a);
+        }
+    }
+    if (zero)
+        emit_patch_here(e, zero);
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+}
+
 // ---- multiplication to twice the width --------------------------------------------------------------------------
 /// S1:S0 = S0 * S1, all other registers as they were.
 static void multiply_scratch(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    if (u->op == UOP_MUL && x86_host_has(t, FEATURE_BMI2)) {
+    if (u->op == UOP_MUL && !t->flags && u->width >= WIDTH_32 && x86_host_has(t, FEATURE_BMI2)) {
         emit_exchange(e, HOST_RDX, S0);
         emit_vex(e, (struct emit_vex){2, 3, 0xf6}, u->width, S1, HOST_RDX, S1);
         emit_exchange(e, HOST_RDX, S0);
@@ -101,18 +144,20 @@ static void multiply_scratch(struct translation *t, const struct uop *u)
     emit_exchange(e, HOST_RAX, S0);
     emit_store(e, WIDTH_64, x86_at_register(HOST_RSP), HOST_RDX); // the carry's slot is free between uops
     emit_multiply_wide(e, u->op == UOP_IMUL, u->width, S1);
-    emit_move(e, WIDTH_64, S1, HOST_RDX);
+    if (t->flags)
+        emit_set_memory(e, 2, x86_home(VAR_CC_EXTRA));
+    emit_move(e, WIDTH_64, S1, u->width == WIDTH_8 ? HOST_RAX : HOST_RDX);
     emit_load(e, WIDTH_64, HOST_RDX, x86_at_register(HOST_RSP));
     emit_exchange(e, HOST_RAX, S0);
 }
 
 void x86_emit_multiply(struct translation *t, const struct uop *u)
 {
-    if (t->flags || u->width < WIDTH_32 || t->b == NO_REGISTER) {
+    if (t->b == NO_REGISTER) {
         x86_emit_by_alu(t, u);
         return;
     }
-    if (u->op == UOP_MUL && t->a == HOST_RDX && x86_host_has(t, FEATURE_BMI2)) {
+    if (u->op == UOP_MUL && !t->flags && u->width >= WIDTH_32 && t->a == HOST_RDX && x86_host_has(t, FEATURE_BMI2)) {
         emit_vex(&t->emit, (struct emit_vex){2, 3, 0xf6}, u->width, S1, S0, t->b); // MULX
         keep_flags(t);
     } else {
@@ -120,6 +165,9 @@ void x86_emit_multiply(struct translation *t, const struct uop *u)
         x86_copy(t, WIDTH_64, S1, t->b);
         multiply_scratch(t, u);
     }
+    if (u->width == WIDTH_8)
+        emit_shift_imm(&t->emit, EMIT_SHR, WIDTH_32, S1, 8);
+    x86_made_flags(t, CC_MUL, u, S0, u->width == WIDTH_8 ? 0 : FLAG_CF | FLAG_OF);
     x86_write_var(t, u->dst, u->width, S0);
     x86_write_var(t, u->c, u->width, S1);
 }
@@ -134,18 +182,34 @@ static void carry_flags(struct translation *t, const struct uop *u, uint8_t resu
     x86_made_flags(t, CC_CARRY, u, result, mask);
 }
 
+/// All clear but ZF, as the host's are.
+static void population_flags(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    if (!t->flags)
+        return;
+    emit_set(e, EMIT_EQUAL, S1);
+    emit_extend(e, false, WIDTH_8, S1, S1);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S1, 6);
+    x86_store_home(e, VAR_CC_EXTRA, S1);
+    x86_literal_recipe(t);
+}
+
 void x86_emit_count(struct translation *t, const struct uop *u)
 {
     enum cpu_feature feature = u->op == UOP_TZCNT ? FEATURE_BMI1 : u->op == UOP_LZCNT ? FEATURE_ABM : FEATURE_POPCNT;
     enum emit_count op = u->op == UOP_TZCNT ? EMIT_TZCNT : u->op == UOP_LZCNT ? EMIT_LZCNT : EMIT_POPCNT;
     uint8_t to;
-    if (u->width < WIDTH_32 || t->b == NO_REGISTER || (t->flags && u->op == UOP_POPCNT) || !x86_host_has(t, feature)) {
+    if (u->width < WIDTH_32 || t->b == NO_REGISTER || !x86_host_has(t, feature)) {
         x86_emit_by_alu(t, u);
         return;
     }
     to = x86_result_register(t, u);
     emit_count(&t->emit, op, false, u->width, to, t->b);
-    carry_flags(t, u, to, FLAG_CF | FLAG_ZF);
+    if (u->op == UOP_POPCNT)
+        population_flags(t);
+    else
+        carry_flags(t, u, to, FLAG_CF | FLAG_ZF);
     x86_finish_result(t, u, to);
 }
 
@@ -153,10 +217,11 @@ void x86_emit_count(struct translation *t, const struct uop *u)
 void x86_emit_scan(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    if (t->flags || u->width < WIDTH_32 || t->b == NO_REGISTER) {
+    if (u->width < WIDTH_32 || t->b == NO_REGISTER) {
         x86_emit_by_alu(t, u);
         return;
     }
+    x86_made_flags_of(t, CC_LOGIC, u->width, u->b == u->dst ? VAR_NONE : u->b, t->b, FLAG_ZF);
     x86_copy(t, WIDTH_64, S0, t->a);
     emit_count(e, u->op == UOP_BSF ? EMIT_TZCNT : EMIT_LZCNT, true, u->width, S1, t->b);
     emit_cmov(e, EMIT_NOT_EQUAL, WIDTH_64, S0, S1);

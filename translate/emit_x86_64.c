@@ -237,6 +237,13 @@ void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t r
     put_registers(e, width, width == 0 ? 0xd2 : 0xd3, (uint8_t)op, reg, true);
 }
 
+void emit_double_shift(struct emit *e, bool left, unsigned width, uint8_t to, uint8_t from, unsigned count)
+{
+    put_registers(e, width, ESCAPE | (left ? 0xa4 : 0xac) | !count, from, to, false);
+    if (count)
+        emit_put(e, count, 1);
+}
+
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
 {
     put_registers(e, width, ESCAPE | 0xaf, to, from, false);
@@ -256,7 +263,7 @@ void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, u
 
 void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from)
 {
-    put_registers(e, width, 0xf7, is_signed ? 5 : 4, from, true);
+    put_registers(e, width, width == 0 ? 0xf6 : 0xf7, is_signed ? 5 : 4, from, true);
 }
 
 void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm)

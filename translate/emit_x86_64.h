@@ -74,13 +74,15 @@ void emit_unary(struct emit *e, enum emit_unary op, unsigned width, uint8_t reg)
 void emit_increment(struct emit *e, bool decrement, unsigned width, uint8_t reg);
 void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg, unsigned count);
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg);
+/// SHLD, SHRD: `to` filled from `from`; the count an immediate, or CL where it is 0. 32 or 64 bits.
+void emit_double_shift(struct emit *e, bool left, unsigned width, uint8_t to, uint8_t from, unsigned count);
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                // IMUL, not 8 bits
 void emit_multiply_imm(struct emit *e, unsigned width, uint8_t reg, int32_t value);          // likewise
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index); // not 8 bits
 /// TZCNT, LZCNT, POPCNT (F3 0F BC, BD, B8); without F3: BSF, BSR. Not 8 bits.
 enum emit_count { EMIT_POPCNT = 0xb8, EMIT_TZCNT = 0xbc, EMIT_LZCNT = 0xbd };
 void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from);
-/// MUL or IMUL: rdx:rax = rax * from. 32 or 64 bits.
+/// MUL or IMUL: rdx:rax = rax * from.
 void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from);
 /// A VEX-encoded instruction on general registers, 32 or 64 bits. digit operations have it in place of reg.
 struct emit_vex {
