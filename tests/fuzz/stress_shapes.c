@@ -1,5 +1,6 @@
 // Shapes of code that the translator treats in ways of its own, and that random instructions hardly ever make: groups
-// of accesses off one base, loops, flags that live on across accesses and branches, segment registers that change.
+// of accesses off one base, loops, calls, strings, flags that live on across accesses and branches, segment registers
+// that change.
 #include <string.h>
 
 #include "stress.h"
@@ -407,6 +408,63 @@ static void flags(struct shape *s)
     }
 }
 
+/// A function between its call and where it returns to, with pushes and pops of its own.
+static void call(struct shape *s)
+{
+    unsigned size = s->code16 ? 2 : 4;
+    put(s, 0xe8);
+    put_value(s, 2, size); // over the JMP
+    put(s, 0xeb);
+    put(s, 0);
+    unsigned from = s->n, count = 1 + below(s, 4);
+    bool push = one_in(s, 2);
+    if (push)
+        put(s, (uint8_t)(0x50 | (any_register(s) & 7)));
+    for (unsigned i = 0; i < count && s->n - from < 60 && !full(s); i++) {
+        unsigned skip = one_in(s, 4) ? put_skip(s) : 0;
+        if (one_in(s, 2))
+            put_access(s);
+        else
+            put_flags_made(s);
+        if (skip)
+            land(s, skip);
+    }
+    if (push && !one_in(s, 20)) // else it returns to what was pushed
+        put(s, 0x59);
+    put(s, 0xc3);
+    land(s, from);
+    if (one_in(s, 2)) {
+        put_access(s);
+        put_flags_use(s);
+    }
+}
+
+/// A string instruction with a count, over what lies near pages' ends more often than not.
+static void string(struct shape *s)
+{
+    static const uint8_t opcodes[] = {0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+    unsigned base = s->base;
+    s->base = VAR_RSI;
+    put_base(s);
+    s->base = VAR_RDI;
+    put_base(s);
+    s->base = base;
+    put(s, 0xb9);
+    put_value(s, below(s, one_in(s, 3) ? 1200 : 40), s->code16 ? 2 : 4);
+    if (one_in(s, 6))
+        put(s, one_in(s, 2) ? 0xfc : 0xfd);
+    if (!s->flat && one_in(s, 4))
+        put(s, one_in(s, 2) ? 0x2e : 0x26);
+    if (!one_in(s, 5))
+        put(s, one_in(s, 2) ? 0xf3 : 0xf2);
+    if (s->code64 && one_in(s, 3))
+        put(s, 0x48);
+    put(s, opcodes[below(s, ARRAY_SIZE(opcodes))]);
+    if (one_in(s, 2))
+        put_flags_use(s);
+    put_access(s);
+}
+
 unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_random *random, uint8_t *bytes,
                       unsigned room, uint32_t at)
 {
@@ -420,12 +478,21 @@ unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_
         s.base = VAR_RSP;
     else if (s.code64 && one_in(&s, 4))
         s.base = 8 + below(&s, 8);
-    switch (below(&s, 4)) {
+    switch (below(&s, 12)) {
     case 0:
+    case 1:
         loop(&s);
         break;
-    case 1:
+    case 2:
+    case 3:
         flags(&s);
+        break;
+    case 4:
+    case 5:
+        call(&s);
+        break;
+    case 6:
+        string(&s);
         break;
     default:
         group(&s);
