@@ -8,7 +8,8 @@
 #include "cpu/model.h"
 
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
-#define DEAD_BLOCKS 16u     // of a page that are remembered
+#define DEAD_BLOCKS 16u // of a page that are remembered
+#define ARENA_PARTS 8u
 #define BYTES_PER_SLOT 512u // of the arena, for each slot of the table: about what a block takes
 
 /// What is known of one backing page that carries code.
@@ -19,6 +20,13 @@ struct code_page {
     struct block *dead;            // that can be used again when their bytes come back, the last first
     struct code_page *next;        // all pages with code
     uint64_t number;
+    bool stale; // lists forgotten blocks
+};
+
+/// Memory for blocks and their uops, filled one part after the other; the oldest is the next to be used anew.
+struct arena_part {
+    size_t used;
+    struct block *blocks; // that were made in it
 };
 
 struct block_cache {
@@ -32,8 +40,10 @@ struct block_cache {
     struct code_page *used;
     struct block **slots; // live blocks by place and mode, a power of two of lists
     uint32_t slot_count;
-    uint8_t *arena; // blocks, their uops and pages, in order of birth
-    size_t arena_size, arena_used;
+    uint8_t *arena;
+    size_t arena_size;
+    struct arena_part part[ARENA_PARTS];
+    unsigned present_part;
     unsigned length; // instructions in a block at most
     struct block_listener listener;
     struct block_statistics statistics;
@@ -44,6 +54,21 @@ struct block_cache {
 };
 
 static void code_written(void *opaque, uint64_t offset, uint32_t size);
+
+/// Stores to the page need not come to us any more.
+static void unwatch_page(struct block_cache *cache, uint64_t number)
+{
+    __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+}
+
+static void free_pages(struct block_cache *cache)
+{
+    while (cache->used) {
+        struct code_page *page = cache->used;
+        cache->used = page->next;
+        free(page);
+    }
+}
 
 struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
                                        const struct log *log, struct error *error)
@@ -80,6 +105,7 @@ void block_cache_destroy(struct block_cache *cache)
     if (!cache)
         return;
     cache->memory->listener = (struct memory_listener){0};
+    free_pages(cache);
     if (cache->arena)
         host_memory_release(cache->arena, cache->arena_size);
     if (cache->pages)
@@ -114,18 +140,21 @@ const struct row_index *block_cache_rows(const struct block_cache *cache)
 void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics)
 {
     *statistics = cache->statistics;
-    statistics->bytes_used = cache->arena_used;
+    statistics->bytes_used = 0;
+    for (unsigned i = 0; i < ARENA_PARTS; i++)
+        statistics->bytes_used += cache->part[i].used;
 }
 
 void block_cache_flush(struct block_cache *cache)
 {
     for (struct code_page *page = cache->used; page; page = page->next) {
         cache->pages[page->number] = NULL;
-        __atomic_fetch_and(&cache->memory->page_flags[page->number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+        unwatch_page(cache, page->number);
     }
-    cache->used = NULL;
+    free_pages(cache);
+    memset(cache->part, 0, sizeof cache->part);
+    cache->present_part = 0;
     memset(cache->slots, 0, cache->slot_count * sizeof *cache->slots);
-    cache->arena_used = 0;
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i])
@@ -141,14 +170,20 @@ void block_cache_set_length(struct block_cache *cache, unsigned instructions)
     block_cache_flush(cache);
 }
 
+static size_t part_size(const struct block_cache *cache)
+{
+    return cache->arena_size / ARENA_PARTS & ~(size_t)15;
+}
+
 static void *arena_take(struct block_cache *cache, size_t size)
 {
+    struct arena_part *part = &cache->part[cache->present_part];
     void *memory;
     size = align_up(size, 16);
-    if (cache->arena_used + size > cache->arena_size)
+    if (part->used + size > part_size(cache))
         return NULL;
-    memory = cache->arena + cache->arena_used;
-    cache->arena_used += size;
+    memory = cache->arena + cache->present_part * part_size(cache) + part->used;
+    part->used += size;
     memset(memory, 0, size);
     return memory;
 }
@@ -306,7 +341,7 @@ static void code_written(void *opaque, uint64_t offset, uint32_t size)
             page->granules |= sweep(cache, page, &page->first[i], false, hit);
     }
     if (!page || !page->granules)
-        __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+        unwatch_page(cache, number);
 }
 
 bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size)
@@ -322,7 +357,7 @@ static struct code_page *code_page(struct block_cache *cache, uint64_t number)
     struct code_page *page = cache->pages[number];
     if (page)
         return page;
-    page = arena_take(cache, sizeof *page);
+    page = calloc(1, sizeof *page);
     if (!page)
         return NULL;
     page->number = number;
@@ -342,6 +377,95 @@ static void cover(struct block_cache *cache, struct code_page *page, uint64_t nu
         if (cache->cpu[i])
             mmu_protect_code_page(&cache->cpu[i]->mmu, number);
     }
+}
+
+// ---- making room ---------------------------------------------------------------------------------------------------
+/// A block whose memory is about to be reused leaves table and backend; its pages are to look for it.
+static void forget(struct block_cache *cache, struct block *block)
+{
+    struct code_page *page = cache->pages[block->backing >> PAGE_SHIFT];
+    block->forgotten = true;
+    if (page)
+        page->stale = true;
+    if (block->crosses && (page = cache->pages[block->backing2 >> PAGE_SHIFT]) != NULL)
+        page->stale = true;
+    if (cache->listener.forgotten)
+        cache->listener.forgotten(cache->listener.opaque, block);
+    if (block->valid)
+        take_out(cache, block);
+    block->valid = false;
+}
+
+/// Takes the forgotten blocks from a list of a page; returns the granules of those that stay.
+static uint64_t keep_others(struct block **list, bool second)
+{
+    uint64_t stay = 0;
+    while (*list) {
+        struct block *block = *list;
+        if (block->forgotten) {
+            *list = second ? block->next_all : block->next;
+        } else {
+            struct byte_range range = block_range(block, second);
+            stay |= granule_bits(range.from, range.to);
+            list = second ? &block->next_all : &block->next;
+        }
+    }
+    return stay;
+}
+
+/// ... from the page. False: it has no block any more, and is gone.
+static bool tidy_page(struct block_cache *cache, struct code_page *page)
+{
+    page->stale = false;
+    keep_others(&page->dead, false);
+    page->granules = keep_others(&page->crossing, true);
+    for (unsigned i = 0; i < GRANULES; i++)
+        page->granules |= keep_others(&page->first[i], false);
+    if (page->granules || page->dead) {
+        if (!page->granules)
+            unwatch_page(cache, page->number);
+        return true;
+    }
+    unwatch_page(cache, page->number);
+    cache->pages[page->number] = NULL;
+    free(page);
+    return false;
+}
+
+/// The interpreter's links; a backend's interpreter has none.
+static void drop_links(struct block_cache *cache)
+{
+    if (cache->listener.forgotten)
+        return;
+    for (unsigned i = 0; i < ARENA_PARTS; i++)
+        for (struct block *block = cache->part[i].blocks; block; block = block->next_made)
+            block->link[0] = block->link[1] = NULL;
+}
+
+/// Drops the oldest part of the arena, which becomes the present one. Only between blocks.
+static void evict(struct block_cache *cache)
+{
+    struct arena_part *oldest;
+    const uint8_t *start;
+    cache->present_part = (cache->present_part + 1) % ARENA_PARTS;
+    oldest = &cache->part[cache->present_part];
+    start = cache->arena + cache->present_part * part_size(cache);
+    for (struct block *block = oldest->blocks; block; block = block->next_made)
+        forget(cache, block);
+    for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
+        if (cache->cpu[i])
+            cpu_drop_jumps_to_blocks(cache->cpu[i], start, start + part_size(cache));
+    }
+    *oldest = (struct arena_part){0};
+    for (struct code_page **at = &cache->used; *at;) {
+        struct code_page *page = *at, *next = page->next;
+        if (!page->stale || tidy_page(cache, page))
+            at = &page->next;
+        else
+            *at = next;
+    }
+    drop_links(cache);
+    cache->statistics.evictions++;
 }
 
 /// Where a block's bytes come from.
@@ -547,6 +671,8 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     block->insn_offset = offsets;
     interp_prepare(uops, block->uop_count);
     insert(cache, block);
+    block->next_made = cache->part[cache->present_part].blocks;
+    cache->part[cache->present_part].blocks = block;
     block->next = page->first[granule];
     page->first[granule] = block;
     cover(cache, page, number, block_range(block, false));
@@ -600,7 +726,7 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
         return keep_not(cache, cpu, &source);
     block = keep(cache, cpu, &source);
     if (!block) {
-        block_cache_flush(cache);
+        evict(cache);
         block = keep(cache, cpu, &source);
     }
     return block ? block : keep_not(cache, cpu, &source);

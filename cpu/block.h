@@ -40,12 +40,13 @@ struct block {
     bool branch_faults; // the target of its relative branch is not canonical
     bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
-    struct block *next;     // in the page's granule list, or among its dead blocks
-    struct block *next_all; // crossing blocks of the second page
-    uint64_t backing2;      // of the second page's first byte when `crosses`
-    struct block *link[2];  // for the interpreter: in-page successors of a direct exit, taken/only, not taken
-    const void *start_stub; // where the way from other host code goes to leave
-    const void *host_loop;  // where host code goes on from its end to its start, and where that leaves; or NULL
+    struct block *next;      // in the page's granule list, or among its dead blocks
+    struct block *next_all;  // crossing blocks of the second page
+    struct block *next_made; // in the same part of the blocks' memory
+    uint64_t backing2;       // of the second page's first byte when `crosses`
+    struct block *link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken
+    const void *start_stub;  // where the way from other host code goes to leave
+    const void *host_loop;   // where host code goes on from its end to its start, and where that leaves; or NULL
     const void *loop_stub;
     struct host_edge *edge; // the host code's jumps, kept beside it
     struct host_edge *incoming;
@@ -53,6 +54,7 @@ struct block {
     uint32_t executions;                  // since it was made, or used again
     uint32_t deaths;                      // by stores
     const uint8_t *copy;                  // of a dead block: the bytes that it was made of
+    bool forgotten;                       // its memory is about to be reused
     bool in_superblock;                   // part of another block's host code: when it dies, so does that
     bool is_superblock;                   // its host code has more parts
     uint8_t edges;                        // how many `edge` has
@@ -66,8 +68,8 @@ struct block {
 #define BLOCK_CACHE_MAX_CPUS 1
 
 struct block_cache;
-/// `limit_bytes`: memory for blocks; when it is full everything is dropped and lifted anew. Installs itself as the
-/// memory's listener.
+/// `limit_bytes`: memory for blocks; when it is full the oldest eighth is dropped. Installs itself as the memory's
+/// listener.
 struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
                                        const struct log *log, struct error *error);
 void block_cache_destroy(struct block_cache *cache);
@@ -83,6 +85,9 @@ const struct row_index *block_cache_rows(const struct block_cache *cache);
 /// A backend's hook: told when blocks die (one, or NULL for all), before their memory is reused.
 struct block_listener {
     void (*invalidated)(void *opaque, struct block *block);
+    /// A block's memory is about to be reused, be it valid or dead long since; between blocks. block_cache_visit_page
+    /// still finds it. May be NULL.
+    void (*forgotten)(void *opaque, struct block *block);
     void *opaque;
 };
 void block_cache_listen(struct block_cache *cache, struct block_listener listener);
@@ -104,7 +109,7 @@ void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
                             void (*each)(void *opaque, struct block *block), void *opaque);
 
 struct block_statistics {
-    uint64_t lifted_blocks, lifted_insns, invalidated, revived, flushes;
+    uint64_t lifted_blocks, lifted_insns, invalidated, revived, flushes, evictions;
     size_t bytes_used;
 };
 void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics);

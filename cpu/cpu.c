@@ -32,6 +32,27 @@ void cpu_drop_jump_cache(struct cpu *cpu)
     mmu_forget_fetches(&cpu->mmu);
 }
 
+static bool is_within(const void *at, const void *from, const void *to)
+{
+    return (uintptr_t)at >= (uintptr_t)from && (uintptr_t)at < (uintptr_t)to;
+}
+
+void cpu_drop_jumps_to_blocks(struct cpu *cpu, const void *from, const void *to)
+{
+    for (unsigned i = 0; i < JUMP_CACHE_ENTRIES; i++) {
+        if (is_within(cpu->jump_cache[i].block, from, to))
+            cpu->jump_cache[i] = (struct cpu_jump_entry){0}; // no epoch is 0
+    }
+}
+
+void cpu_drop_jumps_to_code(struct cpu *cpu, const void *from, const void *to)
+{
+    for (unsigned i = 0; i < JUMP_CACHE_ENTRIES; i++) {
+        if (is_within(cpu->jump_cache[i].chain, from, to))
+            cpu->jump_cache[i].chain = cpu->no_chain;
+    }
+}
+
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
 {
     struct cpu *cpu = host_memory_reserve(sizeof *cpu, error);

@@ -446,6 +446,10 @@ static inline void cpu_set_flags_literal(struct cpu *cpu, uint64_t flags)
 void cpu_normalize(struct cpu *cpu);
 /// Blocks die or moved: nothing that a jump cache knows holds any more.
 void cpu_drop_jump_cache(struct cpu *cpu);
+/// ... of blocks whose descriptors lie in [from, to): they are gone.
+void cpu_drop_jumps_to_blocks(struct cpu *cpu, const void *from, const void *to);
+/// ... of where host code in [from, to) was; the blocks remain known.
+void cpu_drop_jumps_to_code(struct cpu *cpu, const void *from, const void *to);
 /// Recomputes mode, data_mode, fetch_mode from state. After any change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL, SMM.
 void cpu_update_mode(struct cpu *cpu);
 /// Tells the MMU of control registers after a change of CR0, CR3, CR4, EFER.

@@ -151,9 +151,9 @@ static bool info_jit(struct machine *machine, const struct command_values *value
     fprintf(out,
             "blocks lifted          %12" PRIu64 " of %" PRIu64 " instructions\n"
             "blocks invalidated     %12" PRIu64 ", %" PRIu64 " of them lived again\n"
-            "block memory           %12zu bytes in use, emptied %" PRIu64 " times\n",
+            "block memory           %12zu bytes in use, emptied %" PRIu64 " times, %" PRIu64 " parts renewed\n",
             blocks.lifted_blocks, blocks.lifted_insns, blocks.invalidated, blocks.revived, blocks.bytes_used,
-            blocks.flushes);
+            blocks.flushes, blocks.evictions);
     if (machine->config.engine != &engine_jit) {
         fprintf(out, "the engine %s translates nothing\n", machine->config.engine->name);
         return true;

@@ -334,6 +334,7 @@ static void forget_code(struct jit *jit, struct block *block)
 /// Makes room: the oldest region is written anew. Only while no host code runs.
 static void evict(struct jit *jit)
 {
+    const struct code_region *region;
     struct block *block;
     if (!code_cache_advance(&jit->cache, &block))
         return;
@@ -343,7 +344,8 @@ static void evict(struct jit *jit)
         forget_code(jit, block);
         block->executions = 0; // translated again when it is still in use
     }
-    cpu_drop_jump_cache(jit->cpu); // its entries lead there
+    region = &jit->cache.region[jit->cache.current];
+    cpu_drop_jumps_to_code(jit->cpu, jit->code.exec + region->start, jit->code.exec + region->end);
     jit->statistics.code_evictions++;
 }
 
@@ -384,6 +386,21 @@ static void drop_host_code(void *opaque, struct block *block)
         return;
     unlink_block(opaque, block);
     block->executions = 0;
+}
+
+static void forget_superblock(void *opaque, struct block *block)
+{
+    block->in_superblock = false; // once for all of the page
+    drop_host_code(opaque, block);
+}
+
+/// The block's memory is about to be reused, while no host code runs: who has it as a part loses its host code too.
+static void forgotten(void *opaque, struct block *block)
+{
+    struct jit *jit = opaque;
+    if (block->valid && block->in_superblock)
+        block_cache_visit_page(jit->cpu->blocks, block->backing, forget_superblock, jit);
+    forget_code(jit, block);
 }
 
 /// The first of some accesses with one check found them on two pages, or on a page whose address cannot be kept; the
@@ -658,7 +675,8 @@ static void *create(struct cpu *cpu, struct error *error)
         return NULL;
     }
     write_entry(jit);
-    block_cache_listen(cpu->blocks, (struct block_listener){.invalidated = invalidated, .opaque = jit});
+    block_cache_listen(cpu->blocks,
+                       (struct block_listener){.invalidated = invalidated, .forgotten = forgotten, .opaque = jit});
     return jit;
 }
 

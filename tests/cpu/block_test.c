@@ -307,6 +307,47 @@ static void near_branch_to_nowhere_faults_itself(void **state)
     end(&b);
 }
 
+/// Code of many times the memory for blocks: a page full of "inc eax; jmp +0", run again and again with bytes that
+/// differ each time, and a hot loop in between. Old blocks make room for new ones, what is new stays, nothing is mixed
+/// up.
+static void old_blocks_make_room(void **state)
+{
+    static const uint8_t loop[] = {0xb9, 50, 0, 0, 0, 0xff, 0xc3, 0xe2, 0xfc, 0xf4}; // ecx = 50; ebx++; loop; hlt
+    struct block_statistics before, after;
+    struct bench b;
+    uint64_t hot = 0;
+    start(&b);
+    put(&b, CODE, loop, sizeof loop);
+    for (unsigned round = 0; round < 60; round++) {
+        unsigned page = CODE + 0x1000 + round % 40 * 0x1000, count = 0, at;
+        for (at = 0; at < 0xff0; at += 4, count++) { // add al, 1 or 2 or 3; jmp to the next
+            const uint8_t step[] = {0x04, (uint8_t)(1 + round % 3), 0xeb, 0};
+            put(&b, page + at, step, sizeof step);
+        }
+        put(&b, page + at, (const uint8_t[]){0xf4}, 1);
+        b.f.cpu->var[VAR_RAX] = 0;
+        assert_int_equal(run(&b, page, 10000), STOP_HALT);
+        assert_int_equal(b.f.cpu->var[VAR_RAX], (uint8_t)(count * (1 + round % 3)));
+        b.f.cpu->var[VAR_RBX] = 0;
+        assert_int_equal(run(&b, CODE, 10000), STOP_HALT);
+        assert_int_equal(b.f.cpu->var[VAR_RBX], 50);
+        block_cache_statistics(b.blocks, &before);
+        assert_int_equal(run(&b, page, 10000), STOP_HALT); // still known
+        block_cache_statistics(b.blocks, &after);
+        hot += after.lifted_blocks - before.lifted_blocks;
+        assert_true(after.bytes_used <= 1 << 20);
+    }
+    assert_true(after.evictions > 16); // all memory was used anew more than once
+    assert_int_equal(after.flushes, 0);
+    assert_true(hot < after.lifted_blocks / 50);
+    // A store finds the blocks that are there, and only those.
+    put(&b, CODE + 5, (const uint8_t[]){0xff, 0xcb}, 2); // ebx--
+    b.f.cpu->var[VAR_RBX] = 100;
+    assert_int_equal(run(&b, CODE, 10000), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RBX], 50);
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +361,7 @@ int main(void)
         cmocka_unit_test(data_in_another_granule_keeps_code),
         cmocka_unit_test(crossing_instruction_sees_both_pages),
         cmocka_unit_test(limits_are_exact),
+        cmocka_unit_test(old_blocks_make_room),
         cmocka_unit_test(near_branch_to_nowhere_faults_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
