@@ -75,6 +75,7 @@ struct side_exit {
     uint16_t uop;         // number of the uop
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
+    bool addend;          // ... less the address
     uint32_t access;      // ... as the backend tells its walk
     uint8_t which;        // SIDE_START: 1: of a loop
     uint8_t edge;         // SIDE_DIRECT: number of the jump, or NO_EDGE
@@ -134,7 +135,9 @@ struct translation {
     struct pass_numbering numbering;
     unsigned index; // of the uop at work
     // Operands of the uop at work, as its constraints ask.
-    uint8_t a, b; // host registers; b NO_REGISTER: the immediate
+    uint8_t a, b;        // host registers; b NO_REGISTER: the immediate
+    uint16_t carried_to; // the uop whose operand `carried` is in the first scratch register
+    uint8_t carried, carried_base;
     int32_t imm;
     uint8_t condition; // host condition
     bool flags;        // the uop's flags are wanted

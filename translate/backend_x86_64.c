@@ -315,6 +315,26 @@ static void finish_handle(struct translation *t, const struct uop *u, uint8_t re
         registers_written(&t->registers, u->dst);
 }
 
+/// Whether the next uop is a load or store, and all that wants the handle: then it stays in S0, less the address, whose
+/// register is kept for so long.
+static bool carries_addend(struct translation *t, const struct uop *u)
+{
+    const struct uop *next = u + 1;
+    if (u->op != UOP_XLAT || t->index + 1u >= t->pass->count || u->dst < VAR_TEMP || t->a == S0 ||
+        t->pass->group_bytes[t->index] || t->pass->uses[u->dst] != 1 || next->a != u->dst || next->insn != u->insn ||
+        (next->op != UOP_LOAD && next->op != UOP_STORE))
+        return false;
+    if (t->pending.words) { // what that would do in between needs S0
+        t->index++;
+        x86_settle_flags(t, next);
+        t->index--;
+    }
+    t->carried = u->dst;
+    t->carried_to = (uint16_t)(t->index + 1);
+    t->carried_base = t->a;
+    return true;
+}
+
 #ifdef DOPPEL_DEBUG_CHECKS
 /// A handle that was made without a check must be what the check gives.
 static void compare_handle(struct translation *t, const struct uop *u, uint8_t reg)
@@ -351,6 +371,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     int32_t low = group ? t->pass->group_low[t->index] : 0;
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
+    bool addend;   // it is left apart from the address
     uint8_t to;
 
     if (u->aux & UOP_ALIGNED) {
@@ -359,17 +380,22 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     }
     if (u->a == VAR_RIP) // its slot is not kept, and needed below
         x86_store_home(e, VAR_RIP, t->a);
-    to = handle_register(t, u);
+    addend = carries_addend(t, u);
+    to = addend ? S0 : handle_register(t, u);
     in_place = to == t->a && to != S0;
     first.displacement = low;
     last.displacement = low + (int32_t)bytes - 1;
     emit_lea(e, WIDTH_64, S1, last);
     emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
-    if (low)
-        emit_lea(e, WIDTH_32, S0, first);
-    else
-        x86_copy(t, WIDTH_32, S0, t->a);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
+    if (!low && x86_host_has(t, FEATURE_BMI2))
+        emit_rotate_right(e, WIDTH_64, S0, t->a, PAGE_SHIFT - 4);
+    else {
+        if (low)
+            emit_lea(e, WIDTH_32, S0, first);
+        else
+            x86_copy(t, WIDTH_32, S0, t->a);
+        emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
+    }
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
     entry.index = S0;
     entry.displacement += (int32_t)offsetof(struct tlb_entry, tag);
@@ -388,16 +414,18 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
         emit_load(e, WIDTH_64, to, entry);
         if (t->a == S0)
             emit_alu_load(e, EMIT_ADD, WIDTH_64, to, x86_home(u->a));
-        else
+        else if (!addend)
             emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
     }
     exit->linear = u->a;
+    exit->addend = addend;
     exit->result = to;
     exit->access = x86_access(u->param, write, mode);
     if (group)
         exit->access |= x86_access_group(low, bytes);
     exit->back = e->at;
-    finish_handle(t, u, to);
+    if (!addend)
+        finish_handle(t, u, to);
 #ifdef DOPPEL_DEBUG_CHECKS
     compare_handle(t, u, to);
 #endif
@@ -408,6 +436,10 @@ struct emit_memory x86_at_handle(const struct translation *t)
 {
     struct emit_memory m = x86_at_register(t->a);
     m.displacement = t->pass->displacement[t->index];
+    if (t->carried_to == t->index && t->a == S0 && t->carried == t->pass->uops[t->index].a) {
+        m.base = t->carried_base;
+        m.index = S0;
+    }
     return m;
 }
 

@@ -365,6 +365,8 @@ static void emit_miss(struct translation *t, const struct side_exit *exit)
     emit_move_imm(e, S1, exit->access);
     emit_call_to(e, t->entries->miss);
     slow = emit_jump_if(e, EMIT_EQUAL);
+    if (exit->addend)
+        emit_alu(e, EMIT_SUB, WIDTH_64, S0, linear);
     x86_copy(t, WIDTH_64, exit->result, S0);
     emit_jump_to(e, exit->back);
     emit_patch_here(e, slow);

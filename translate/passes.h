@@ -42,7 +42,7 @@ struct pass_block {
     int32_t displacement[LIFT_MAX_UOPS]; // of a load or store from its handle
     uint8_t leader[LIFT_MAX_UOPS]; // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
     unsigned followers;            // accesses without a check
-    uint8_t writes[VAR_R15 + 1];    // how often guest registers are written, up to 255
+    uint8_t writes[VAR_R15 + 1];   // how often guest registers are written, up to 255
     uint32_t guest_used;           // bit per guest register that the block reads or writes
     unsigned count;
 };

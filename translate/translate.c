@@ -57,6 +57,8 @@ static uint8_t operand(struct translation *t, unsigned var, unsigned scratch)
     uint8_t reg = registers_read(&t->registers, var);
     if (reg != NO_REGISTER)
         return reg;
+    if (t->carried_to == t->index && t->carried == var)
+        return backend->scratch[0];
     backend->load_var(t, backend->scratch[scratch], var);
     return backend->scratch[scratch];
 }
@@ -124,6 +126,8 @@ static void translate_uop(struct translation *t, const struct uop *u)
     rule->emit(t, u);
     if (!(constraints & KEEP_FLAGS))
         t->host_flags = t->made_flags;
+    if (t->carried_to == t->index)
+        t->carried_to = UINT16_MAX;
     release_dead(t, u);
 }
 
@@ -242,6 +246,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->counting = jit->cpu->counting;
     t->chained = !log_on(jit->cpu->log, LOG_EXEC);
     t->start_stub = NULL;
+    t->carried_to = UINT16_MAX;
     t->host_flags = 0;
     t->recipe = -1;
     t->called = false;
