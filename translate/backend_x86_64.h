@@ -236,6 +236,7 @@ void x86_emit_by_alu(struct translation *t, const struct uop *u);
 /// CF and OF to the recipe, of a rotate with the result in variable `var`. Changes S0, S1 and the host's flags.
 void x86_override_rotate_flags(struct translation *t, unsigned var, unsigned width, bool left);
 void x86_emit_rotate(struct translation *t, const struct uop *u);
+void x86_emit_rotate_carry(struct translation *t, const struct uop *u);
 void x86_emit_multiply(struct translation *t, const struct uop *u);
 void x86_emit_double_shift(struct translation *t, const struct uop *u);
 void x86_emit_count(struct translation *t, const struct uop *u);

@@ -6,12 +6,28 @@
 
 #define VEX_NP_0F38 2, 0
 
+/// Two words of the frame that are free between uops; the first is the carry's.
+static struct emit_memory frame_slot(unsigned number)
+{
+    return (struct emit_memory){.base = HOST_RSP, .index = HOST_NO_INDEX, .displacement = (int32_t)number * 8};
+}
+
 static void keep_flags(struct translation *t)
 {
     t->made_flags = t->host_flags;
 }
 
-// ---- shifts and rotates whose flags nobody wants --------------------------------------------------------------------
+/// A variable's value in `to`, a scratch register.
+static void fetch(struct translation *t, uint8_t to, unsigned var)
+{
+    uint8_t reg = registers_read(&t->registers, var);
+    if (reg == NO_REGISTER)
+        x86_load_home(&t->emit, to, var);
+    else
+        emit_move(&t->emit, WIDTH_64, to, reg);
+}
+
+// ---- shifts and rotates --------------------------------------------------------------------
 void x86_emit_shift_no_flags(struct translation *t, const struct uop *u)
 {
     uint8_t to = x86_result_register(t, u);
@@ -61,9 +77,100 @@ void x86_override_rotate_flags(struct translation *t, unsigned var, unsigned wid
     t->made_flags = 0;
 }
 
-void x86_emit_rotate(struct translation *t, const struct uop *u)
+/// S0 = S0 shifted or rotated by S1.
+static void shift_scratch(struct translation *t, enum emit_shift op, unsigned width)
+{
+    emit_exchange(&t->emit, HOST_RCX, S1);
+    emit_shift_cl(&t->emit, op, width, S0);
+    emit_exchange(&t->emit, HOST_RCX, S1);
+}
+
+/// By a register, with flags, which stay if the count is 0.
+static void rotate_with_flags(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
+    emit_place zero;
+    x86_copy(t, WIDTH_32, S1, t->b);
+    x86_copy(t, WIDTH_64, S0, t->a);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, u->width == WIDTH_64 ? 63 : 31);
+    emit_store(e, WIDTH_64, frame_slot(0), S1);
+    shift_scratch(t, u->op == UOP_ROL ? EMIT_ROL : EMIT_ROR, u->width);
+    x86_write_var(t, u->dst, u->width, S0);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, frame_slot(0), 0);
+    zero = emit_jump_if(e, EMIT_EQUAL);
+    x86_override_rotate_flags(t, u->dst, u->width, u->op == UOP_ROL);
+    emit_patch_here(e, zero);
+}
+
+/// CF and OF of the flags in memory, which are literal: frame_slot(1) is the carry, `var` the result.
+static void store_carry_rotate_flags(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    const struct emit_memory flags = x86_home(VAR_CC_EXTRA);
+    fetch(t, S0, u->dst);
+    emit_alu_memory_imm(e, EMIT_AND, WIDTH_32, flags, (int32_t)(FLAGS_ARITHMETIC & ~(FLAG_CF | FLAG_OF)));
+    emit_load(e, WIDTH_64, S1, frame_slot(1));
+    emit_alu_load(e, EMIT_OR, WIDTH_32, S1, flags);
+    emit_store(e, WIDTH_64, flags, S1);
+    if (u->op == UOP_RCL) { // the top bit against the carry
+        emit_shift_imm(e, EMIT_ROL, u->width, S0, 1);
+        emit_alu(e, EMIT_XOR, WIDTH_32, S1, S0);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 1);
+        emit_shift_imm(e, EMIT_SHL, WIDTH_32, S1, 11);
+    } else { // the two top bits
+        emit_shift_imm(e, EMIT_ROL, u->width, S0, 2);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 3);
+        emit_lea(e, WIDTH_32, S1, (struct emit_memory){.base = S0, .index = S0});
+        emit_alu(e, EMIT_XOR, WIDTH_32, S1, S0);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 2);
+        emit_shift_imm(e, EMIT_SHL, WIDTH_32, S1, 10);
+    }
+    emit_alu_load(e, EMIT_OR, WIDTH_32, S1, flags);
+    emit_store(e, WIDTH_64, flags, S1);
+}
+
+/// RCL, RCR. Where flags are wanted they become literal.
+void x86_emit_rotate_carry(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    enum emit_shift op = u->op == UOP_RCL ? EMIT_RCL : EMIT_RCR;
+    unsigned mask = u->width == WIDTH_64 ? 63 : 31, count = (unsigned)u->imm & mask;
+    bool by_register = u->b != VAR_IMM;
+    emit_place zero = NULL;
+    emit_call_to(e, t->entries->flags_value);
+    emit_store(e, WIDTH_64, frame_slot(1), S0);
+    if (t->flags) {
+        x86_store_home(e, VAR_CC_EXTRA, S0);
+        x86_literal_recipe(t);
+    }
+    fetch(t, S0, u->a);
+    if (by_register) {
+        fetch(t, S1, u->b);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, (int32_t)mask);
+        emit_store(e, WIDTH_64, frame_slot(0), S1);
+        emit_bit_memory(e, frame_slot(1), 0);
+        shift_scratch(t, op, u->width);
+    } else if (count) {
+        emit_bit_memory(e, frame_slot(1), 0);
+        emit_shift_imm(e, op, u->width, S0, count);
+    }
+    emit_set(e, 2, S1);
+    emit_extend(e, false, WIDTH_8, S1, S1);
+    emit_store(e, WIDTH_64, frame_slot(1), S1);
+    x86_write_var(t, u->dst, u->width, S0);
+    if (!t->flags || (!by_register && !count))
+        return;
+    if (by_register) {
+        emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, frame_slot(0), 0);
+        zero = emit_jump_if(e, EMIT_EQUAL);
+    }
+    store_carry_rotate_flags(t, u);
+    if (zero)
+        emit_patch_here(e, zero);
+}
+
+void x86_emit_rotate(struct translation *t, const struct uop *u)
+{
     if (t->flags && u->b == VAR_IMM && u->dst != VAR_NONE && (u->imm & (u->width == WIDTH_64 ? 63 : 31))) {
         rotate_by_constant(t, u);
         if (u->dst <= VAR_R15)
@@ -72,28 +179,16 @@ void x86_emit_rotate(struct translation *t, const struct uop *u)
         else
             x86_override_rotate_flags(t, u->dst, u->width, u->op == UOP_ROL);
         t->made_flags = 0; // only those that the recipe in memory has not
-    } else if (t->flags) {
-        x86_emit_by_alu(t, u);
+    } else if (t->flags && u->b != VAR_IMM) {
+        rotate_with_flags(t, u);
     } else if (u->b == VAR_IMM) {
         rotate_by_constant(t, u);
     } else {
         x86_copy(t, WIDTH_32, S1, t->b);
         x86_copy(t, WIDTH_64, S0, t->a);
-        emit_exchange(e, HOST_RCX, S1);
-        emit_shift_cl(e, u->op == UOP_ROL ? EMIT_ROL : EMIT_ROR, u->width, S0);
-        emit_exchange(e, HOST_RCX, S1);
+        shift_scratch(t, u->op == UOP_ROL ? EMIT_ROL : EMIT_ROR, u->width);
         x86_write_var(t, u->dst, u->width, S0);
     }
-}
-
-/// A variable's value in `to`, a scratch register.
-static void fetch(struct translation *t, uint8_t to, unsigned var)
-{
-    uint8_t reg = registers_read(&t->registers, var);
-    if (reg == NO_REGISTER)
-        x86_load_home(&t->emit, to, var);
-    else
-        emit_move(&t->emit, WIDTH_64, to, reg);
 }
 
 /// SHLD, SHRD by a constant or CL, where guest RCX is in its place.
@@ -274,9 +369,18 @@ void x86_emit_adx(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     const struct emit_memory flags = x86_home(VAR_CC_EXTRA);
     unsigned bit = u->sub ? 11 : 0;
-    if (!x86_literal_flags(t) || t->b == NO_REGISTER) {
+    if (t->b == NO_REGISTER) {
         x86_emit_by_alu(t, u);
         return;
+    }
+    if (!x86_literal_flags(t)) { // in memory the flags themselves, and the operands once more
+        emit_call_to(e, t->entries->flags_value);
+        x86_store_home(e, VAR_CC_EXTRA, S0);
+        x86_literal_recipe(t);
+        if (t->a == S0)
+            x86_load_home(e, S0, u->a);
+        if (t->b == S1)
+            x86_load_home(e, S1, u->b);
     }
     x86_copy(t, WIDTH_64, S0, t->a);
     emit_bit_memory(e, flags, bit);
