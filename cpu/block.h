@@ -22,6 +22,8 @@ struct host_edge {
     uint8_t *guard;                 // what it goes through instead, to another page; or NULL
     struct host_edge *next, **link; // among the jumps to the same block, and what points here; link NULL: not patched
     uint16_t offset;                // in the page, of where it leads
+    bool indirect;                  // its guard compares where to go
+    uint8_t changes;                // ... so often it was another place
 };
 
 struct block {

@@ -169,6 +169,13 @@ void lift_call_near(struct lift *l, const struct insn *insn)
         lift_exit_to(l, target);
 }
 
+/// Returns go to many places, other indirect jumps more often to one.
+static void exit_return(struct lift *l, uint8_t target)
+{
+    lift_exit_to(l, target);
+    l->uops[l->uop_count - 1].sub = 1;
+}
+
 void lift_ret_near(struct lift *l, const struct insn *insn)
 {
     unsigned bytes = stack_bytes(l, insn);
@@ -177,7 +184,7 @@ void lift_ret_near(struct lift *l, const struct insn *insn)
         value = lift_load(l, lift_xlat(l, VAR_RSP, bytes, false, true), width_of(bytes));
         lift_check_target(l, value);
         move_sp(l, bytes + (insn->operand_count ? (int64_t)(insn->immediate & 0xffff) : 0));
-        lift_exit_to(l, value);
+        exit_return(l, value);
         return;
     }
     value = lift_pop(l, bytes, &sp);
@@ -190,7 +197,7 @@ void lift_ret_near(struct lift *l, const struct insn *insn)
         u->dst = sp = lift_temp(l);
     }
     lift_set_sp(l, sp);
-    lift_exit_to(l, value);
+    exit_return(l, value);
 }
 
 void lift_loop(struct lift *l, const struct insn *insn)

@@ -214,8 +214,12 @@ struct backend {
     void (*patch)(emit_place place, const uint8_t *target);
     /// The guard lets pass to `target`, in `epoch`, who comes from page `from`, and says that page `to` follows.
     void (*set_guard)(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target);
-    unsigned guard_bytes;
-    uint8_t scratch[2]; // never hold a variable
+    /// A guard of an indirect jump lets pass to `target`, in `epoch`, who goes to `linear`.
+    void (*set_indirect)(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
+    /// ... is not asked any more.
+    void (*skip_guard)(uint8_t *guard);
+    unsigned guard_bytes; // no guard is longer
+    uint8_t scratch[2];   // never hold a variable
 };
 
 extern const struct backend backend_x86_64; // on such hosts

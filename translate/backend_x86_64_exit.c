@@ -319,6 +319,50 @@ void x86_emit_exit_if_zero(struct translation *t, const struct uop *u)
     exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
 }
 
+#define BEHIND_INDIRECT_GUARD (X86_INDIRECT_BYTES + 15)
+
+/// Many indirect jumps and calls always go to the same place: what the jump to S1 asks before it looks up. Those that
+/// do not skip this soon.
+static void emit_indirect_guard(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    uint8_t *guard = e->at;
+    emit_place wrong[2];
+    unsigned edge = t->edge_count++;
+    t->edges[edge] = (struct host_edge){.guard = guard, .indirect = true};
+    emit_move_later(e, S0);
+    emit_alu(e, EMIT_CMP, WIDTH_64, S1, S0);
+    wrong[0] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(jump_epoch), INT32_MAX); // an immediate of 4 bytes
+    wrong[1] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
+    emit_store(e, WIDTH_64, FIELD(code_page), S1);
+    emit_jump(e);
+    assert(e->full || e->at == guard + X86_INDIRECT_BYTES);
+    if (!e->full)
+        x86_set_indirect(guard, 0, 0, guard); // there is no such epoch
+    emit_patch_here(e, wrong[0]);
+    emit_patch_here(e, wrong[1]);
+    emit_move_imm(e, T0, leave_word(result(HOST_LINK, edge), t->head));
+    emit_jump_to(e, t->entries->guard_failed);
+    assert(e->full || e->at == guard + BEHIND_INDIRECT_GUARD);
+}
+
+/// Places in what emit_indirect_guard writes.
+void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
+{
+    memcpy(guard + 2, &linear, sizeof linear);
+    memcpy(guard + 27, &epoch, sizeof epoch);
+    x86_patch(guard + 54, target);
+}
+
+void x86_skip_guard(uint8_t *guard)
+{
+    struct emit e;
+    emit_start(&e, guard, 5);
+    emit_jump_to(&e, guard + BEHIND_INDIRECT_GUARD);
+}
+
 void x86_emit_exit_to(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -326,6 +370,8 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
     registers_give_back(&t->registers, &x86_file, e);
     count(t, u->insn + 1u);
     if (may_chain(t)) {
+        if (!u->sub && !t->called && x86_rip_is_page_relative(t) && t->edge_count < TRANSLATION_MAX_EDGES)
+            emit_indirect_guard(t);
         look_up(t);
         return;
     }

@@ -85,10 +85,12 @@ void x86_emit_check_target(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     if ((t->block->mode & MODE_CODE_MASK) == MODE_CODE64) {
+        // The half of the address space that the code is in is canonical; the interpreter looks at the other.
+        bool high = t->cpu->var[VAR_RIP] >> 63;
         emit_move(e, WIDTH_64, S1, t->a);
-        emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 16);
-        emit_shift_imm(e, EMIT_SAR, WIDTH_64, S1, 16);
-        emit_alu(e, EMIT_CMP, WIDTH_64, S1, t->a);
+        emit_shift_imm(e, high ? EMIT_SAR : EMIT_SHR, WIDTH_64, S1, 47);
+        if (high)
+            emit_alu_imm(e, EMIT_ADD, WIDTH_64, S1, 1);
         x86_add_resume(t, emit_jump_if(e, EMIT_NOT_EQUAL));
         return;
     }

@@ -16,6 +16,7 @@
 #define MOST_PATIENCE 256             // executions of a block that dies often, about, before it is translated again
 #define STRADDLES 64                  // of accesses with one check, until
 #define STRADDLE_NS 1500u             // their mean distance in time is looked at
+#define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until it is not asked any more
 #define GUARD_PATIENCE 64             // guards of jumps between pages that fail until one of them gets a new one
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
@@ -294,12 +295,20 @@ static void set_guard(struct jit *jit, uint8_t *guard, uint32_t epoch, uint64_t 
     host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
 }
 
+static void set_indirect(struct jit *jit, uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
+{
+    jit->backend->set_indirect(guard, epoch, linear, target);
+    host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
+}
+
 static void take_jumps_away(struct jit *jit, struct block *block)
 {
     while (block->incoming) {
         const struct host_edge *edge = block->incoming;
-        if (edge->guard)
-            set_guard(jit, edge->guard, 0, 0, 0, edge->guard); // an epoch that there is not
+        if (edge->indirect)
+            set_indirect(jit, edge->guard, 0, 0, edge->guard); // an epoch that there is not
+        else if (edge->guard)
+            set_guard(jit, edge->guard, 0, 0, 0, edge->guard);
         else
             patch(jit, edge->place, edge->back);
         code_edge_disconnect(block->incoming);
@@ -511,7 +520,14 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
     if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
         return;
     edge = &from->edge[which];
-    if (edge->guard)
+    if (edge->indirect) {
+        if (edge->changes++ == INDIRECT_PATIENCE) {
+            code_edge_disconnect(edge);
+            jit->backend->skip_guard(edge->guard);
+            return;
+        }
+        set_indirect(jit, edge->guard, cpu->jump_epoch, block_linear(cpu), to_write(jit, next->host_chain));
+    } else if (edge->guard)
         set_guard(jit, edge->guard, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
                   to_write(jit, next->host_chain));
     else if (edge->place && !((next->backing ^ from->backing) >> PAGE_SHIFT))
