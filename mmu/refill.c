@@ -50,6 +50,19 @@ static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access
         mmu->global[array][index / 64] &= ~bit;
 }
 
+/// A new entry for reading ends one for writing that leads elsewhere, or lives longer: the guest has changed its tables
+/// in between.
+static inline void drop_other_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
+{
+    uint32_t index = tlb_index(linear);
+    struct tlb_entry *write = &mmu->tlb[mode][MMU_WRITE][index];
+    const uint64_t *global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_READ] + index / 64;
+    const uint64_t *write_global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_WRITE] + index / 64;
+    if (UNLIKELY(write->tag == (linear & PAGE_MASK)) &&
+        (write->addend != mmu->tlb[mode][MMU_READ][index].addend || ((*global ^ *write_global) >> index % 64 & 1)))
+        write->tag = TLB_INVALID;
+}
+
 // What may be written may be read. Loads behind a store find the entry that the store made, so that host code may let
 // them share its check: also where the guest changes page tables and does not tell.
 void refill_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const uint8_t *host_page,
@@ -59,6 +72,8 @@ void refill_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uin
     fill_one(mmu, mode, kind, linear, host_page, global);
     if (kind == MMU_WRITE)
         fill_one(mmu, mode, MMU_READ, linear, host_page, global);
+    else if (kind == MMU_READ)
+        drop_other_write(mmu, mode, linear);
     if (walk->page_bits != PAGE_SHIFT)
         note_large_page(mmu, linear, walk->page_bits);
     mmu->fill_count++;

@@ -389,6 +389,31 @@ static void invlpg_spares_other_pages(void **state)
     assert_true(board_cached(b, MMU_READ, 0x80005000));
     board_destroy(b);
 }
+/// Reads by the entry for writing and by the one for reading lead to the same place, also while a page has moved and
+/// nobody has told.
+static void entries_of_a_page_agree(void **state)
+{
+    struct board *b = board_create();
+    board_long_mode(b, CR4_PGE);
+    board_map(b, 0x1000, 0x1000, P | RW | D);
+    assert_true(board_access(b, MMU_WRITE, 0x1000));
+    assert_true(board_cached(b, MMU_READ, 0x1000) && board_cached(b, MMU_WRITE, 0x1000));
+    assert_true(board_access(b, MMU_READ, 0x1000)); // walked anew: nothing has changed
+    assert_true(board_cached(b, MMU_WRITE, 0x1000));
+    board_map(b, 0x1000, 0x1000, P | RW | D | G);
+    assert_true(board_access(b, MMU_READ, 0x1000)); // outlives the other now
+    assert_false(board_cached(b, MMU_WRITE, 0x1000));
+    assert_true(board_access(b, MMU_WRITE, 0x1000));
+    board_map(b, 0x1000, 0x2000, P | RW | D | G);
+    assert_true(board_access(b, MMU_READ, 0x1000));
+    assert_true(board_cached(b, MMU_READ, 0x1000));
+    assert_false(board_cached(b, MMU_WRITE, 0x1000));
+    assert_true(board_access(b, MMU_WRITE, 0x1000));
+    assert_ptr_equal(tlb_lookup(b->mmu, MMU_KERNEL, MMU_READ, 0x1000, 8),
+                     tlb_lookup(b->mmu, MMU_KERNEL, MMU_WRITE, 0x1000, 8));
+    board_destroy(b);
+}
+
 static void the_paranoid_check_sees_stale_entries(void **state)
 {
     struct board *b = board_create();
@@ -422,6 +447,7 @@ int main(void)
         cmocka_unit_test(invlpg_drops_large_pages),
         cmocka_unit_test(invlpg_knows_the_larger_size),
         cmocka_unit_test(invlpg_spares_other_pages),
+        cmocka_unit_test(entries_of_a_page_agree),
         cmocka_unit_test(the_paranoid_check_sees_stale_entries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
