@@ -325,9 +325,12 @@ static bool carries_addend(struct translation *t, const struct uop *u)
         (next->op != UOP_LOAD && next->op != UOP_STORE))
         return false;
     if (t->pending.words) { // what that would do in between needs S0
+        const struct pending_flags pending = t->pending;
         t->index++;
         x86_settle_flags(t, next);
         t->index--;
+        if (!t->pass->flags_after[t->index + 1]) // nothing was written: dead behind, but who leaves here wants them
+            t->pending = pending;
     }
     t->carried = u->dst;
     t->carried_to = (uint16_t)(t->index + 1);
