@@ -1,0 +1,131 @@
+// Jumps of host code to other pages and indirect ones, whose guards compare what they were made for: the page behind a
+// guard is mapped elsewhere, its code changes, indirect jumps change their minds, epochs begin anew.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support_guest.h"
+#include "translate/translate.h"
+
+#define FUNCTION (GUEST_DATA + 0xb000) // where a direct call leads
+#define OTHER (GUEST_DATA + 0xc000)    // what is mapped there instead
+#define TABLE (GUEST_DATA + 0xd000)    // of pointers for an indirect call
+#define TARGETS (GUEST_DATA + 0xe000)
+#define ROUNDS 1000u
+#define PHASES 6u
+
+static const uint8_t program[] = {
+    0xb9, 0xe8, 0x03, 0x00, 0x00,                   // start: mov ecx, ROUNDS
+    0xe8, 0xf6, 0xaf, 0x01, 0x00,                   // loop: call FUNCTION
+    0x89, 0xc8,                                     // mov eax, ecx
+    0xc1, 0xe8, 0x05,                               // shr eax, 5
+    0x44, 0x21, 0xd8,                               // and eax, r11d
+    0xff, 0x14, 0xc5, 0x00, 0xd0, 0x11, 0x00,       // call [TABLE + rax * 8]
+    0xff, 0xc9,                                     // dec ecx
+    0x75, 0xe8,                                     // jnz loop
+    0xfe, 0x04, 0x25, 0x03, 0xb0, 0x11, 0x00,       // inc byte [FUNCTION + 3]
+    0x4c, 0x89, 0x0c, 0x25, 0xd8, 0x38, 0x01, 0x00, // mov [the page's entry in the table], r9
+    0x0f, 0x01, 0x3c, 0x25, 0x00, 0xb0, 0x11, 0x00, // invlpg [FUNCTION]
+    0x4d, 0x87, 0xd1,                               // xchg r9, r10
+    0xff, 0xce,                                     // dec esi
+    0x75, 0xc5,                                     // jnz start
+    0xf4,                                           // hlt
+};
+#define FLUSH_AT 44u
+static const uint8_t reload_cr3[8] = {0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0x90, 0x90};
+
+struct variant {
+    uint32_t mask;       // which of eight places the indirect call goes to, from round to round
+    bool reload;         // CR3 in place of INVLPG
+    uint32_t last_epoch; // or 0
+};
+
+static void load_function(struct guest *g, uint64_t address, uint8_t addend)
+{
+    const uint8_t code[] = {0x48, 0x83, 0xc3, addend, 0xc3}; // add rbx, addend; ret
+    guest_load(g, address, code, sizeof code);
+}
+
+static void run(struct guest *g, const struct variant *v)
+{
+    guest_reset(g, GUEST_64_CPL0, 1);
+    guest_load(g, GUEST_CODE, program, sizeof program);
+    if (v->reload)
+        guest_load(g, GUEST_CODE + FLUSH_AT, reload_cr3, sizeof reload_cr3);
+    load_function(g, FUNCTION, 1);
+    load_function(g, OTHER, 0x40);
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t target = TARGETS + 16 * i;
+        load_function(g, target, (uint8_t)(i + 2));
+        guest_load(g, TABLE + 8 * i, &target, 8);
+    }
+    g->cpu->var[VAR_RIP] = GUEST_CODE;
+    g->cpu->var[VAR_RSP] = GUEST_STACK;
+    g->cpu->var[VAR_RBX] = 0;
+    g->cpu->var[VAR_RSI] = PHASES;
+    g->cpu->var[VAR_R8 + 1] = OTHER | 7;
+    g->cpu->var[VAR_R8 + 2] = FUNCTION | 7;
+    g->cpu->var[VAR_R8 + 3] = v->mask;
+    if (v->last_epoch)
+        g->cpu->mmu.last_epoch = v->last_epoch;
+    guest_run(g, 200000);
+    assert_int_equal(g->cpu->activity, ACTIVITY_HALT);
+}
+
+static uint64_t expected(const struct variant *v)
+{
+    uint64_t addend[2] = {1, 0x40}, sum = 0;
+    for (unsigned phase = 0; phase < PHASES; phase++) {
+        for (unsigned round = ROUNDS; round > 0; round--)
+            sum += addend[phase & 1] + 2 + (round >> 5 & v->mask);
+        addend[phase & 1]++;
+    }
+    return sum;
+}
+
+static void try(struct guest_pair *p, struct variant v)
+{
+    struct translate_statistics before, after;
+    char text[400] = "";
+    run(&p->interp, &v);
+    translate_statistics(p->jit.state, &before);
+    run(&p->jit, &v);
+    translate_statistics(p->jit.state, &after);
+    assert_int_equal(p->interp.cpu->var[VAR_RBX], expected(&v));
+    if (!guest_equal(&p->interp, &p->jit, text, sizeof text))
+        fail_msg("%s", text);
+    // Jumps inside a page are three; what leads to a page that changes is patched anew in each phase.
+    assert_true(after.links - before.links >= 2 * PHASES);
+    assert_true(after.host_instructions - before.host_instructions > ROUNDS * PHASES * 10);
+}
+
+static void test_one_target(void **state)
+{
+    try(*state, (struct variant){0});
+    try(*state, (struct variant){.reload = true});
+}
+
+static void test_many_targets(void **state)
+{
+    try(*state, (struct variant){.mask = 1});
+    try(*state, (struct variant){.mask = 7, .reload = true});
+}
+
+static void test_epochs_restart(void **state)
+{
+    for (unsigned i = 0; i < 6; i++)
+        try(*state, (struct variant){.mask = i & 1, .last_epoch = UINT32_MAX - i});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_target),
+        cmocka_unit_test(test_many_targets),
+        cmocka_unit_test(test_epochs_restart),
+    };
+    return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
+}
