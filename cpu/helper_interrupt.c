@@ -235,8 +235,9 @@ static uint64_t far_return(struct cpu *cpu, struct frame *frame, unsigned bytes,
     } else
         frame_set_sp(cpu, frame);
     if (flags)
-        cpu_set_rflags(cpu, *flags);
-    cpu_update_mode(cpu);
+        cpu_set_rflags(cpu, *flags); // updates the mode
+    else
+        cpu_update_mode(cpu);
     return rip;
 }
 
