@@ -286,6 +286,122 @@ static void emit_sysret(struct translation *t, const struct uop *u)
     x86_write_var(t, u->dst, WIDTH_64, HOST_RCX);
 }
 
+// ---- IRET to user code ----------------------------------------------------------------------------------------------
+// What 64-bit kernels put into their descriptor tables for user code and its stack: flat, present, accessed, DPL 3.
+#define USER_CODE64 UINT64_C(0x00affb000000ffff)
+#define USER_STACK UINT64_C(0x00cff3000000ffff)
+#define FRAME_SLOT FIELD(vtemp[0].u64[0]) // the frame's host address; temporary vectors are dead between instructions
+
+static bool does_iret(const struct translation *t, const struct uop *u)
+{
+    return is_plain_64(t) && (t->block->mode & MODE_CPL_MASK) == 0 && u->imm == 8;
+}
+
+/// T0, a linear address, becomes the host address of `size` bytes that the supervisor reads there, as the TLB has it.
+static void find_supervisor_data(struct translation *t, unsigned size)
+{
+    struct emit *e = &t->emit;
+    struct emit_memory last = x86_at_register(T0), entry = {.base = CPU, .index = S0};
+    last.displacement = (int32_t)size - 1;
+    emit_lea(e, WIDTH_64, S1, last);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
+    emit_move(e, WIDTH_32, S0, T0);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
+    entry.displacement = (int32_t)offsetof(struct cpu, mmu.tlb[MMU_KERNEL][MMU_READ][0].tag);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    resume_if(t, EMIT_NOT_EQUAL);
+    entry.displacement = (int32_t)offsetof(struct cpu, mmu.tlb[MMU_KERNEL][MMU_READ][0].addend);
+    emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, entry);
+}
+
+static struct emit_memory in_frame(int32_t offset)
+{
+    struct emit_memory m = x86_at_register(T0);
+    m.displacement = offset;
+    return m;
+}
+
+/// Goes on if the selector at `offset` of the frame names `descriptor` in the GDT with RPL 3.
+static void check_descriptor(struct translation *t, int32_t offset, uint64_t descriptor)
+{
+    struct emit *e = &t->emit;
+    emit_load(e, WIDTH_64, T0, FRAME_SLOT);
+    emit_load(e, WIDTH_16, T0, in_frame(offset));
+    emit_move(e, WIDTH_32, S0, T0);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 7);
+    emit_alu_imm(e, EMIT_CMP, WIDTH_32, S0, 3); // and not of the LDT
+    resume_if(t, EMIT_NOT_EQUAL);
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, T0, 7);
+    emit_load(e, WIDTH_16, S0, FIELD(gdt.limit));
+    emit_alu(e, EMIT_CMP, WIDTH_32, S0, T0);
+    resume_if(t, 2); // below
+    emit_alu_imm(e, EMIT_XOR, WIDTH_32, T0, 7);
+    emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, FIELD(gdt.base));
+    find_supervisor_data(t, 8);
+    emit_move_imm(e, S0, descriptor);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, in_frame(0));
+    resume_if(t, EMIT_NOT_EQUAL);
+}
+
+/// All that could make it more than a change of RIP, RSP, CS, SS and the common flags.
+static void check_plain_return(struct translation *t)
+{
+    static const uint8_t data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
+    static const uint32_t rare = FLAG_TF | FLAG_IOPL | FLAG_NT | FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP;
+    struct emit *e = &t->emit;
+    x86_load_home(e, S0, VAR_FLAGS);
+    emit_test_imm(e, WIDTH_32, S0, (int32_t)FLAG_NT);
+    resume_if(t, EMIT_NOT_EQUAL);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(nmi_blocked), 0);
+    resume_if(t, EMIT_NOT_EQUAL);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(pending), 0);
+    resume_if(t, EMIT_NOT_EQUAL);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(code_breakpoints), 0);
+    resume_if(t, EMIT_NOT_EQUAL);
+    for (unsigned i = 0; i < ARRAY_SIZE(data); i++) { // no segment of an inner ring to drop
+        emit_load(e, WIDTH_32, S0, FIELD(segment[data[i]].rights));
+        emit_test_imm(e, WIDTH_32, S0, SEGMENT_UNUSABLE);
+        resume_if(t, EMIT_EQUAL);
+    }
+    emit_load(e, WIDTH_64, T0, FRAME_SLOT);
+    emit_load(e, WIDTH_64, S0, in_frame(16));
+    // Where nothing else tells, RF goes as in cpu_set_rflags.
+    emit_test_imm(e, WIDTH_32, S0, (int32_t)(rare | (t->counting ? FLAG_RF : 0)));
+    resume_if(t, EMIT_NOT_EQUAL);
+    emit_load(e, WIDTH_64, S0, in_frame(0));
+    compare_canonical(e, S0, 48);
+    resume_if(t, EMIT_NOT_EQUAL);
+}
+
+/// From ring 0 to 64-bit code of ring 3 (SDM vol. 2 "IRET"). The descriptors are read and compared with the only ones
+/// that are done here, so that what they load into CS and SS is known.
+static void emit_iret(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    registers_settle(&t->registers, &x86_file, e);
+    emit_move(e, WIDTH_64, T0, x86_file.pin[VAR_RSP]);
+    find_supervisor_data(t, 40);
+    emit_store(e, WIDTH_64, FRAME_SLOT, T0);
+    check_descriptor(t, 8, USER_CODE64);
+    check_descriptor(t, 32, USER_STACK);
+    check_plain_return(t); // T0 is the frame again
+    emit_load(e, WIDTH_64, S0, in_frame(16));
+    emit_move(e, WIDTH_32, S1, S0);
+    set_literal_flags(t, S1);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAG_IF | FLAG_DF | FLAG_ID));
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, 2);
+    x86_store_home(e, VAR_FLAGS, S0);
+    emit_load(e, WIDTH_16, S0, in_frame(8));
+    set_flat(e, SEG_CS, RIGHTS_CODE64, 3);
+    emit_load(e, WIDTH_16, S0, in_frame(32));
+    set_flat(e, SEG_SS, RIGHTS_STACK, 3);
+    set_ring(t, 3);
+    emit_load(e, WIDTH_64, x86_file.pin[VAR_RSP], in_frame(24));
+    emit_load(e, WIDTH_64, S0, in_frame(0));
+    x86_write_var(t, u->dst, WIDTH_64, S0);
+}
+
 // ---- the table ----------------------------------------------------------------------------------------------------
 static const struct system_call {
     uop_helper *helper;
@@ -302,6 +418,7 @@ static const struct system_call {
     {helper_check_fsgsbase, always, emit_check_fsgsbase, false},
     {helper_syscall, does_syscall, emit_syscall, false},
     {helper_sysret, does_sysret, emit_sysret, false},
+    {helper_iret, does_iret, emit_iret, false},
     {helper_string, x86_does_string, x86_emit_string, false},
 };
 
