@@ -255,6 +255,7 @@ bool walk_find(struct mmu *mmu, uint64_t linear, struct walk *walk)
     const struct mmu_table *known = table_place(mmu, linear);
     walk->error = 0;
     walk->missing = false;
+    walk->linear = linear;
     if (LIKELY(known->tag == table_tag(mmu, linear)) && !walk->quiet)
         return find_in_table(mmu, linear, known, walk);
     return find_from_root(mmu, linear, walk);
@@ -288,6 +289,21 @@ static bool before_entry_write(struct mmu *mmu, const struct walk *walk, const s
     return true;
 }
 
+/// All entries above the page table have A set now: it is noted by the first walk that comes through, not only by the
+/// second. How often an access is tried then makes no difference to what is known.
+static void note_updated_table(struct mmu *mmu, const struct walk *walk)
+{
+    uint64_t all = UINT64_MAX, any = 0;
+    unsigned number = walk->step_count - 1u;
+    if (walk->entry_size != 8 || walk->page_bits != PAGE_SHIFT || number == 0)
+        return;
+    for (unsigned i = 0; i < number; i++) {
+        all &= walk->step[i].entry;
+        any |= walk->step[i].entry;
+    }
+    note_table(mmu, walk->linear, walk, number, all, any);
+}
+
 bool walk_set_missing_bits(struct mmu *mmu, struct walk *walk, bool write)
 {
     for (unsigned i = 0; i < walk->step_count; i++) {
@@ -313,6 +329,7 @@ bool walk_set_missing_bits(struct mmu *mmu, struct walk *walk, bool write)
         if (leaf && write)
             walk->leaf |= ENTRY_D;
     }
+    note_updated_table(mmu, walk);
     return true;
 }
 

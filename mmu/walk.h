@@ -16,8 +16,9 @@ struct walk_step {
 
 /// A translation, or why there is none.
 struct walk {
-    bool quiet;         // set by the caller: for debugging, devices are not read
-    bool quick;         // set by the caller: gives up where code outside walk.c would be called
+    bool quiet; // set by the caller: for debugging, devices are not read
+    bool quick; // set by the caller: gives up where code outside walk.c would be called
+    uint64_t linear;
     uint32_t error;     // 0, or P and RSVD bits of the error code with `missing` set
     bool missing;       // an entry is not present or has reserved bits set
     uint64_t all;       // AND of the entries used
