@@ -140,6 +140,16 @@ static void emit_uop_nop(struct translation *t, const struct uop *u)
 static void emit_uop_move(struct translation *t, const struct uop *u)
 {
     uint8_t reg;
+    if (t->b_memory) {
+        reg = u->width >= WIDTH_32 && u->dst != VAR_NONE ? registers_define(&t->registers, &x86_file, &t->emit, u->dst)
+                                                         : NO_REGISTER;
+        if (reg != NO_REGISTER) {
+            emit_load(&t->emit, u->width, reg, x86_home(u->b));
+            registers_written(&t->registers, u->dst);
+            return;
+        }
+        x86_load_home(&t->emit, t->b = S1, u->b);
+    }
     if (u->b != VAR_IMM) {
         x86_write_var(t, u->dst, u->width, t->b);
         return;
@@ -507,18 +517,18 @@ static void load_var(struct translation *t, uint8_t to, unsigned var)
 
 static const struct backend_rule rules[UOP_OPS] = {
     [UOP_NOP] = {emit_uop_nop, KEEP_FLAGS},
-    [UOP_MOV] = {emit_uop_move, IN_B | KEEP_FLAGS},
+    [UOP_MOV] = {emit_uop_move, IN_B | B_MEMORY | KEEP_FLAGS},
     [UOP_ZEXT] = {emit_uop_extend, IN_A | KEEP_FLAGS},
     [UOP_SEXT] = {emit_uop_extend, IN_A | KEEP_FLAGS},
     [UOP_GET_HIGH] = {emit_uop_get_high, IN_A},
     [UOP_SET_HIGH] = {emit_uop_set_high, IN_A},
-    [UOP_ADD] = {x86_emit_add, IN_A | IN_B},
+    [UOP_ADD] = {x86_emit_add, IN_A | IN_B | B_MEMORY},
     [UOP_ADC] = {x86_emit_adc, IN_A | IN_B | NEED_CARRY},
-    [UOP_SUB] = {x86_emit_sub, IN_A | IN_B},
+    [UOP_SUB] = {x86_emit_sub, IN_A | IN_B | B_MEMORY},
     [UOP_SBB] = {x86_emit_sbb, IN_A | IN_B | NEED_CARRY},
-    [UOP_AND] = {x86_emit_and, IN_A | IN_B},
-    [UOP_OR] = {x86_emit_or, IN_A | IN_B},
-    [UOP_XOR] = {x86_emit_xor, IN_A | IN_B},
+    [UOP_AND] = {x86_emit_and, IN_A | IN_B | B_MEMORY},
+    [UOP_OR] = {x86_emit_or, IN_A | IN_B | B_MEMORY},
+    [UOP_XOR] = {x86_emit_xor, IN_A | IN_B | B_MEMORY},
     [UOP_NOT] = {x86_emit_not, IN_A | KEEP_FLAGS},
     [UOP_NEG] = {x86_emit_neg, IN_A},
     [UOP_INC] = {x86_emit_inc, IN_A | CARRY_IF_LIVE},

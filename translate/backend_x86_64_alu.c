@@ -279,7 +279,7 @@ static bool is_later(const struct translation *t, const struct uop *u)
 static void source_pending(struct translation *t, const struct uop *u)
 {
     t->pending.words |= PENDING_SOURCE;
-    t->pending.b = t->b == NO_REGISTER ? VAR_IMM : u->b;
+    t->pending.b = u->b;
     t->pending.imm = t->imm;
 }
 
@@ -386,7 +386,9 @@ void x86_make_condition(struct translation *t, unsigned condition)
 // ---- arithmetic -----------------------------------------------------------------------------------------------------
 static void operate(struct translation *t, const struct uop *u, enum emit_alu op, uint8_t to)
 {
-    if (t->b == NO_REGISTER)
+    if (t->b_memory)
+        emit_alu_load(&t->emit, op, u->width, to, x86_home(u->b));
+    else if (t->b == NO_REGISTER)
         emit_alu_imm(&t->emit, op, u->width, to, t->imm);
     else
         emit_alu(&t->emit, op, u->width, to, t->b);
@@ -443,7 +445,7 @@ void x86_emit_sub(struct translation *t, const struct uop *u)
 /// TEST of a register with itself, the most frequent one: the register is the result.
 static bool emit_test_self(struct translation *t, const struct uop *u)
 {
-    if (u->dst != VAR_NONE || u->a != u->b || t->a != t->b)
+    if (u->dst != VAR_NONE || u->a != u->b)
         return false;
     if (t->flags)
         recipe_pending(t, CC_LOGIC, u->width, u->a, t->a);

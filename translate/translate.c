@@ -68,12 +68,14 @@ static void operands(struct translation *t, const struct uop *u, unsigned constr
 {
     t->a = t->b = NO_REGISTER;
     t->imm = 0;
+    t->b_memory = (constraints & B_MEMORY) && u->b <= VAR_R15 && u->b != u->dst &&
+                  registers_read(&t->registers, u->b) == NO_REGISTER;
     if (constraints & IN_A) {
         t->a = t->backend->scratch[0];
         if (u->op != UOP_EA || u->a != VAR_RIP) // the emitter knows better
             t->a = operand(t, u->a, 0);
     }
-    if (!(constraints & IN_B))
+    if (!(constraints & IN_B) || t->b_memory)
         return;
     if (u->b != VAR_IMM) {
         if (u->op != UOP_EA || u->b != VAR_ZERO) // no index
