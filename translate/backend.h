@@ -96,7 +96,7 @@ struct backend_entries {
     const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
 };
 
-#define SUPERBLOCK_PARTS 6
+#define SUPERBLOCK_PARTS 4
 
 /// Where all flags are new for the first time in a superblock, and what held there. Its own way back to its start, on
 /// which other flags are pending than when it was entered, repeats the uops up to there and joins.
