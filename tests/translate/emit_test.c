@@ -405,6 +405,12 @@ static void test_control(void **state)
     begin();
     emit_trap(&e);
     decode_one(ZYDIS_MNEMONIC_UD2);
+    begin();
+    emit_set_carry(&e);
+    decode_one(ZYDIS_MNEMONIC_STC);
+    begin();
+    emit_store_flags(&e);
+    decode_one(ZYDIS_MNEMONIC_SAHF);
 }
 
 static void test_bits(void **state)
@@ -458,6 +464,26 @@ static void test_bits(void **state)
             emit_multiply_wide(&e, b & 1, w, a);
             decode_one(b & 1 ? ZYDIS_MNEMONIC_IMUL : ZYDIS_MNEMONIC_MUL);
             is_register(0, w, a);
+            for (unsigned i = 0; i < 4; i++) {
+                begin();
+                emit_double_shift(&e, i & 1, w, a, b, i & 2 ? 11 : 0);
+                decode_one(i & 1 ? ZYDIS_MNEMONIC_SHLD : ZYDIS_MNEMONIC_SHRD);
+                is_register(0, w, a);
+                is_register(1, w, b);
+                if (i & 2)
+                    is_immediate(2, 11, 8);
+                else
+                    is_register(2, 0, HOST_RCX);
+            }
+            begin();
+            emit_multiply_imm(&e, w, a, -77777);
+            decode_one(ZYDIS_MNEMONIC_IMUL);
+            is_register(0, w, a);
+            is_register(1, w, a);
+            begin();
+            emit_patch(&e, emit_lea_relative(&e, a), buffer + 100);
+            decode_one(ZYDIS_MNEMONIC_LEA);
+            is_register(0, 3, a);
         }
         FOR_WIDTHS(w, 1)
         {
