@@ -456,6 +456,7 @@ static void evict(struct block_cache *cache)
         if (cache->cpu[i])
             cpu_drop_jumps_to_blocks(cache->cpu[i], start, start + part_size(cache));
     }
+    cache->statistics.evictions += oldest->used != 0;
     *oldest = (struct arena_part){0};
     for (struct code_page **at = &cache->used; *at;) {
         struct code_page *page = *at, *next = page->next;
@@ -465,7 +466,6 @@ static void evict(struct block_cache *cache)
             *at = next;
     }
     drop_links(cache);
-    cache->statistics.evictions++;
 }
 
 /// Where a block's bytes come from.

@@ -15,7 +15,6 @@
 
 #define ROM_AND_VIDEO_SPACE (UINT64_C(32) << 20) // beside RAM in the memory file: firmware, option ROMs, video RAM
 #define TSC_SPAN_TICKS (UINT64_C(1) << 20)       // for so long the vCPU reads the TSC without looking at the clock
-#define BLOCKS_PER_CODE 2u // bytes for blocks by bytes of code memory: so that the latter is full first
 
 const struct engine *const machine_engines[] = {
     &engine_interp,
@@ -394,11 +393,18 @@ static bool configure_translator(struct machine *machine, struct error *error)
     return true;
 }
 
+/// Memory for blocks: programs that run much code once (cc1) fill it and the code memory about alike. Both together are
+/// what the emulator takes beside guest RAM.
+static size_t blocks_bytes(const struct machine_translator *wanted)
+{
+    return code_bytes(wanted) / 3 * 5;
+}
+
 static bool create_cpu(struct machine *machine, struct error *error)
 {
     struct machine_config *config = &machine->config;
-    machine->blocks = block_cache_create(&machine->memory, &config->model,
-                                         BLOCKS_PER_CODE * code_bytes(&config->translator), config->log, error);
+    machine->blocks =
+        block_cache_create(&machine->memory, &config->model, blocks_bytes(&config->translator), config->log, error);
     if (!machine->blocks)
         return false;
     struct cpu_config cpu = {

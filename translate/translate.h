@@ -27,7 +27,7 @@ void translate_statistics(const void *state, struct translate_statistics *statis
 
 /// How often a block is interpreted before it is translated. Few: one execution by the interpreter costs a tenth of a
 /// translation, and host code that is hardly used displaces other from the host's caches and the code memory.
-#define TRANSLATE_THRESHOLD_DEFAULT 6u
+#define TRANSLATE_THRESHOLD_DEFAULT 10u
 /// ... unless told.
 void translate_set_threshold(void *state, uint32_t executions);
 /// Host code uses no instruction of a feature whose bit (enum cpu_feature) is clear, whatever the host has: rows of
@@ -43,7 +43,7 @@ void translate_set_code_limit(void *state, size_t bytes);
 
 /// Limits of the code memory that a user can ask for (-accel jit,tb-size=).
 #define TRANSLATE_CODE_MINIMUM ((size_t)1 << 20)
-#define TRANSLATE_CODE_DEFAULT ((size_t)64 << 20)
+#define TRANSLATE_CODE_DEFAULT ((size_t)72 << 20)
 #define TRANSLATE_CODE_MAXIMUM ((size_t)1024 << 20)
 /// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. single: one
 /// mapping that is writable and executable, where else host code is written through one and run through another. Only
