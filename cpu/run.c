@@ -87,8 +87,9 @@ static bool is_external_mf(const struct cpu *cpu)
 
 void run_deliver_fault(struct cpu *cpu)
 {
-    log_print(cpu->log, LOG_INT, "exception %02x error %x at %016" PRIx64 " cr2 %016" PRIx64 "\n", cpu->fault.vector,
-              cpu->fault.error_code, cpu->var[VAR_RIP], cpu->cr2);
+    if (UNLIKELY(log_on(cpu->log, LOG_INT)))
+        log_print(cpu->log, LOG_INT, "exception %02x error %x at %016" PRIx64 " cr2 %016" PRIx64 "\n",
+                  cpu->fault.vector, cpu->fault.error_code, cpu->var[VAR_RIP], cpu->cr2);
     cpu->stat_faults++;
     cpu->monitor_armed = false;
     cpu->shadow = 0;
