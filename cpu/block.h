@@ -17,14 +17,18 @@
 
 /// A patched jump of host code from one block to another.
 struct host_edge {
-    uint8_t *place;                 // the jump's relative target; NULL: it is not used
-    const uint8_t *back;            // where it leads while it is not patched
-    uint8_t *guard;                 // what it goes through instead, to another page; or NULL
+    uint8_t *place;                 // the jump's relative target, or the guard; NULL: it is not used
     struct host_edge *next, **link; // among the jumps to the same block, and what points here; link NULL: not patched
+    int32_t back;                   // from a jump's place to where it leads while it is not patched
     uint16_t offset;                // in the page, of where it leads
-    bool indirect;                  // its guard compares where to go
-    uint8_t changes;                // ... so often it was another place
+    enum {
+        EDGE_JUMP,    // inside the page
+        EDGE_GUARD,   // to another page
+        EDGE_INDIRECT // its guard compares where to go
+    } kind : 8;
+    uint8_t changes; // EDGE_INDIRECT: so often it was another place
 };
+_Static_assert(sizeof(struct host_edge) == 32, "it takes room of host code");
 
 struct block {
     // What finding a block looks at comes first, in one line of the host's cache.

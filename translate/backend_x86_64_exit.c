@@ -329,7 +329,7 @@ static void emit_indirect_guard(struct translation *t)
     uint8_t *guard = e->at;
     emit_place wrong[2];
     unsigned edge = t->edge_count++;
-    t->edges[edge] = (struct host_edge){.guard = guard, .indirect = true};
+    t->edges[edge] = (struct host_edge){.place = guard, .kind = EDGE_INDIRECT};
     emit_move_later(e, S0);
     emit_alu(e, EMIT_CMP, WIDTH_64, S1, S0);
     wrong[0] = emit_jump_if(e, EMIT_NOT_EQUAL);
@@ -460,8 +460,9 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
     if (edge) {
         edge->place = exit->from;
         edge->offset = (uint16_t)(((t->block->backing & ~PAGE_MASK) + (uint64_t)exit->displacement) & ~PAGE_MASK);
-        edge->guard = here ? NULL : e->at;
         if (!here) {
+            edge->kind = EDGE_GUARD;
+            edge->place = e->at;
             emit_guard(t, exit);
             return;
         }
@@ -469,7 +470,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
             edge->place = emit_jump(e);
             emit_patch_here(e, edge->place);
         }
-        edge->back = e->at;
+        edge->back = (int32_t)(e->at - edge->place);
         t->block = t->head; // has the edges
         leave(t, result(HOST_LINK, exit->edge));
         return;

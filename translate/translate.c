@@ -307,12 +307,12 @@ static void take_jumps_away(struct jit *jit, struct block *block)
 {
     while (block->incoming) {
         const struct host_edge *edge = block->incoming;
-        if (edge->indirect)
-            set_indirect(jit, edge->guard, 0, 0, edge->guard); // an epoch that there is not
-        else if (edge->guard)
-            set_guard(jit, edge->guard, 0, 0, 0, edge->guard);
+        if (edge->kind == EDGE_INDIRECT)
+            set_indirect(jit, edge->place, 0, 0, edge->place); // an epoch that there is not
+        else if (edge->kind == EDGE_GUARD)
+            set_guard(jit, edge->place, 0, 0, 0, edge->place);
         else
-            patch(jit, edge->place, edge->back);
+            patch(jit, edge->place, edge->place + edge->back);
         code_edge_disconnect(block->incoming);
     }
 }
@@ -522,15 +522,15 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
     if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
         return;
     edge = &from->edge[which];
-    if (edge->indirect) {
+    if (edge->kind == EDGE_INDIRECT) {
         if (edge->changes++ == INDIRECT_PATIENCE) {
             code_edge_disconnect(edge);
-            jit->backend->skip_guard(edge->guard);
+            jit->backend->skip_guard(edge->place);
             return;
         }
-        set_indirect(jit, edge->guard, cpu->jump_epoch, block_linear(cpu), to_write(jit, next->host_chain));
-    } else if (edge->guard)
-        set_guard(jit, edge->guard, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
+        set_indirect(jit, edge->place, cpu->jump_epoch, block_linear(cpu), to_write(jit, next->host_chain));
+    } else if (edge->kind == EDGE_GUARD)
+        set_guard(jit, edge->place, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
                   to_write(jit, next->host_chain));
     else if (edge->place && !((next->backing ^ from->backing) >> PAGE_SHIFT))
         patch(jit, edge->place, to_write(jit, next->host_chain));
@@ -543,7 +543,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
 /// Whether jump `number` leads to another page.
 static bool is_guarded(const struct block *block, unsigned number)
 {
-    return block->edge[number].guard;
+    return block->edge[number].kind != EDGE_JUMP;
 }
 
 /// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
