@@ -9,7 +9,7 @@
 #include "translate/passes.h"
 #include "translate/registers.h"
 
-#define TRANSLATION_MAX_EXITS 512
+#define TRANSLATION_MAX_EXITS 2048 // more than any superblock has; else it stays with the interpreter
 #define TRANSLATION_MAX_EDGES 16
 #define NO_EDGE 0xffu
 

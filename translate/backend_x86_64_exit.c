@@ -23,6 +23,7 @@ static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, H
 struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
 {
     struct side_exit *exit = &t->exits[t->exit_count < TRANSLATION_MAX_EXITS ? t->exit_count++ : 0];
+    t->emit.full |= t->exit_count == TRANSLATION_MAX_EXITS;
     exit->kind = kind;
     exit->from = from;
     exit->block = t->block;

@@ -199,7 +199,7 @@ static bool leaves_after(const struct pass_block *pass, unsigned index)
     return false;
 }
 
-static void find_live_flags(struct pass_block *pass, bool (*supported)(const struct uop *u))
+static void find_live_flags(struct pass_block *pass)
 {
     bool live = true;
     for (unsigned i = pass->count; i-- > 0;) {
@@ -213,8 +213,43 @@ static void find_live_flags(struct pass_block *pass, bool (*supported)(const str
         pass->flags_live[i] = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
         if (((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS)) || ((e & FLAGS_SET) && !(e & FLAGS_READ)))
             live = false;
-        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || !supported(u))
+        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || !pass->supported(u))
             live = true;
+    }
+}
+
+bool pass_may_leave_at(const struct pass_block *pass, unsigned index)
+{
+    return (uop_effects(&pass->uops[index]) & MAY_LEAVE) || !pass->supported(&pass->uops[index]);
+}
+
+/// Whether the uop is "register += constant" of a guest register, in 64 bits and without flags.
+static bool is_step(const struct uop *u)
+{
+    return u->op == UOP_EA && u->width == WIDTH_64 && u->dst == u->a && u->dst <= VAR_R15 && u->b == VAR_ZERO;
+}
+
+static bool touches(const struct uop *u, unsigned var)
+{
+    unsigned e = uop_effects(u);
+    return ((e & USE_A) && u->a == var) || ((e & USE_B) && u->b == var) || ((e & (USE_C | DEFINE_C)) && u->c == var) ||
+           ((e & USE_SUB) && u->sub == var) || ((e & DEFINE_DST) && u->dst == var);
+}
+
+/// Of the steps that PUSH and POP take with RSP, where nobody can see it in between, only the last is left.
+static void fold_steps(struct pass_block *pass)
+{
+    for (unsigned i = 0; i < pass->count; i++) {
+        struct uop *step = &pass->uops[i];
+        unsigned next = i + 1;
+        if (!is_step(step))
+            continue;
+        while (next < pass->count && !pass_may_leave_at(pass, next) && !touches(&pass->uops[next], step->dst))
+            next++;
+        if (next == pass->count || !is_step(&pass->uops[next]) || pass->uops[next].dst != step->dst)
+            continue;
+        pass->uops[next].imm = (int64_t)((uint64_t)pass->uops[next].imm + (uint64_t)step->imm);
+        *step = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = step->insn};
     }
 }
 
@@ -222,6 +257,7 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
                 struct pass_numbering *n)
 {
     pass->block = block;
+    pass->supported = supported;
     pass->count = block->uop_count < LIFT_MAX_UOPS ? block->uop_count : LIFT_MAX_UOPS;
     memcpy(pass->uops, block->uops, pass->count * sizeof pass->uops[0]);
     find_uses(pass);
@@ -231,5 +267,6 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
     memset(pass->leader, VAR_ZERO, pass->count);
     pass->followers = 0;
     pass_reuse(pass, n);
-    find_live_flags(pass, supported);
+    fold_steps(pass);
+    find_live_flags(pass);
 }

@@ -29,13 +29,14 @@ struct pass_block {
     const struct block *block;
     /// Set before passes_run; may be NULL. Whether a ROW or CALL becomes host code that never leaves the block.
     bool (*stays)(const struct pass_block *pass, unsigned index);
-    const void *translation;         // its argument
-    struct uop uops[LIFT_MAX_UOPS];  // rewritten copy, same indices
-    bool flags_live[LIFT_MAX_UOPS];  // somebody may read the flags that this uop makes
-    bool flags_after[LIFT_MAX_UOPS]; // ... the flags as they are behind this uop
-    uint16_t last_use[VAR_COUNT];    // index of the last uop that reads a temporary
-    uint8_t uses[VAR_COUNT];         // how many read it, up to 255
-    uint16_t defined[VAR_COUNT];     // index of the uop that makes a temporary
+    const void *translation;                // for it
+    bool (*supported)(const struct uop *u); // as passes_run was told
+    struct uop uops[LIFT_MAX_UOPS];         // rewritten copy, same indices
+    bool flags_live[LIFT_MAX_UOPS];         // somebody may read the flags that this uop makes
+    bool flags_after[LIFT_MAX_UOPS];        // ... the flags as they are behind this uop
+    uint16_t last_use[VAR_COUNT];           // index of the last uop that reads a temporary
+    uint8_t uses[VAR_COUNT];                // how many read it, up to 255
+    uint16_t defined[VAR_COUNT];            // index of the uop that makes a temporary
     // Groups of accesses with one check (reuse.c): of an XLAT, the bytes around its address that it checks; 0: its own.
     int16_t group_low[LIFT_MAX_UOPS];
     uint16_t group_bytes[LIFT_MAX_UOPS];
@@ -87,6 +88,8 @@ void passes_start(struct pass_numbering *n);
 /// after the other share `n`; then accesses of one may have their check in one before, whose `pass` changes.
 void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u),
                 struct pass_numbering *n);
+/// Whether the interpreter may take over at the uop, so that everything before it must be as it knows it.
+bool pass_may_leave_at(const struct pass_block *pass, unsigned index);
 /// One of them: finds accesses that need no check.
 void pass_reuse(struct pass_block *pass, struct pass_numbering *n);
 

@@ -126,7 +126,8 @@ static bool can_follow(const struct pass_block *pass, unsigned index)
         unsigned e = uop_effects(u);
         bool uses = ((e & USE_A) && u->a == handle) || ((e & USE_B) && u->b == handle) ||
                     ((e & USE_C) && u->c == handle) || ((e & USE_SUB) && u->sub == handle);
-        if ((e & MAY_LEAVE) || (uses && (!uses_handle(u) || u->a != handle || (e & USE_B && u->b == handle))))
+        if (pass_may_leave_at(pass, i) ||
+            (uses && (!uses_handle(u) || u->a != handle || (e & USE_B && u->b == handle))))
             return false;
     }
     return true;

@@ -171,7 +171,7 @@ bool translate_uops(struct translation *t)
     bool called = false;
     for (t->index = 0; t->index < t->pass->count; t->index++) {
         const struct uop *u = &t->pass->uops[t->index];
-        if (!t->backend->rules[u->op].emit || !t->backend->supported(u) || t->exit_count + 8 > TRANSLATION_MAX_EXITS) {
+        if (!t->backend->rules[u->op].emit || !t->backend->supported(u)) {
             t->backend->resume(t);
             return false;
         }

@@ -111,7 +111,7 @@ static void test_flags_live_after_a_call(void **state)
 
 static void test_partial_flags_keep_the_old_alive(void **state)
 {
-    static const enum uop_op partial[] = {UOP_INC, UOP_DEC, UOP_SHL, UOP_ROL, UOP_BT, UOP_BSF, UOP_ADC};
+    static const enum uop_op partial[] = {UOP_INC, UOP_DEC, UOP_SHL, UOP_ROL, UOP_BT, UOP_ADC};
     for (unsigned i = 0; i < ARRAY_SIZE(partial); i++) {
         struct uop uops[] = {
             alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 0),
