@@ -12,6 +12,9 @@
 #define ARENA_PARTS 8u
 #define BYTES_PER_SLOT 512u // of the arena, for each slot of the table: about what a block takes
 
+#define PAGE_EMPTIED_OFTEN 4 // times that a page's code died, from which on it is watched without code
+#define PAGE_QUIET 16        // stores into it that end that
+
 /// What is known of one backing page that carries code.
 struct code_page {
     uint64_t granules;             // bit per 64 bytes that some block covers
@@ -20,7 +23,9 @@ struct code_page {
     struct block *dead;            // that can be used again when their bytes come back, the last first
     struct code_page *next;        // all pages with code
     uint64_t number;
-    bool stale; // lists forgotten blocks
+    bool stale;      // lists forgotten blocks
+    uint8_t emptied; // how often all its code died, lately
+    uint8_t quiet;   // stores since it did
 };
 
 /// Memory for blocks and their uops, filled one part after the other; the oldest is the next to be used anew.
@@ -325,6 +330,20 @@ static uint64_t sweep(struct block_cache *cache, struct code_page *page, struct 
     return stay;
 }
 
+/// All code of the page died, or the page had none at this store. Where code comes back each time, the page is watched
+/// on: to begin anew costs a search of the TLB. Stores end that when no code came for some time.
+static void page_empty(struct block_cache *cache, struct code_page *page, bool died)
+{
+    if (died) {
+        page->emptied += page->emptied < PAGE_EMPTIED_OFTEN;
+        page->quiet = 0;
+    } else if (++page->quiet == PAGE_QUIET) {
+        page->emptied = 0;
+    }
+    if (page->emptied < PAGE_EMPTIED_OFTEN)
+        unwatch_page(cache, page->number);
+}
+
 static void code_written(void *opaque, uint64_t offset, uint32_t size)
 {
     struct block_cache *cache = opaque;
@@ -333,15 +352,21 @@ static void code_written(void *opaque, uint64_t offset, uint32_t size)
     struct byte_range hit = {from, from + size - 1};
     struct code_page *page = cache->pages[number];
 
-    if (page && !is_covered(page, hit))
-        return;
-    if (page) {
-        page->granules = sweep(cache, page, &page->crossing, true, hit);
-        for (unsigned i = 0; i < GRANULES; i++)
-            page->granules |= sweep(cache, page, &page->first[i], false, hit);
-    }
-    if (!page || !page->granules)
+    if (!page) {
         unwatch_page(cache, number);
+        return;
+    }
+    if (!page->granules) {
+        page_empty(cache, page, false);
+        return;
+    }
+    if (!is_covered(page, hit))
+        return;
+    page->granules = sweep(cache, page, &page->crossing, true, hit);
+    for (unsigned i = 0; i < GRANULES; i++)
+        page->granules |= sweep(cache, page, &page->first[i], false, hit);
+    if (!page->granules)
+        page_empty(cache, page, true);
 }
 
 bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size)
