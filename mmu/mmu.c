@@ -79,7 +79,7 @@ static void forget_local_fetches(struct mmu *mmu)
 static inline uint32_t fetched_hash(uint64_t linear, unsigned shift)
 {
     uint64_t region = (linear >> shift) << 6 | shift;
-    return (uint32_t)(region * UINT64_C(0x9e3779b97f4a7c15) >> 40) % MMU_FETCHED_BITS;
+    return (uint32_t)(region * MMU_FETCHED_FACTOR >> MMU_FETCHED_SHIFT) % MMU_FETCHED_BITS;
 }
 
 static inline void set_fetched(struct mmu *mmu, bool user, uint64_t linear, unsigned shift)

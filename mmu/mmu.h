@@ -109,6 +109,8 @@ struct mmu_space {
 
 /// A bit per page (hashed) whose code may be known to jump caches.
 #define MMU_FETCHED_BITS 65536u
+#define MMU_FETCHED_FACTOR UINT64_C(0x9e3779b97f4a7c15) // of the hash,
+#define MMU_FETCHED_SHIFT 40                            // and which bits of the product
 
 struct mmu {
     // Control state, set by mmu_set_control.
@@ -234,8 +236,8 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
 /// PAGE_HAS_CODE; the address is good for one access if no code stands there. NULL: mmu_access has to look, nothing but
 /// A bits (and D, for a write) changed. On x86-64 hosts changes no vector register, unless sanitizers are built in.
 void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code);
-/// The same, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of RAM
-/// is not told.
+/// The same, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of
+/// RAM is not told.
 static inline bool mmu_access_cached(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
                                      unsigned size, struct mmu_handle *handle, struct mmu_fault *fault)
 {

@@ -403,6 +403,84 @@ static void emit_iret(struct translation *t, const struct uop *u)
 }
 
 // ---- the table ----------------------------------------------------------------------------------------------------
+// ---- INVLPG -------------------------------------------------------------------------------------------------------
+/// The interpreter goes on if code of a privilege may have been fetched from the page at T0, in a mmu's filter of them.
+static void resume_if_fetched(struct translation *t, bool user)
+{
+    struct emit *e = &t->emit;
+    struct emit_memory words = FIELD(mmu.fetched[user]);
+    emit_move(e, WIDTH_64, S0, T0);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, PAGE_SHIFT);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 6);
+    emit_alu_imm(e, EMIT_OR, WIDTH_64, S0, PAGE_SHIFT);
+    emit_move_imm(e, S1, MMU_FETCHED_FACTOR);
+    emit_multiply(e, WIDTH_64, S0, S1);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, MMU_FETCHED_SHIFT);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, MMU_FETCHED_BITS - 1);
+    emit_move(e, WIDTH_32, S1, S0);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S1, 6);
+    words.index = S1;
+    words.scale = 3;
+    emit_load(e, WIDTH_64, S1, words);
+    emit_bit(e, EMIT_BT, WIDTH_64, S1, S0);
+    resume_if(t, 2); // below
+}
+
+/// ... if the page at T0 may be a piece of a large one.
+static void resume_if_large(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    struct emit_memory first = FIELD(mmu.large[0].first), last = FIELD(mmu.large[0].last);
+    const uint8_t *next;
+    emit_place none, below;
+    first.index = last.index = S0;
+    emit_load(e, WIDTH_32, S0, FIELD(mmu.large_count));
+    emit_multiply_imm(e, WIDTH_64, S0, sizeof(struct mmu_large_range));
+    next = e->at;
+    emit_test(e, WIDTH_64, S0, S0);
+    none = emit_jump_if(e, EMIT_EQUAL);
+    emit_alu_imm(e, EMIT_SUB, WIDTH_64, S0, sizeof(struct mmu_large_range));
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, first);
+    below = emit_jump_if(e, 2);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, last);
+    resume_if(t, 6); // below or equal
+    emit_patch(e, below, next);
+    emit_jump_to(e, next);
+    emit_patch_here(e, none);
+}
+
+/// Of a small page that no code was fetched from (mmu_flush_page). The interpreter may begin anew at any place.
+static void emit_invlpg(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    emit_place other;
+    registers_settle(&t->registers, &x86_file, e);
+    x86_copy(t, WIDTH_64, T0, value_of(t, u->a, S0));
+    compare_canonical(e, T0, 48);
+    resume_if(t, EMIT_NOT_EQUAL);
+    resume_if_fetched(t, false);
+    resume_if_fetched(t, true);
+    resume_if_large(t);
+    emit_load(e, WIDTH_32, S0, FIELD(mmu.table_generation));
+    emit_increment(e, false, WIDTH_32, S0);
+    emit_alu_imm(e, EMIT_CMP, WIDTH_32, S0, MMU_TABLE_GENERATIONS);
+    resume_if(t, 3); // not below: the generations begin anew
+    emit_store(e, WIDTH_32, FIELD(mmu.table_generation), S0);
+    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(mmu.flush_count), 1);
+    emit_move(e, WIDTH_32, S0, T0);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
+    for (unsigned array = 0; array < MMU_MODES * MMU_ACCESS_KINDS; array++) {
+        struct emit_memory tag = FIELD(mmu.tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS][0].tag);
+        tag.index = S0;
+        emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, tag);
+        other = emit_jump_if(e, EMIT_NOT_EQUAL);
+        emit_store_imm(e, WIDTH_64, tag, TLB_INVALID);
+        emit_patch_here(e, other);
+    }
+}
+
 static const struct system_call {
     uop_helper *helper;
     bool (*does)(const struct translation *t, const struct uop *u); // whether it is done here
@@ -419,6 +497,7 @@ static const struct system_call {
     {helper_syscall, does_syscall, emit_syscall, false},
     {helper_sysret, does_sysret, emit_sysret, false},
     {helper_iret, does_iret, emit_iret, false},
+    {helper_invlpg, is_supervisor, emit_invlpg, false},
     {helper_string, x86_does_string, x86_emit_string, false},
 };
 
