@@ -391,15 +391,15 @@ struct cpu {
     struct block_cache *blocks;  // one a machine
     const struct block *running; // the block that runs, or ran last in host code; NULL between blocks
     // For host code.
-    bool group_failed;        // accesses with one check straddle a page, or are not to be kept: it left for that
-    struct cpu *self;         // finds the struct from a segment's base
-    uint64_t code_page;       // linear address of the page of the flat block that runs
-    int32_t guard_patience;   // jumps between pages that may still find their guard wrong before one asks for a new one
-    uint32_t epoch_restarts;  // how often numbers of epochs began anew
+    bool group_failed;       // accesses with one check straddle a page, or are not to be kept: it left for that
+    struct cpu *self;        // finds the struct from a segment's base
+    uint64_t code_page;      // linear address of the page of the flat block that runs
+    int32_t guard_patience;  // jumps between pages that may still find their guard wrong before one asks for a new one
+    uint32_t epoch_restarts; // how often numbers of epochs began anew
     struct mmu_fault walk_fault; // what the walk for host code that just left found; kind MMU_OK: nothing
-    struct tick_follower tsc; // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
-    const void *no_chain;     // where the jump cache leads when a block has no host code
-    unsigned index;           // number of this vCPU
+    struct tick_follower tsc;    // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
+    const void *no_chain;        // where the jump cache leads when a block has no host code
+    unsigned index;              // number of this vCPU
     uint64_t stat_faults, stat_interrupts, stat_blocks;
     uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
     struct mmu mmu;

@@ -47,7 +47,7 @@
     X(rdpmc, true)                                                                                                     \
     X(rdpid, false)                                                                                                    \
     X(random, false)                                                                                                   \
-    X(syscall, true) /* a = next rip, b = the six flags; returns rip */                                                                   \
+    X(syscall, true) /* a = next rip, b = the six flags; returns rip */                                                \
     X(sysret, true)  /* imm = operand bytes; returns rip */                                                            \
     X(sysenter, true)                                                                                                  \
     X(sysexit, true)                                                                                                   \

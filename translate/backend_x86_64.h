@@ -95,6 +95,22 @@ static inline uint32_t x86_access_group(int32_t low, unsigned bytes)
 /// Where the LOAD or STORE at work finds its bytes; its handle is in t->a.
 struct emit_memory x86_at_handle(const struct translation *t);
 
+/// A variable's value: its register, or `scratch` loaded with it.
+static inline uint8_t x86_value_of(struct translation *t, unsigned var, uint8_t scratch)
+{
+    uint8_t reg = registers_read(&t->registers, var);
+    if (reg != NO_REGISTER)
+        return reg;
+    x86_load_home(&t->emit, scratch, var);
+    return scratch;
+}
+
+/// A variable's value in `to`, a scratch register.
+static inline void x86_fetch(struct translation *t, uint8_t to, unsigned var)
+{
+    x86_copy(t, WIDTH_64, to, x86_value_of(t, var, to));
+}
+
 /// Whether `var` is a temporary that nobody reads after the uop at work.
 static inline bool x86_dies(const struct translation *t, unsigned var)
 {
@@ -133,6 +149,11 @@ bool x86_emit_system(struct translation *t, const struct uop *u);
 // interpreter, which begins with the uop at work.
 void x86_emit_xlat(struct translation *t, const struct uop *u);
 void x86_add_resume(struct translation *t, emit_place from);
+/// ... when the host's `condition` holds.
+static inline void x86_resume_if(struct translation *t, unsigned condition)
+{
+    x86_add_resume(t, emit_jump_if(&t->emit, condition));
+}
 
 /// Where to compute the value of u->dst: in its own register where that disturbs neither b nor bits to be kept.
 uint8_t x86_result_register(struct translation *t, const struct uop *u);

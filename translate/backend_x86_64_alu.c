@@ -69,21 +69,11 @@ static void store_recipe_op(struct translation *t, int32_t op)
     t->recipe = op;
 }
 
-/// A guest register's value, in `scratch` if it is in memory.
-static uint8_t guest_value(struct translation *t, unsigned var, uint8_t scratch)
-{
-    uint8_t reg = registers_read(&t->registers, var);
-    if (reg != NO_REGISTER)
-        return reg;
-    x86_load_home(&t->emit, scratch, var);
-    return scratch;
-}
-
 /// S0 = a - b by instructions that keep the host's flags.
 static void subtract(struct translation *t, const struct pending_flags *p)
 {
     struct emit *e = &t->emit;
-    struct emit_memory difference = x86_at_register(guest_value(t, p->a, S0));
+    struct emit_memory difference = x86_at_register(x86_value_of(t, p->a, S0));
     if (p->b == VAR_IMM) {
         difference.displacement = -p->imm;
         emit_lea(e, WIDTH_64, S0, difference);
@@ -91,7 +81,7 @@ static void subtract(struct translation *t, const struct pending_flags *p)
     }
     x86_copy(t, WIDTH_64, S0, difference.base);
     emit_unary(e, EMIT_NOT, WIDTH_64, S0);
-    emit_lea(e, WIDTH_64, S0, (struct emit_memory){.base = S0, .index = guest_value(t, p->b, S1)});
+    emit_lea(e, WIDTH_64, S0, (struct emit_memory){.base = S0, .index = x86_value_of(t, p->b, S1)});
     emit_unary(e, EMIT_NOT, WIDTH_64, S0);
 }
 
@@ -129,12 +119,12 @@ void x86_flush_flags(struct translation *t)
         subtract(t, p);
         x86_store_home(e, VAR_CC_RESULT, S0);
     } else if (p->words & PENDING_RESULT) {
-        x86_store_home(e, VAR_CC_RESULT, guest_value(t, p->a, S0));
+        x86_store_home(e, VAR_CC_RESULT, x86_value_of(t, p->a, S0));
     }
     if ((p->words & PENDING_SOURCE) && p->b == VAR_IMM)
         emit_store_imm(e, WIDTH_64, x86_home(VAR_CC_SRC), p->imm);
     else if (p->words & PENDING_SOURCE)
-        x86_store_home(e, VAR_CC_SRC, guest_value(t, p->b, S0));
+        x86_store_home(e, VAR_CC_SRC, x86_value_of(t, p->b, S0));
     if (p->words & PENDING_OP)
         store_recipe_op(t, p->op);
     t->pending.words = 0;

@@ -17,16 +17,6 @@ static void keep_flags(struct translation *t)
     t->made_flags = t->host_flags;
 }
 
-/// A variable's value in `to`, a scratch register.
-static void fetch(struct translation *t, uint8_t to, unsigned var)
-{
-    uint8_t reg = registers_read(&t->registers, var);
-    if (reg == NO_REGISTER)
-        x86_load_home(&t->emit, to, var);
-    else
-        emit_move(&t->emit, WIDTH_64, to, reg);
-}
-
 // ---- shifts and rotates --------------------------------------------------------------------
 void x86_emit_shift_no_flags(struct translation *t, const struct uop *u)
 {
@@ -107,7 +97,7 @@ static void store_carry_rotate_flags(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     const struct emit_memory flags = x86_home(VAR_CC_EXTRA);
-    fetch(t, S0, u->dst);
+    x86_fetch(t, S0, u->dst);
     emit_alu_memory_imm(e, EMIT_AND, WIDTH_32, flags, (int32_t)(FLAGS_ARITHMETIC & ~(FLAG_CF | FLAG_OF)));
     emit_load(e, WIDTH_64, S1, frame_slot(1));
     emit_alu_load(e, EMIT_OR, WIDTH_32, S1, flags);
@@ -143,9 +133,9 @@ void x86_emit_rotate_carry(struct translation *t, const struct uop *u)
         x86_store_home(e, VAR_CC_EXTRA, S0);
         x86_literal_recipe(t);
     }
-    fetch(t, S0, u->a);
+    x86_fetch(t, S0, u->a);
     if (by_register) {
-        fetch(t, S1, u->b);
+        x86_fetch(t, S1, u->b);
         emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, (int32_t)mask);
         emit_store(e, WIDTH_64, frame_slot(0), S1);
         emit_bit_memory(e, frame_slot(1), 0);
@@ -203,11 +193,11 @@ void x86_emit_double_shift(struct translation *t, const struct uop *u)
         return;
     }
     registers_define(&t->registers, &x86_file, e, u->dst);
-    fetch(t, S0, u->a);
+    x86_fetch(t, S0, u->a);
     if (u->width == WIDTH_32)
         emit_move(e, WIDTH_32, S0, S0);
     if (by_register || count) {
-        fetch(t, S1, u->b);
+        x86_fetch(t, S1, u->b);
         if (by_register && t->flags) {
             emit_test_imm(e, WIDTH_32, HOST_RCX, (int32_t)mask);
             zero = emit_jump_if(e, EMIT_EQUAL);

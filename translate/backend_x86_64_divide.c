@@ -8,21 +8,6 @@
 #define HOST_BELOW_EQUAL 6u
 
 // ---- division -------------------------------------------------------------------------------------------------------
-/// A variable's value in `to`, a scratch register.
-static void fetch(struct translation *t, uint8_t to, unsigned var)
-{
-    uint8_t reg = registers_read(&t->registers, var);
-    if (reg == NO_REGISTER)
-        x86_load_home(&t->emit, to, var);
-    else
-        emit_move(&t->emit, WIDTH_64, to, reg);
-}
-
-static void resume_if(struct translation *t, unsigned condition)
-{
-    x86_add_resume(t, emit_jump_if(&t->emit, condition));
-}
-
 /// cmp reg, variable
 static void compare_with(struct translation *t, unsigned width, uint8_t reg, unsigned var)
 {
@@ -37,7 +22,7 @@ static void compare_with(struct translation *t, unsigned width, uint8_t reg, uns
 static void check_unsigned(struct translation *t, const struct uop *u)
 {
     compare_with(t, u->width, S1, u->b);
-    resume_if(t, HOST_BELOW_EQUAL);
+    x86_resume_if(t, HOST_BELOW_EQUAL);
 }
 
 /// That of a signed one when the dividend is no wider than the divisor, which is neither 0 nor -1.
@@ -45,13 +30,13 @@ static void check_signed(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     emit_test(e, u->width, S1, S1);
-    resume_if(t, EMIT_EQUAL);
+    x86_resume_if(t, EMIT_EQUAL);
     emit_alu_imm(e, EMIT_CMP, u->width, S1, -1);
-    resume_if(t, EMIT_EQUAL);
-    fetch(t, S0, u->a);
+    x86_resume_if(t, EMIT_EQUAL);
+    x86_fetch(t, S0, u->a);
     emit_shift_imm(e, EMIT_SAR, u->width, S0, (8u << u->width) - 1);
     compare_with(t, u->width, S0, u->b);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
 }
 
 void x86_emit_divide(struct translation *t, const struct uop *u)
@@ -63,12 +48,12 @@ void x86_emit_divide(struct translation *t, const struct uop *u)
         x86_emit_by_alu(t, u);
         return;
     }
-    fetch(t, S1, u->sub);
+    x86_fetch(t, S1, u->sub);
     if (is_signed)
         check_signed(t, u);
     else
         check_unsigned(t, u);
-    fetch(t, S0, u->a);
+    x86_fetch(t, S0, u->a);
     emit_exchange(e, HOST_RAX, S0);
     emit_store(e, WIDTH_64, x86_at_register(HOST_RSP), HOST_RDX); // the carry's slot is free between uops
     if (high == NO_REGISTER)

@@ -410,16 +410,6 @@ static void finish(struct translation *t, const struct uop *u, uint8_t reg)
         x86_write_var(t, u->dst, WIDTH_64, reg);
 }
 
-/// A variable's value in a register.
-static uint8_t value_of(struct translation *t, unsigned var, uint8_t scratch)
-{
-    uint8_t reg = registers_read(&t->registers, var);
-    if (reg != NO_REGISTER)
-        return reg;
-    x86_load_home(&t->emit, scratch, var);
-    return scratch;
-}
-
 static void emit_string(struct translation *t, unsigned index, const struct encoding *encoding, uint8_t first)
 {
     const struct uop *u = uop_at(t, index);
@@ -439,7 +429,7 @@ static void emit_string(struct translation *t, unsigned index, const struct enco
 static void emit_load_control(struct translation *t, const struct uop *u, bool x87)
 {
     struct emit *e = &t->emit;
-    uint8_t value = value_of(t, u->c, S0);
+    uint8_t value = x86_value_of(t, u->c, S0);
     emit_move(e, WIDTH_32, S1, value);
     if (x87) {
         emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, X87_EXCEPTIONS);
@@ -512,7 +502,7 @@ static void emit_x87(struct translation *t, const struct uop *u, const struct ro
 static void emit_x87_cmov(struct translation *t, const struct uop *u)
 {
     const struct uop * or = uop_at(t, t->index - 1);
-    uint8_t value = value_of(t, u->c, S0);
+    uint8_t value = x86_value_of(t, u->c, S0);
     emit_bit_imm(&t->emit, EMIT_BT, WIDTH_64, value, 63);
     emit_x87_registers(&t->emit, 2, (uint8_t)(0xc0 | X87_STI(or->imm))); // FCMOVB
     x86_x87_note_pointers(t, (uint64_t) or->imm);
@@ -548,7 +538,7 @@ static void emit_simd_row(struct translation *t, unsigned index, struct place so
         break;
     case KIND_FROM_GPR: // the value is extended to 64 bits
         encoding.op.wide = true;
-        emit_encoding(t, &encoding, place_of(u->a).reg, place_of_register(value_of(t, u->c, S0)), 0);
+        emit_encoding(t, &encoding, place_of(u->a).reg, place_of_register(x86_value_of(t, u->c, S0)), 0);
         break;
     case KIND_TO_FLAGS:
         emit_encoding(t, &encoding, place_of(u->a).reg, source, (uint64_t)u->imm);
@@ -711,12 +701,12 @@ void x86_emit_vector_move(struct translation *t, const struct uop *u)
 static void emit_crc(struct translation *t, const struct uop *u)
 {
     unsigned width = u->imm == 1 ? WIDTH_8 : u->imm == 2 ? WIDTH_16 : u->imm == 4 ? WIDTH_32 : WIDTH_64;
-    uint8_t data = value_of(t, u->b, S1), to;
+    uint8_t data = x86_value_of(t, u->b, S1), to;
     t->b = data;
     to = define(t, u);
     if (to == data)
         to = S0;
-    x86_copy(t, WIDTH_32, to, value_of(t, u->a, S0));
+    x86_copy(t, WIDTH_32, to, x86_value_of(t, u->a, S0));
     emit_crc32(&t->emit, width, to, data);
     finish(t, u, to);
 }
@@ -728,7 +718,7 @@ static void emit_x87_store(struct translation *t, const struct uop *u)
     struct uop access = {.op = UOP_XLAT, .dst = VAR_NONE, .a = u->a, .aux = UOP_WRITE, .insn = u->insn};
     unsigned opcode = X87_OPCODE(u->imm);
     access.param = x87_format_bytes(X87_ARGUMENT(u->imm) >> 16);
-    t->a = value_of(t, u->a, S0);
+    t->a = x86_value_of(t, u->a, S0);
     x86_emit_xlat(t, &access); // the address is in S0
     emit_x87_memory(e, opcode >> 8, opcode >> 3 & 7, x86_at_register(S0));
     x86_x87_store_data(t, (uint64_t)u->imm, u->b);
@@ -742,11 +732,11 @@ bool x86_emit_inline_call(struct translation *t, const struct uop *u)
         return false;
     t->made_flags = t->host_flags;
     if (fuses_insertion(t, u)) {
-        emit_row(t, t->index + 1, place_of_register(value_of(t, u->a, S0)));
+        emit_row(t, t->index + 1, place_of_register(x86_value_of(t, u->a, S0)));
         t->fused = 1;
     } else if (function == helper_vector_set) {
         struct emit_memory to = temporary((unsigned)u->imm);
-        emit_store(&t->emit, WIDTH_64, to, value_of(t, u->a, S0));
+        emit_store(&t->emit, WIDTH_64, to, x86_value_of(t, u->a, S0));
         emit_store_imm(&t->emit, WIDTH_64, at(to, 8), 0);
     } else if (function == helper_crc32) {
         emit_crc(t, u);

@@ -10,22 +10,6 @@
 #define RIGHTS_CODE64 (SEGMENT_P | SEGMENT_S | 0xbu | SEGMENT_L | SEGMENT_G)
 #define RIGHTS_STACK (SEGMENT_P | SEGMENT_S | 3u | SEGMENT_DB | SEGMENT_G)
 
-/// A value of an operand: its register, or `scratch` loaded with it.
-static uint8_t value_of(struct translation *t, unsigned var, uint8_t scratch)
-{
-    uint8_t reg = registers_read(&t->registers, var);
-    if (reg != NO_REGISTER)
-        return reg;
-    x86_load_home(&t->emit, scratch, var);
-    return scratch;
-}
-
-/// The interpreter does the instruction when the host's `condition` holds.
-static void resume_if(struct translation *t, unsigned condition)
-{
-    x86_add_exit(t, SIDE_RESUME, emit_jump_if(&t->emit, condition));
-}
-
 /// What waits for interrupts to be allowed is looked at before the next block.
 static void poll_if_pending(struct emit *e)
 {
@@ -102,11 +86,11 @@ static void emit_check_fsgsbase(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     emit_load(e, WIDTH_64, S0, FIELD(cr4));
     emit_bit_imm(e, EMIT_BT, WIDTH_64, S0, (unsigned)__builtin_ctzll(CR4_FSGSBASE));
-    resume_if(t, 3); // not below
+    x86_resume_if(t, 3); // not below
     if (!u->imm)
         return;
-    compare_canonical(e, value_of(t, u->a, S0), model_has(t->cpu->model, FEATURE_LA57) ? 57 : 48);
-    resume_if(t, EMIT_NOT_EQUAL);
+    compare_canonical(e, x86_value_of(t, u->a, S0), model_has(t->cpu->model, FEATURE_LA57) ? 57 : 48);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
 }
 
 // ---- registers that are read --------------------------------------------------------------------------------------
@@ -150,7 +134,7 @@ static void emit_rdtsc(struct translation *t, const struct uop *u)
     registers_settle(&t->registers, &x86_file, e);
     if (t->block->mode & MODE_CPL_MASK) {
         emit_test_memory_imm(e, FIELD(cr4), CR4_TSD);
-        resume_if(t, EMIT_NOT_EQUAL);
+        x86_resume_if(t, EMIT_NOT_EQUAL);
     }
     emit_byte(e, 0x0f); // RDTSC
     emit_byte(e, 0x31);
@@ -158,7 +142,7 @@ static void emit_rdtsc(struct translation *t, const struct uop *u)
     emit_alu(e, EMIT_OR, WIDTH_64, HOST_RAX, HOST_RDX);
     emit_alu_load(e, EMIT_SUB, WIDTH_64, HOST_RAX, FIELD(tsc.line.from));
     emit_alu_load(e, EMIT_CMP, WIDTH_64, HOST_RAX, FIELD(tsc.line.span));
-    resume_if(t, 3); // not below
+    x86_resume_if(t, 3); // not below
     emit_load(e, WIDTH_64, S0, FIELD(tsc.line.multiplier));
     emit_multiply_wide(e, false, WIDTH_64, S0);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, HOST_RAX, 32);
@@ -227,7 +211,7 @@ static void emit_syscall(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     emit_test_memory_imm(e, FIELD(efer), EFER_SCE);
-    resume_if(t, EMIT_EQUAL);
+    x86_resume_if(t, EMIT_EQUAL);
     registers_settle(&t->registers, &x86_file, e);
     x86_load_home(e, HOST_RCX, u->a);
     x86_load_home(e, HOST_R11, u->b);
@@ -261,11 +245,11 @@ static void emit_sysret(struct translation *t, const struct uop *u)
     static const uint32_t kept = 0x3c7fd7 & ~(uint32_t)FLAGS_ARITHMETIC;
     struct emit *e = &t->emit;
     emit_test_memory_imm(e, FIELD(efer), EFER_SCE);
-    resume_if(t, EMIT_EQUAL);
+    x86_resume_if(t, EMIT_EQUAL);
     emit_test_imm(e, WIDTH_32, HOST_R11, (int32_t)rare);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     compare_canonical(e, HOST_RCX, 48);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     registers_settle(&t->registers, &x86_file, e);
     emit_move(e, WIDTH_32, S0, HOST_R11);
     set_literal_flags(t, S0);
@@ -310,7 +294,7 @@ static void find_supervisor_data(struct translation *t, unsigned size)
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
     entry.displacement = (int32_t)offsetof(struct cpu, mmu.tlb[MMU_KERNEL][MMU_READ][0].tag);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     entry.displacement = (int32_t)offsetof(struct cpu, mmu.tlb[MMU_KERNEL][MMU_READ][0].addend);
     emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, entry);
 }
@@ -331,17 +315,17 @@ static void check_descriptor(struct translation *t, int32_t offset, uint64_t des
     emit_move(e, WIDTH_32, S0, T0);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 7);
     emit_alu_imm(e, EMIT_CMP, WIDTH_32, S0, 3); // and not of the LDT
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     emit_alu_imm(e, EMIT_OR, WIDTH_32, T0, 7);
     emit_load(e, WIDTH_16, S0, FIELD(gdt.limit));
     emit_alu(e, EMIT_CMP, WIDTH_32, S0, T0);
-    resume_if(t, 2); // below
+    x86_resume_if(t, 2); // below
     emit_alu_imm(e, EMIT_XOR, WIDTH_32, T0, 7);
     emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, FIELD(gdt.base));
     find_supervisor_data(t, 8);
     emit_move_imm(e, S0, descriptor);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, in_frame(0));
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
 }
 
 /// All that could make it more than a change of RIP, RSP, CS, SS and the common flags.
@@ -352,26 +336,26 @@ static void check_plain_return(struct translation *t)
     struct emit *e = &t->emit;
     x86_load_home(e, S0, VAR_FLAGS);
     emit_test_imm(e, WIDTH_32, S0, (int32_t)FLAG_NT);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(nmi_blocked), 0);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(pending), 0);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(code_breakpoints), 0);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     for (unsigned i = 0; i < ARRAY_SIZE(data); i++) { // no segment of an inner ring to drop
         emit_load(e, WIDTH_32, S0, FIELD(segment[data[i]].rights));
         emit_test_imm(e, WIDTH_32, S0, SEGMENT_UNUSABLE);
-        resume_if(t, EMIT_EQUAL);
+        x86_resume_if(t, EMIT_EQUAL);
     }
     emit_load(e, WIDTH_64, T0, FRAME_SLOT);
     emit_load(e, WIDTH_64, S0, in_frame(16));
     // Where nothing else tells, RF goes as in cpu_set_rflags.
     emit_test_imm(e, WIDTH_32, S0, (int32_t)(rare | (t->counting ? FLAG_RF : 0)));
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     emit_load(e, WIDTH_64, S0, in_frame(0));
     compare_canonical(e, S0, 48);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
 }
 
 /// From ring 0 to 64-bit code of ring 3 (SDM vol. 2 "IRET"). The descriptors are read and compared with the only ones
@@ -423,7 +407,7 @@ static void resume_if_fetched(struct translation *t, bool user)
     words.scale = 3;
     emit_load(e, WIDTH_64, S1, words);
     emit_bit(e, EMIT_BT, WIDTH_64, S1, S0);
-    resume_if(t, 2); // below
+    x86_resume_if(t, 2); // below
 }
 
 /// ... if the page at T0 may be a piece of a large one.
@@ -443,7 +427,7 @@ static void resume_if_large(struct translation *t)
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, first);
     below = emit_jump_if(e, 2);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, last);
-    resume_if(t, 6); // below or equal
+    x86_resume_if(t, 6); // below or equal
     emit_patch(e, below, next);
     emit_jump_to(e, next);
     emit_patch_here(e, none);
@@ -455,16 +439,16 @@ static void emit_invlpg(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     emit_place other;
     registers_settle(&t->registers, &x86_file, e);
-    x86_copy(t, WIDTH_64, T0, value_of(t, u->a, S0));
+    x86_copy(t, WIDTH_64, T0, x86_value_of(t, u->a, S0));
     compare_canonical(e, T0, 48);
-    resume_if(t, EMIT_NOT_EQUAL);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     resume_if_fetched(t, false);
     resume_if_fetched(t, true);
     resume_if_large(t);
     emit_load(e, WIDTH_32, S0, FIELD(mmu.table_generation));
     emit_increment(e, false, WIDTH_32, S0);
     emit_alu_imm(e, EMIT_CMP, WIDTH_32, S0, MMU_TABLE_GENERATIONS);
-    resume_if(t, 3); // not below: the generations begin anew
+    x86_resume_if(t, 3); // not below: the generations begin anew
     emit_store(e, WIDTH_32, FIELD(mmu.table_generation), S0);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(mmu.flush_count), 1);
     emit_move(e, WIDTH_32, S0, T0);
