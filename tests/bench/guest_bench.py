@@ -145,6 +145,21 @@ class Column:
         used = self.processor_seconds() - before
         return state, checksum, int(nanoseconds) / 1e9 if self.name == "native" else used
 
+    def memory(self):
+        """Bytes that the process holds now beside the guest's RAM: pages that it shares with others by their part, so that
+        code memory, which doppel maps twice, counts once. The RAM is the mapping of just that size."""
+        used, size, ram = 0, 0, False
+        with open(f"/proc/{self.child.pid}/smaps", encoding="ascii", errors="replace") as maps:
+            for line in maps:
+                words = line.split()
+                if words[0] == "Size:":
+                    size = int(words[1])
+                elif words[0] == "Pss:" and size != int(MEMORY) << 10 and not ram:
+                    used += int(words[1]) << 10
+                elif "-" in words[0] and not words[0].endswith(":"):
+                    ram = "doppel-memory" in line
+        return used
+
     def stop(self):
         self.child.kill()
         self.child.wait()
@@ -176,6 +191,7 @@ class Results:
     def __init__(self):
         self.groups = {}
         self.seconds = {}
+        self.memory = {}
         self.problems = []
 
     def add(self, group, name, column, outcome, expected):
@@ -231,6 +247,11 @@ def report(results):
             times = [results.median(name, column) for column in ("native", "tcg", "doppel")]
             rows.append([name] + [cell(t and t * 1e3, "{:.1f}") for t in times] + [cell(results.ratio(name, *r)) for r in RATIOS])
     print_table(head, rows)
+    for name, used in results.memory.items():
+        # Both keep the file of the initial RAM disk, for a reset.
+        image = os.path.getsize(f"{WORK}/initramfs")
+        print(f"\nmemory of {name} beside the guest's RAM and its RAM disk's file, after all of it: {used - image >> 20} MiB", end="")
+    print()
 
 
 def measure_kernels(kernels, rounds, results):
@@ -251,6 +272,7 @@ def measure_kernels(kernels, rounds, results):
                     results.add(group, name, column.name, outcome, expected)
             print(".", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
+        results.memory = {column.name: column.memory() for column in columns if column.name != "native"}
     except KeyboardInterrupt:
         results.problems.append("interrupted: what is missing was not measured")
     except Failure as failure:
