@@ -244,13 +244,13 @@ static void emit_sysret(struct translation *t, const struct uop *u)
     static const uint32_t rare = FLAG_TF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_VIF | FLAG_VIP;
     static const uint32_t kept = 0x3c7fd7 & ~(uint32_t)FLAGS_ARITHMETIC;
     struct emit *e = &t->emit;
+    registers_settle(&t->registers, &x86_file, e); // rcx and r11 are not lent any more
     emit_test_memory_imm(e, FIELD(efer), EFER_SCE);
     x86_resume_if(t, EMIT_EQUAL);
     emit_test_imm(e, WIDTH_32, HOST_R11, (int32_t)rare);
     x86_resume_if(t, EMIT_NOT_EQUAL);
     compare_canonical(e, HOST_RCX, 48);
     x86_resume_if(t, EMIT_NOT_EQUAL);
-    registers_settle(&t->registers, &x86_file, e);
     emit_move(e, WIDTH_32, S0, HOST_R11);
     set_literal_flags(t, S0);
     emit_move(e, WIDTH_32, S0, HOST_R11);
