@@ -375,8 +375,10 @@ static bool configure_translator(struct machine *machine, struct error *error)
     const struct machine_translator *wanted = &machine->config.translator;
     if (machine->config.engine != &engine_jit)
         return true;
-    if ((wanted->code_mib || wanted->single_mapping) &&
-        !translate_set_code_memory(machine->engine_state, code_bytes(wanted), wanted->single_mapping, error))
+    // perf asks its map for anonymous memory only; of a mapped file it looks for symbols in the file.
+    bool single = wanted->single_mapping || wanted->perf_map;
+    if ((wanted->code_mib || single) &&
+        !translate_set_code_memory(machine->engine_state, code_bytes(wanted), single, error))
         return false;
     if (wanted->threshold_plus)
         translate_set_threshold(machine->engine_state, wanted->threshold_plus - 1);
