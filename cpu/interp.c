@@ -468,10 +468,10 @@ void interp_block(struct cpu *cpu, struct block *block)
     uint64_t target;
     int64_t delta;
     unsigned which;
-    bool taken, detoured = false;
+    bool taken, detoured = cpu->leave; // after the instruction in whose middle host code gave up
 
 enter:
-    u = block->uops;
+    u = UNLIKELY(detoured) ? detour(cpu, block, block->uops, copy) : block->uops;
     cpu->running = block;
     cpu->stat_blocks++;
     for (;; u++) {

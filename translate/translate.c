@@ -465,6 +465,8 @@ static void interpret(struct jit *jit, struct cpu *cpu, const struct block *bloc
     part.link[0] = part.link[1] = NULL;
     part.has_call = true;
     jit->running = block;
+    if (from == 0)
+        cpu->leave = false;
     interp_block(cpu, &part);
     jit->running = NULL;
     jit->statistics.interpreted_instructions += cpu->instructions - before;
