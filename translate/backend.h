@@ -69,6 +69,7 @@ struct side_exit {
     emit_place from;     // the branch to patch
     const uint8_t *back; // SIDE_MISS: where to go on
     struct block *block; // the part
+    struct pass_block *pass;
     struct registers registers;
     struct x87_pointers pointers;
     struct pending_flags pending;
@@ -84,19 +85,25 @@ struct side_exit {
     int64_t displacement; // ... of the target from the block's start
 };
 
+#define MISS_SIZES 5 // of 1 to 16 bytes, powers of 2
+
 /// Parts of the code memory that all blocks use; as written, not as run.
 struct backend_entries {
-    const uint8_t *leave;               // to C
-    const uint8_t *store;               // subroutine: guest registers to memory
-    const uint8_t *load;                // ... and back
-    const uint8_t *miss;                // ... the walk after a TLB miss
-    const uint8_t *string;              // ... a string instruction
-    const uint8_t *flags, *flags_value; // ... the recipe's flags, see backend_x86_64_flags.c
-    const uint8_t *guard_failed;        // where the jump cache is asked after a guard
-    const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
+    const uint8_t *leave;              // to C
+    const uint8_t *leave_number;       // ... with the result pushed, for what leaves seldom
+    const uint8_t *store;              // subroutine: guest registers to memory
+    const uint8_t *load;               // ... and back
+    const uint8_t *miss, *miss_addend; // ... the walk after a TLB miss
+    const uint8_t
+        *plain_miss[MMU_MODES][2][2][MISS_SIZES]; // ... by mode, whether it writes, whether less the address, size
+    const uint8_t *string;                        // ... a string instruction
+    const uint8_t *flags, *flags_value;           // ... the recipe's flags, see backend_x86_64_flags.c
+    const uint8_t *guard_failed;                  // where the jump cache is asked after a guard
+    const uint8_t *no_chain;                      // where the jump cache leads for blocks without host code
 };
 
 #define SUPERBLOCK_PARTS 4
+#define SHARED_LEAVES 4 // that are remembered
 
 /// Where all flags are new for the first time in a superblock, and what held there. Its own way back to its start, on
 /// which other flags are pending than when it was entered, repeats the uops up to there and joins.
@@ -108,6 +115,22 @@ struct loop_join {
     uint32_t host_flags;
     uint16_t segments_checked;
     uint8_t resident;
+};
+
+/// Ways to C of a piece of host code that others can go on with. They find what is their own on the stack.
+struct leaves {
+    struct {
+        const struct block *block;
+        const uint8_t *at;
+    } block[SUPERBLOCK_PARTS]; // from a part, with nothing left to do
+    struct shared_leave {
+        const uint8_t *at;
+        const struct block *block;
+        struct pending_flags pending;
+        struct x87_pointers pointers;
+        struct registers registers; // without temporaries
+    } shared[SHARED_LEAVES];        // with this to be written first
+    unsigned block_count, shared_count;
 };
 
 struct translation {
@@ -156,6 +179,7 @@ struct translation {
     uint64_t host_features[2]; // bit per enum cpu_feature: instructions that may be used
     uint8_t resident;          // RESIDENT_*: certainly in the host's registers here
     struct x87_pointers pointers;
+    struct leaves leaves;
     unsigned edge_count;
     struct host_edge edges[TRANSLATION_MAX_EDGES];
     unsigned exit_count;

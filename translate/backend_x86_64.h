@@ -185,7 +185,13 @@ void x86_emit_exit(struct translation *t, const struct uop *u);
 void x86_emit_exit_if(struct translation *t, const struct uop *u);
 void x86_emit_exit_if_zero(struct translation *t, const struct uop *u);
 void x86_emit_exit_to(struct translation *t, const struct uop *u);
+/// To C with a struct host_result's value, of t->block.
+void x86_leave(struct translation *t, uint32_t value);
+void x86_leave_routine(struct emit *e, struct backend_entries *entries);
 void x86_resume(struct translation *t);
+void x86_miss(struct translation *t, const struct side_exit *exit);
+void x86_miss_routines(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu);
+#define X86_LEAVE_SHIFT 48 // S0 on the way out: a block's address below, struct host_result's value above
 void x86_check_leave(struct translation *t, unsigned insn);
 void x86_side_exit(struct translation *t, const struct side_exit *exit);
 void x86_block_start(struct translation *t);

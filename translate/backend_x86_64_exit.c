@@ -27,6 +27,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     exit->kind = kind;
     exit->from = from;
     exit->block = t->block;
+    exit->pass = t->pass;
     exit->registers = t->registers;
     exit->pointers = t->pointers;
     exit->pending = t->pending;
@@ -103,19 +104,11 @@ void x86_call(struct translation *t, const void *function)
 }
 
 // ---- leaving ------------------------------------------------------------------------------------------------------
-#define LEAVE_SHIFT 48 // S0 on the way out: a block's address below, struct host_result's value above
-_Static_assert((TRANSLATION_MAX_EXITS << HOST_NUMBER_SHIFT) <= 1 << (64 - LEAVE_SHIFT), "numbers of uops fit");
+_Static_assert((TRANSLATION_MAX_EXITS << HOST_NUMBER_SHIFT) <= 1 << (64 - X86_LEAVE_SHIFT), "numbers of uops fit");
 
 static uint64_t leave_word(uint32_t value, const struct block *block)
 {
-    return (uint64_t)value << LEAVE_SHIFT | (uint64_t)(uintptr_t)block;
-}
-
-/// To C. Most blocks have many ways there that are never taken: what C can find out is not computed here.
-static void leave(struct translation *t, uint32_t value)
-{
-    emit_move_imm(&t->emit, S0, leave_word(value, t->block));
-    emit_jump_to(&t->emit, t->entries->leave);
+    return (uint64_t)value << X86_LEAVE_SHIFT | (uint64_t)(uintptr_t)block;
 }
 
 static uint32_t result(uint32_t kind, unsigned number)
@@ -377,15 +370,7 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
         return;
     }
     x86_store_home(e, VAR_RIP, S1);
-    leave(t, HOST_DONE);
-}
-
-void x86_resume(struct translation *t)
-{
-    x86_flush_flags(t);
-    x86_x87_flush_pointers(t, &t->pointers);
-    registers_settle(&t->registers, &x86_file, &t->emit);
-    leave(t, result(HOST_RESUME, t->index));
+    x86_leave(t, HOST_DONE);
 }
 
 void x86_check_leave(struct translation *t, unsigned insn)
@@ -398,29 +383,6 @@ void x86_check_leave(struct translation *t, unsigned insn)
 }
 
 // ---- code out of line ---------------------------------------------------------------------------------------------
-/// The walk, and the interpreter when that cannot give a host address.
-static void emit_miss(struct translation *t, const struct side_exit *exit)
-{
-    struct emit *e = &t->emit;
-    uint8_t linear = exit->registers.of[exit->linear];
-    emit_place slow;
-
-    if (linear != NO_REGISTER)
-        x86_copy(t, WIDTH_64, S0, linear);
-    else
-        x86_load_home(e, S0, exit->linear);
-    emit_move_imm(e, S1, exit->access);
-    emit_call_to(e, t->entries->miss);
-    slow = emit_jump_if(e, EMIT_EQUAL);
-    if (exit->addend)
-        emit_alu(e, EMIT_SUB, WIDTH_64, S0, linear);
-    x86_copy(t, WIDTH_64, exit->result, S0);
-    emit_jump_to(e, exit->back);
-    emit_patch_here(e, slow);
-    t->index = exit->uop;
-    x86_resume(t);
-}
-
 /// What a jump to another page has to ask: whether it comes from the page, and in the epoch, that it was patched for.
 /// Then the mapping of the other page is what it was. Else the jump cache decides, now and then C about a new guard, so
 /// that code which runs a few times is not patched at all.
@@ -473,7 +435,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
         }
         edge->back = (int32_t)(e->at - edge->place);
         t->block = t->head; // has the edges
-        leave(t, result(HOST_LINK, exit->edge));
+        x86_leave(t, result(HOST_LINK, exit->edge));
         return;
     }
     if (may_chain(t)) {
@@ -483,7 +445,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
         return;
     }
     store_rip(t, exit->displacement, exit->width);
-    leave(t, HOST_DONE);
+    x86_leave(t, HOST_DONE);
 }
 
 void x86_side_exit(struct translation *t, const struct side_exit *exit)
@@ -491,6 +453,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     const uint8_t *stub = t->emit.at;
     emit_patch_here(&t->emit, exit->from);
     t->block = exit->block;
+    t->pass = exit->pass;
     t->registers = exit->registers;
     t->pointers = exit->pointers;
     t->pending = exit->pending;
@@ -499,7 +462,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         x86_flush_flags(t);
     switch (exit->kind) {
     case SIDE_MISS:
-        emit_miss(t, exit);
+        x86_miss(t, exit);
         break;
     case SIDE_RESUME:
         t->index = exit->uop;
@@ -508,14 +471,14 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     case SIDE_FAULT:
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
-        leave(t, result(HOST_FAULT, t->block->uops[exit->uop].insn));
+        x86_leave(t, result(HOST_FAULT, t->block->uops[exit->uop].insn));
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
         count(t, exit->uop + 1u);
         store_rip(t, t->block->insn_offset[exit->uop + 1u], mode_code_width(t->block->mode));
-        leave(t, HOST_DONE);
+        x86_leave(t, HOST_DONE);
         break;
     case SIDE_START:
         if (exit->which == SIDE_START_OF_LOOP)
@@ -523,7 +486,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         else if (t->block == t->head)
             t->start_stub = stub;
         registers_settle(&t->registers, &x86_file, &t->emit);
-        leave(t, HOST_START);
+        x86_leave(t, HOST_START);
         break;
     case SIDE_DIRECT:
         emit_direct(t, exit);
@@ -637,13 +600,13 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     x86_fpu_routines(e, fpu);
     entries->no_chain = e->at;
     x86_store_home(e, VAR_RIP, S1);
-    emit_move_imm(e, S0, (uint64_t)HOST_LOOKUP << LEAVE_SHIFT);
+    emit_move_imm(e, S0, (uint64_t)HOST_LOOKUP << X86_LEAVE_SHIFT);
     entries->leave = e->at;
     x86_fpu_spill(e, fpu);
     emit_move(e, WIDTH_64, S1, S0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, LEAVE_SHIFT);
-    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 64 - LEAVE_SHIFT);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, 64 - LEAVE_SHIFT);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, X86_LEAVE_SHIFT);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S1, 64 - X86_LEAVE_SHIFT);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, 64 - X86_LEAVE_SHIFT);
     store_guest(e);
     emit_move(e, WIDTH_64, HOST_RAX, S0);
     emit_move(e, WIDTH_64, HOST_RDX, S1);
@@ -661,8 +624,8 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     entries->load = e->at;
     load_guest(e);
     emit_return(e);
-    entries->miss = e->at;
-    x86_miss_routine(e, fpu);
+    x86_leave_routine(e, entries);
+    x86_miss_routines(e, entries, fpu);
     entries->string = e->at;
     x86_string_routine(e, fpu);
     x86_flag_routines(e, entries);

@@ -1,6 +1,7 @@
 // Encoding of x86-64 instructions (SDM vol. 2 ch. 2). One routine writes prefixes, opcode and ModRM for all.
 #include "translate/emit_x86_64.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX, 0x0f38XX a three-byte one
@@ -397,6 +398,33 @@ void emit_jump_to(struct emit *e, const uint8_t *target)
     emit_patch(e, emit_jump(e), target);
 }
 
+void emit_jump_shortest(struct emit *e, const uint8_t *target)
+{
+    int64_t relative = target - (e->at + 2);
+    if (!is_byte(relative)) {
+        emit_jump_to(e, target);
+        return;
+    }
+    emit_put(e, 0xeb, 1);
+    emit_put(e, (uint8_t)relative, 1);
+}
+
+emit_place emit_jump_if_short(struct emit *e, unsigned condition)
+{
+    emit_put(e, 0x70 | condition, 1);
+    emit_put(e, 0, 1);
+    return e->at - 1;
+}
+
+void emit_patch_short(struct emit *e, emit_place place)
+{
+    ptrdiff_t relative = e->at - (place + 1);
+    if (e->full)
+        return;
+    assert(is_byte(relative));
+    *place = (uint8_t)relative;
+}
+
 void emit_jump_register(struct emit *e, uint8_t reg)
 {
     put_registers(e, 2, 0xff, 4, reg, true);
@@ -427,6 +455,12 @@ void emit_push(struct emit *e, uint8_t reg)
 void emit_pop(struct emit *e, uint8_t reg)
 {
     put_head(e, 0, 2, 0x58 | (reg & 7u), 0, 0, reg, false);
+}
+
+void emit_push_imm(struct emit *e, int32_t value)
+{
+    emit_put(e, is_byte(value) ? 0x6a : 0x68, 1);
+    emit_put(e, (uint32_t)value, is_byte(value) ? 1 : 4);
 }
 
 void emit_push_flags(struct emit *e)

@@ -130,12 +130,18 @@ static inline void emit_patch_here(struct emit *e, emit_place place)
     emit_patch(e, place, e->at);
 }
 void emit_jump_to(struct emit *e, const uint8_t *target);
+/// Of 2 bytes where that reaches.
+void emit_jump_shortest(struct emit *e, const uint8_t *target);
+/// Of 2 bytes, over what is short; its place is a byte.
+emit_place emit_jump_if_short(struct emit *e, unsigned condition);
+void emit_patch_short(struct emit *e, emit_place place);
 void emit_jump_register(struct emit *e, uint8_t reg);
 void emit_jump_memory(struct emit *e, struct emit_memory to);
 void emit_call_register(struct emit *e, uint8_t reg);
 void emit_call_to(struct emit *e, const uint8_t *target);
 void emit_push(struct emit *e, uint8_t reg);
 void emit_pop(struct emit *e, uint8_t reg);
+void emit_push_imm(struct emit *e, int32_t value); // sign-extended to 64 bits
 void emit_push_flags(struct emit *e);
 void emit_pop_flags(struct emit *e);
 void emit_set_carry(struct emit *e);   // STC

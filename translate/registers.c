@@ -151,6 +151,15 @@ void registers_end_part(struct registers *r, const struct register_file *file, s
     give_back(r, file, e, ~r->lasting);
 }
 
+void registers_store_temporaries(struct registers *r, const struct register_file *file, struct emit *e)
+{
+    for (uint32_t left = r->dirty & ~r->adopted; left; left &= left - 1) {
+        unsigned reg = (unsigned)__builtin_ctz(left);
+        file->store(e, r->var[reg], (uint8_t)reg);
+        drop(r, reg);
+    }
+}
+
 void registers_settle(struct registers *r, const struct register_file *file, struct emit *e)
 {
     for (uint32_t left = r->dirty; left; left &= left - 1) {

@@ -58,6 +58,8 @@ bool registers_inherit(struct registers *r, unsigned from, unsigned to);
 void registers_release(struct registers *r, unsigned var);
 /// Temporaries go to memory and borrowed places get their guest registers back; the host's flags are kept.
 void registers_settle(struct registers *r, const struct register_file *file, struct emit *e);
+/// Temporaries go to memory, and are not in registers any more as far as that is remembered. The host's flags are kept.
+void registers_store_temporaries(struct registers *r, const struct register_file *file, struct emit *e);
 /// The end of a part that is not the last: only variables from VAR_ANCHOR on are needed any more, and keep registers
 /// that no part uses. The host's flags are kept.
 void registers_end_part(struct registers *r, const struct register_file *file, struct emit *e);

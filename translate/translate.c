@@ -257,6 +257,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->join.at = t->loop = t->loop_stub = NULL;
     t->loops = false;
     t->exit_count = t->edge_count = 0;
+    t->leaves.block_count = t->leaves.shared_count = 0;
     t->fpu = &jit->fpu;
     memcpy(t->host_features, jit->host_features, sizeof t->host_features);
     t->resident = 0;
@@ -564,6 +565,8 @@ static bool raise_walk_fault(struct cpu *cpu, const struct uop *u)
 {
     struct mmu_fault fault = cpu->walk_fault;
     cpu->walk_fault.kind = MMU_OK;
+    while (u->op == UOP_EA) // what makes the address
+        u++;
     if (fault.kind != MMU_PAGE_FAULT || u->op != UOP_XLAT || (u->aux & UOP_X87))
         return false;
     cpu_raise_mmu(cpu, &fault, false);
