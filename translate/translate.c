@@ -516,6 +516,14 @@ struct open_exit {
     unsigned which;
 };
 
+/// Where a jump inside the page goes on. Only cycles need a poll, and each has a jump that does not lead to a block
+/// higher up in the page. Exact counts ask at every entry.
+static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, const struct block *to)
+{
+    bool polls = jit->cpu->counting || to->backing <= from->backing;
+    return to_write(jit, polls ? to->host_chain : to->host_code);
+}
+
 /// Patches direct exit `which` of `from` to jump to `next`, which stands at RIP. An exit that stays inside its page,
 /// guest address and backing alike, holds for every alias of the page; one that does not has a guard.
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
@@ -536,7 +544,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
         set_guard(jit, edge->place, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
                   to_write(jit, next->host_chain));
     else if (edge->place && !((next->backing ^ from->backing) >> PAGE_SHIFT))
-        patch(jit, edge->place, to_write(jit, next->host_chain));
+        patch(jit, edge->place, in_page_entry(jit, from, next));
     else
         return;
     code_edge_connect(edge, next);
