@@ -22,11 +22,12 @@ struct host_edge {
     int32_t back;                   // from a jump's place to where it leads while it is not patched
     uint16_t offset;                // in the page, of where it leads
     enum {
-        EDGE_JUMP,    // inside the page
-        EDGE_GUARD,   // to another page
-        EDGE_INDIRECT // its guard compares where to go
+        EDGE_JUMP,     // inside the page
+        EDGE_GUARD,    // to another page
+        EDGE_INDIRECT, // its guard compares where to go
+        EDGE_FLAGS     // inside the page, behind stores of flags; `back` is to the jump that may pass them by
     } kind : 8;
-    uint8_t changes; // EDGE_INDIRECT: so often it was another place
+    uint8_t changes; // EDGE_INDIRECT: so often it was another place. EDGE_FLAGS: from the stores' start to `place`
 };
 _Static_assert(sizeof(struct host_edge) == 32, "it takes room of host code");
 
@@ -63,6 +64,7 @@ struct block {
     bool forgotten;                       // its memory is about to be reused
     bool in_superblock;                   // part of another block's host code: when it dies, so does that
     bool is_superblock;                   // its host code has more parts
+    bool kills_flags;                     // its host code makes all flags before anybody can see the old ones
     uint8_t edges;                        // how many `edge` has
     bool no_reuse;      // every access gets its own check: accesses off a base straddle pages too often
     uint16_t straddles; // how often they did, and since when (host nanoseconds)

@@ -53,8 +53,9 @@ struct pending_flags {
 #define PENDING_OP 1u
 #define PENDING_RESULT 2u
 #define PENDING_SOURCE 4u
-#define PENDING_SHIFT 8u   // the source in memory is to be shifted by imm
-#define PENDING_ROTATE 16u // alone: carry and overflow of a rotate with result a, width op, imm 1: to the left
+#define PENDING_SHIFT 8u    // the source in memory is to be shifted by imm
+#define PENDING_SCRATCH 32u // the result is in the first scratch register; only up to the exit that comes next
+#define PENDING_ROTATE 16u  // alone: carry and overflow of a rotate with result a, width op, imm 1: to the left
 
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {
@@ -140,6 +141,7 @@ struct translation {
     struct block *head;  // what the host code belongs to: the first part
     struct block *next;  // the part that follows behind exit `next_exit` of this one; NULL: the last part
     unsigned next_exit;
+    unsigned killers; // of the last part's direct exits: how many lead where flags are killed; 2: all
     const struct backend_entries *entries;
     const uint8_t *chain; // the block's entry for other host code
     const uint8_t *body;  // ... from C
@@ -245,6 +247,7 @@ struct backend {
     /// ... is not asked any more.
     void (*skip_guard)(uint8_t *guard);
     unsigned guard_bytes; // no guard is longer
+    unsigned poll_bytes;  // before the flags' stores of an EDGE_FLAGS that may be the last jump of a cycle
     uint8_t scratch[2];   // never hold a variable
 };
 

@@ -605,6 +605,7 @@ const struct backend backend_x86_64 = {
     .set_indirect = x86_set_indirect,
     .skip_guard = x86_skip_guard,
     .guard_bytes = X86_GUARD_BYTES,
+    .poll_bytes = X86_POLL_BYTES,
     .prepare = x86_fpu_prepare,
     .stays = x86_stays,
     .features = x86_host_features,

@@ -205,6 +205,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 void x86_patch(emit_place place, const uint8_t *target);
 #define X86_GUARD_BYTES 67u
+#define X86_POLL_BYTES 20u
 #define X86_INDIRECT_BYTES 58u
 void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
 void x86_skip_guard(uint8_t *guard);

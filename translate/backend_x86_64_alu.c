@@ -113,6 +113,8 @@ void x86_flush_flags(struct translation *t)
         t->pending.words = 0;
         return;
     }
+    if (p->words & PENDING_SCRATCH)
+        x86_store_home(e, VAR_CC_RESULT, S0);
     if (p->words & PENDING_SHIFT)
         shift_source(t, p);
     if ((p->words & PENDING_RESULT) && p->compare) {
@@ -161,7 +163,7 @@ static bool wants_recipe(const struct translation *t, const struct uop *u)
     case UOP_EXIT:
     case UOP_EXIT_IF:
     case UOP_EXIT_IF_ZERO:
-        return !t->next && !(t->join.at && x86_may_loop(t, u, &which));
+        return !t->next && !t->killers && !(t->join.at && x86_may_loop(t, u, &which));
     case UOP_EXIT_TO:
     case UOP_CALL:
         return true;
@@ -214,6 +216,14 @@ static bool is_guest(unsigned var)
     return var <= VAR_R15;
 }
 
+/// Whether the comparison's difference can wait in its register for the branch that comes next.
+static bool difference_waits(const struct translation *t, const struct uop *u)
+{
+    unsigned which;
+    return u->dst == VAR_NONE && t->index + 1u < t->pass->count && u[1].op == UOP_EXIT_IF && (t->next || t->killers) &&
+           !t->counting && !t->pointers.pending && !x86_may_loop(t, u + 1, &which);
+}
+
 /// The recipe of an operation is pending: its result is in the variable, if that is a guest register; else it is stored
 /// from `result` at once.
 static void recipe_pending(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result)
@@ -222,6 +232,8 @@ static void recipe_pending(struct translation *t, enum cc_op op, unsigned width,
         .words = PENDING_OP, .op = (int32_t)cc_pack(op, width), .a = (uint8_t)var, .b = VAR_NONE};
     if (is_guest(var))
         t->pending.words |= PENDING_RESULT;
+    else if (result == S0 && difference_waits(t, &t->pass->uops[t->index]))
+        t->pending.words |= PENDING_SCRATCH;
     else
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
 }
@@ -398,7 +410,7 @@ static bool is_pure_comparison(const struct translation *t, const struct uop *u)
         return false;
     if (t->index + 1 >= t->pass->count)
         return true;
-    return t->next || (next->op != UOP_EXIT && next->op != UOP_EXIT_IF && next->op != UOP_EXIT_TO) ||
+    return t->next || t->killers == 2 || (next->op != UOP_EXIT && next->op != UOP_EXIT_IF && next->op != UOP_EXIT_TO) ||
            x86_may_loop(t, next, &which);
 }
 

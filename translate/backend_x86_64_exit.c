@@ -239,6 +239,12 @@ void x86_loop_end(struct translation *t, const uint8_t *join)
 /// On with the next part of a superblock.
 static void go_on(struct translation *t, const struct uop *u)
 {
+    if (t->pending.words & PENDING_SCRATCH) {
+        if (pass_kills_flags(t->next->uops, t->next->uop_count, t->backend->supported))
+            t->pending.words = 0;
+        else
+            x86_flush_flags(t);
+    }
     count(t, u->insn + 1u);
     if (t->counting)
         t->host_flags = 0;
@@ -410,8 +416,43 @@ static void emit_guard(struct translation *t, const struct side_exit *exit)
     emit_jump_to(e, t->entries->guard_failed);
 }
 
+/// Whether the jump may pass by the stores of its flags: nothing else is to be done behind it.
+static bool may_pass_by(const struct translation *t, const struct side_exit *exit)
+{
+    return exit->kind == SIDE_DIRECT && exit->pending.words && exit->edge != NO_EDGE && !t->counting &&
+           !exit->registers.borrowed && in_page(t, exit->displacement);
+}
+
+/// ... with a poll: the jump may be the last of a cycle.
+static bool needs_poll(const struct translation *t, const struct side_exit *exit)
+{
+    return may_pass_by(t, exit) && (int64_t)(t->block->backing - t->head->backing) + exit->displacement <= 0;
+}
+
+/// A poll before the stores of flags, and the jump that passes them by.
+static void emit_poll_before_stores(struct emit *e)
+{
+    const uint8_t *start = e->at;
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), start + X86_POLL_BYTES);
+    emit_jump(e);
+    assert(e->full || e->at == start + X86_POLL_BYTES);
+}
+
+/// The jump at `from` may pass by the stores that begin at `stores`.
+static void pass_by_flags(struct host_edge *edge, const uint8_t *from, const uint8_t *stores)
+{
+    size_t bytes = (size_t)(edge->place - stores);
+    if (bytes > UINT8_MAX)
+        return;
+    edge->kind = EDGE_FLAGS;
+    edge->changes = (uint8_t)bytes;
+    edge->back = (int32_t)(from - edge->place);
+}
+
 /// A direct exit: asks C for the block to patch in. Where it cannot be, the jump cache.
-static void emit_direct(struct translation *t, const struct side_exit *exit)
+/// `stores`: where those of its flags begin, which another jump may pass by; or NULL.
+static void emit_direct(struct translation *t, const struct side_exit *exit, const uint8_t *stores)
 {
     struct emit *e = &t->emit;
     struct host_edge *edge = exit->edge == NO_EDGE ? NULL : &t->edges[exit->edge];
@@ -434,6 +475,8 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
             emit_patch_here(e, edge->place);
         }
         edge->back = (int32_t)(e->at - edge->place);
+        if (stores)
+            pass_by_flags(edge, exit->from, stores);
         t->block = t->head; // has the edges
         x86_leave(t, result(HOST_LINK, exit->edge));
         return;
@@ -450,10 +493,13 @@ static void emit_direct(struct translation *t, const struct side_exit *exit)
 
 void x86_side_exit(struct translation *t, const struct side_exit *exit)
 {
-    const uint8_t *stub = t->emit.at;
-    emit_patch_here(&t->emit, exit->from);
+    const uint8_t *stub;
     t->block = exit->block;
     t->pass = exit->pass;
+    if (needs_poll(t, exit))
+        emit_poll_before_stores(&t->emit);
+    stub = t->emit.at;
+    emit_patch_here(&t->emit, exit->from);
     t->registers = exit->registers;
     t->pointers = exit->pointers;
     t->pending = exit->pending;
@@ -489,7 +535,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         x86_leave(t, HOST_START);
         break;
     case SIDE_DIRECT:
-        emit_direct(t, exit);
+        emit_direct(t, exit, may_pass_by(t, exit) ? stub : NULL);
         break;
     }
 }

@@ -218,6 +218,19 @@ static void find_live_flags(struct pass_block *pass)
     }
 }
 
+bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(const struct uop *u))
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct uop *u = &uops[i];
+        unsigned e = uop_effects(u);
+        if ((e & (MAY_LEAVE | FLAGS_READ | FLAGS_SET)) || u->op >= UOP_VLOAD || !supported(u))
+            return false;
+        if (u->aux & UOP_SETS_FLAGS)
+            return e & FLAGS_ALL;
+    }
+    return false;
+}
+
 bool pass_may_leave_at(const struct pass_block *pass, unsigned index)
 {
     return (uop_effects(&pass->uops[index]) & MAY_LEAVE) || !pass->supported(&pass->uops[index]);

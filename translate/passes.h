@@ -88,6 +88,8 @@ void passes_start(struct pass_numbering *n);
 /// after the other share `n`; then accesses of one may have their check in one before, whose `pass` changes.
 void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u),
                 struct pass_numbering *n);
+/// Whether the uops, which are a block's first ones, make all flags anew before somebody can look at the old ones.
+bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(const struct uop *u));
 /// Whether the interpreter may take over at the uop, so that everything before it must be as it knows it.
 bool pass_may_leave_at(const struct pass_block *pass, unsigned index);
 /// One of them: finds accesses that need no check.

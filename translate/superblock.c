@@ -74,6 +74,23 @@ static void choose_next(struct translation *t, const struct block *const *parts,
     }
 }
 
+/// translation.killers for a superblock that ends with `last`.
+static unsigned count_killers(const struct translation *t, const struct block *last)
+{
+    const struct uop *exit = &last->uops[last->uop_count - 1];
+    unsigned ways = exit->op == UOP_EXIT ? 1 : 2, killers = 0;
+    if (!t->chained || t->counting || !mode_links(last->mode) || last->crosses || last->has_call ||
+        (exit->op != UOP_EXIT && exit->op != UOP_EXIT_IF))
+        return 0;
+    for (unsigned way = 0; way < ways; way++) {
+        uint64_t backing = exit_backing(last, exit, way);
+        const struct block *next =
+            backing == UINT64_MAX ? NULL : block_peek(t->cpu->blocks, backing, last->mode, ip_at(last, backing));
+        killers += next && pass_kills_flags(next->uops, next->uop_count, t->backend->supported);
+    }
+    return killers == ways ? 2 : killers;
+}
+
 /// The parts, after their passes. Returns how many.
 static unsigned choose_parts(struct translation *t, struct part *parts, const struct translate_hooks *hooks)
 {
@@ -189,6 +206,7 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
         t->pass = &t->passes[i];
         t->next = i + 1 < count ? parts[i + 1].block : NULL;
         t->next_exit = parts[i].exit;
+        t->killers = t->next ? 0 : count_killers(t, t->block);
         registers_next(&t->registers, t->backend->file, t->pass->guest_used);
         if (i == 0) {
             t->backend->block_start(t);

@@ -18,6 +18,7 @@
 #define STRADDLE_NS 1500u             // their mean distance in time is looked at
 #define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until it is not asked any more
 #define GUARD_PATIENCE 64             // guards of jumps between pages that fail until one of them gets a new one
+#define JUMP_PLACE_BYTES 4            // that are patched in a jump
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
 typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
@@ -273,6 +274,7 @@ static bool translate_block(struct jit *jit, struct block *block)
         return room >= BLOCK_CODE_BYTES;
     host_code_memory_flush(&jit->code, place, size);
     block->host_code = to_exec(jit, t->body);
+    block->kills_flags = pass_kills_flags(t->passes[0].uops, t->passes[0].count, jit->backend->supported);
     block->host_chain = to_exec(jit, t->chain);
     block->start_stub = to_exec(jit, t->start_stub);
     block->host_loop = t->loop ? to_exec(jit, t->loop) : NULL;
@@ -308,7 +310,10 @@ static void take_jumps_away(struct jit *jit, struct block *block)
 {
     while (block->incoming) {
         const struct host_edge *edge = block->incoming;
-        if (edge->kind == EDGE_INDIRECT)
+        if (edge->kind == EDGE_FLAGS) {
+            patch(jit, edge->place + edge->back, edge->place - edge->changes);
+            patch(jit, edge->place, edge->place + JUMP_PLACE_BYTES);
+        } else if (edge->kind == EDGE_INDIRECT)
             set_indirect(jit, edge->place, 0, 0, edge->place); // an epoch that there is not
         else if (edge->kind == EDGE_GUARD)
             set_guard(jit, edge->place, 0, 0, 0, edge->place);
@@ -524,6 +529,22 @@ static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, c
     return to_write(jit, polls ? to->host_chain : to->host_code);
 }
 
+/// Patches a jump with stores of flags before it: past them, where the next block kills flags and the poll comes before
+/// both, as whoever leaves there needs the flags.
+static void link_flags(struct jit *jit, const struct host_edge *edge, const struct block *from, const struct block *to)
+{
+    uint8_t *stores = edge->place - edge->changes, *entry = stores;
+    if (!to->kills_flags || jit->cpu->counting)
+        patch(jit, edge->place, in_page_entry(jit, from, to));
+    else if (to->backing > from->backing)
+        entry = to_write(jit, to->host_code);
+    else {
+        entry = stores - jit->backend->poll_bytes;
+        patch(jit, stores - JUMP_PLACE_BYTES, to_write(jit, to->host_code));
+    }
+    patch(jit, edge->place + edge->back, entry);
+}
+
 /// Patches direct exit `which` of `from` to jump to `next`, which stands at RIP. An exit that stays inside its page,
 /// guest address and backing alike, holds for every alias of the page; one that does not has a guard.
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
@@ -543,7 +564,11 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
     } else if (edge->kind == EDGE_GUARD)
         set_guard(jit, edge->place, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
                   to_write(jit, next->host_chain));
-    else if (edge->place && !((next->backing ^ from->backing) >> PAGE_SHIFT))
+    else if (edge->place && ((next->backing ^ from->backing) >> PAGE_SHIFT))
+        return;
+    else if (edge->kind == EDGE_FLAGS)
+        link_flags(jit, edge, from, next);
+    else if (edge->place)
         patch(jit, edge->place, in_page_entry(jit, from, next));
     else
         return;
@@ -554,7 +579,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
 /// Whether jump `number` leads to another page.
 static bool is_guarded(const struct block *block, unsigned number)
 {
-    return block->edge[number].kind != EDGE_JUMP;
+    return block->edge[number].kind == EDGE_GUARD || block->edge[number].kind == EDGE_INDIRECT;
 }
 
 /// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
