@@ -424,14 +424,23 @@ static void emit_arithmetic(struct translation *t, const struct uop *u, enum emi
         t->made_flags = CONDITION_FLAGS;
         return;
     }
-    to = x86_result_register(t, u);
-    x86_copy(t, x86_at_least_32(u->width), to, t->a);
-    operate(t, u, op, to);
+    if (t->a_memory) {
+        to = NO_REGISTER;
+        if (t->b == NO_REGISTER)
+            emit_alu_memory_imm(&t->emit, op, u->width, x86_home(u->dst), t->imm);
+        else
+            emit_alu_store(&t->emit, op, u->width, x86_home(u->dst), t->b);
+    } else {
+        to = x86_result_register(t, u);
+        x86_copy(t, x86_at_least_32(u->width), to, t->a);
+        operate(t, u, op, to);
+    }
     if (recipe == CC_LOGIC)
         x86_made_flags(t, recipe, u, to, CONDITION_FLAGS);
     else
         made_flags_of_two(t, recipe, u, to);
-    x86_finish_result(t, u, to);
+    if (!t->a_memory)
+        x86_finish_result(t, u, to);
 }
 
 void x86_emit_add(struct translation *t, const struct uop *u)
@@ -468,8 +477,25 @@ void x86_emit_or(struct translation *t, const struct uop *u)
     emit_arithmetic(t, u, EMIT_OR, CC_LOGIC);
 }
 
+/// XOR of a register with itself: the host knows that the result does not wait for it.
+static bool emit_zero(struct translation *t, const struct uop *u)
+{
+    uint8_t to;
+    if (u->a != u->b || u->dst != u->a || u->dst > VAR_R15 || u->width < WIDTH_32)
+        return false;
+    to = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
+    if (to == NO_REGISTER)
+        to = S0;
+    emit_alu(&t->emit, EMIT_XOR, WIDTH_32, to, to);
+    x86_made_flags(t, CC_LOGIC, u, to, CONDITION_FLAGS);
+    x86_finish_result(t, u, to);
+    return true;
+}
+
 void x86_emit_xor(struct translation *t, const struct uop *u)
 {
+    if (emit_zero(t, u))
+        return;
     emit_arithmetic(t, u, EMIT_XOR, CC_LOGIC);
 }
 

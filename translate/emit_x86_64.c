@@ -199,6 +199,11 @@ void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to,
     put_memory(e, width, (unsigned)op << 3 | 2 | (width != 0), to, from, false);
 }
 
+void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from)
+{
+    put_memory(e, width, (unsigned)op << 3 | (width != 0), from, to, false);
+}
+
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value)
 {
     bool byte = width != 0 && is_byte(width == 1 ? (int16_t)value : value);

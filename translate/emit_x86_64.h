@@ -67,6 +67,7 @@ void emit_cmov(struct emit *e, unsigned condition, unsigned width, uint8_t to, u
 void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint8_t from);
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, struct emit_memory from);
+void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, uint8_t from);
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value);
 void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b);
 void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value);

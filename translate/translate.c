@@ -69,9 +69,12 @@ static void operands(struct translation *t, const struct uop *u, unsigned constr
 {
     t->a = t->b = NO_REGISTER;
     t->imm = 0;
-    t->b_memory = (constraints & B_MEMORY) && u->b <= VAR_R15 && u->b != u->dst &&
+    // 32 bits would have to clear the others.
+    t->a_memory = (constraints & A_MEMORY) && u->a <= VAR_R15 && u->a == u->dst && u->b != u->a &&
+                  u->width != WIDTH_32 && registers_read(&t->registers, u->a) == NO_REGISTER;
+    t->b_memory = (constraints & B_MEMORY) && !t->a_memory && u->b <= VAR_R15 && u->b != u->dst &&
                   registers_read(&t->registers, u->b) == NO_REGISTER;
-    if (constraints & IN_A) {
+    if ((constraints & IN_A) && !t->a_memory) {
         t->a = t->backend->scratch[0];
         if (u->op != UOP_EA || u->a != VAR_RIP) // the emitter knows better
             t->a = operand(t, u->a, 0);
@@ -529,6 +532,14 @@ static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, c
     return to_write(jit, polls ? to->host_chain : to->host_code);
 }
 
+/// Likewise for a jump with a guard, which compares the page that it comes from: higher up in the address space.
+static uint8_t *guarded_entry(const struct jit *jit, const struct block *from, const struct block *to)
+{
+    const struct cpu *cpu = jit->cpu;
+    bool polls = cpu->counting || block_linear(cpu) <= cpu->code_page + (from->backing & ~PAGE_MASK);
+    return to_write(jit, polls ? to->host_chain : to->host_code);
+}
+
 /// Patches a jump with stores of flags before it: past them, where the next block kills flags and the poll comes before
 /// both, as whoever leaves there needs the flags.
 static void link_flags(struct jit *jit, const struct host_edge *edge, const struct block *from, const struct block *to)
@@ -563,7 +574,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
         set_indirect(jit, edge->place, cpu->jump_epoch, block_linear(cpu), to_write(jit, next->host_chain));
     } else if (edge->kind == EDGE_GUARD)
         set_guard(jit, edge->place, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
-                  to_write(jit, next->host_chain));
+                  guarded_entry(jit, from, next));
     else if (edge->place && ((next->backing ^ from->backing) >> PAGE_SHIFT))
         return;
     else if (edge->kind == EDGE_FLAGS)

@@ -201,6 +201,11 @@ static void test_memory(void **state)
             decode_one(ZYDIS_MNEMONIC_SUB);
             is_register(0, w, reg);
             is_memory(1, 8u << w, m);
+            begin();
+            emit_alu_store(&e, EMIT_XOR, w, m, reg);
+            decode_one(ZYDIS_MNEMONIC_XOR);
+            is_memory(0, 8u << w, m);
+            is_register(1, w, reg);
         }
         FOR_WIDTHS(w, 2)
         {
