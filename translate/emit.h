@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bits.h"
+#include "base/host.h"
+
 struct emit {
     uint8_t *start, *at, *end;
     bool full; // something did not fit: the code is worthless
@@ -24,9 +27,14 @@ static inline size_t emit_size(const struct emit *e)
     return (size_t)(e->at - e->start);
 }
 
-/// The low `bytes` (up to 8) of value, the lowest first.
+/// The low `bytes` (up to 8) of value, the lowest first. What is behind them may change, up to e->end.
 static inline void emit_put(struct emit *e, uint64_t value, unsigned bytes)
 {
+    if (LIKELY(e->end - e->at >= 8)) {
+        store_le64(e->at, value);
+        e->at += bytes;
+        return;
+    }
     if (e->end - e->at < (ptrdiff_t)bytes) {
         e->full = true;
         return;

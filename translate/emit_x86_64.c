@@ -6,13 +6,31 @@
 
 #define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX, 0x0f38XX a three-byte one
 
-static void put_opcode(struct emit *e, unsigned opcode)
+/// Up to 8 bytes that are written at once.
+struct bytes {
+    uint64_t value;
+    unsigned count;
+};
+
+static inline void add(struct bytes *b, unsigned byte)
+{
+    b->value |= (uint64_t)byte << (8 * b->count++);
+}
+
+static inline void add_opcode(struct bytes *b, unsigned opcode)
 {
     if (opcode >> 16)
-        emit_put(e, opcode >> 16, 1);
+        add(b, opcode >> 16);
     if (opcode >> 8)
-        emit_put(e, opcode >> 8 & 0xff, 1);
-    emit_put(e, opcode & 0xff, 1);
+        add(b, opcode >> 8 & 0xff);
+    add(b, opcode & 0xff);
+}
+
+static void put_opcode(struct emit *e, unsigned opcode)
+{
+    struct bytes b = {0};
+    add_opcode(&b, opcode);
+    emit_put(e, b.value, b.count);
 }
 
 static bool is_byte(int64_t value)
@@ -20,19 +38,27 @@ static bool is_byte(int64_t value)
     return value == (int8_t)value;
 }
 
-/// Prefixes, REX and opcode for reg and rm (index for memory operands). byte_reg, byte_rm: 8-bit registers SPL..DIL
-/// need an otherwise empty REX.
-static void put_head(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg, uint8_t index,
-                     uint8_t rm, bool need_rex)
+/// Prefixes, REX and opcode for reg and rm (index for memory operands): up to 7 bytes. byte_reg, byte_rm: 8-bit
+/// registers SPL..DIL need an otherwise empty REX.
+static inline void add_head(struct bytes *b, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
+                            uint8_t index, uint8_t rm, bool need_rex)
 {
     unsigned rex = (width == 3 ? 8u : 0u) | (reg & 8 ? 4u : 0u) | (index & 8 ? 2u : 0u) | (rm & 8 ? 1u : 0u);
     if (width == 1)
-        emit_put(e, 0x66, 1);
+        add(b, 0x66);
     if (prefix)
-        emit_put(e, prefix, 1);
+        add(b, prefix);
     if (rex || need_rex)
-        emit_put(e, 0x40 | rex, 1);
-    put_opcode(e, opcode);
+        add(b, 0x40 | rex);
+    add_opcode(b, opcode);
+}
+
+static void put_head(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg, uint8_t index,
+                     uint8_t rm, bool need_rex)
+{
+    struct bytes b = {0};
+    add_head(&b, prefix, width, opcode, reg, index, rm, need_rex);
+    emit_put(e, b.value, b.count);
 }
 
 static bool is_new_byte_register(unsigned width, uint8_t reg)
@@ -44,37 +70,39 @@ static bool is_new_byte_register(unsigned width, uint8_t reg)
 static void put_registers(struct emit *e, unsigned width, unsigned opcode, uint8_t reg, uint8_t rm, bool reg_is_digit)
 {
     bool need = is_new_byte_register(width, rm) || (!reg_is_digit && is_new_byte_register(width, reg));
-    put_head(e, 0, width, opcode, reg, 0, rm, need);
-    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    struct bytes b = {0};
+    add_head(&b, 0, width, opcode, reg, 0, rm, need);
+    add(&b, 0xc0u | (reg & 7u) << 3 | (rm & 7u));
+    emit_put(e, b.value, b.count);
 }
 
 static void put_address(struct emit *e, uint8_t reg, struct emit_memory m)
 {
-    if (m.base == HOST_GS) { // SIB without base: a displacement of 32 bits
-        emit_put(e, (reg & 7u) << 3 | 4u, 1);
-        emit_put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | 5u, 1);
-        emit_put(e, (uint32_t)m.displacement, 4);
-        return;
-    }
+    struct bytes b = {0};
     bool sib = m.index != HOST_NO_INDEX || (m.base & 7) == HOST_RSP;
     unsigned mod = m.displacement == 0 && (m.base & 7) != HOST_RBP ? 0 : is_byte(m.displacement) ? 1 : 2;
+    unsigned scaled = (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3;
 
-    emit_put(e, mod << 6 | (reg & 7u) << 3 | (sib ? 4u : m.base & 7u), 1);
+    if (m.base == HOST_GS) { // SIB without base: a displacement of 32 bits
+        emit_put(e, (reg & 7u) << 3 | 4u | (scaled | 5u) << 8 | (uint64_t)(uint32_t)m.displacement << 16, 6);
+        return;
+    }
+    add(&b, mod << 6 | (reg & 7u) << 3 | (sib ? 4u : m.base & 7u));
     if (sib)
-        emit_put(e, (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3 | (m.base & 7u), 1);
-    if (mod == 1)
-        emit_put(e, (uint8_t)m.displacement, 1);
-    else if (mod == 2)
-        emit_put(e, (uint32_t)m.displacement, 4);
+        add(&b, scaled | (m.base & 7u));
+    b.value |= (uint64_t)(uint32_t)m.displacement << (8 * b.count);
+    emit_put(e, b.value, b.count + (mod == 0 ? 0 : mod == 1 ? 1 : 4));
 }
 
 static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
                                 struct emit_memory m, bool need_rex)
 {
+    struct bytes b = {0};
     if (m.base == HOST_GS)
-        emit_put(e, 0x65, 1);
-    put_head(e, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base,
+        add(&b, 0x65);
+    add_head(&b, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base,
              need_rex);
+    emit_put(e, b.value, b.count);
     put_address(e, reg, m);
 }
 

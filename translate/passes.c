@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const uint16_t effects[UOP_OPS] = {
+const uint16_t uop_effects_by_op[UOP_OPS] = {
     [UOP_MOV] = USE_B | DEFINE_DST,
     [UOP_ZEXT] = USE_A | DEFINE_DST,
     [UOP_SEXT] = USE_A | DEFINE_DST,
@@ -74,24 +74,6 @@ static const uint16_t effects[UOP_OPS] = {
     [UOP_EXIT_TO] = USE_A | MAY_LEAVE,
 };
 
-unsigned uop_effects(const struct uop *u)
-{
-    unsigned e = effects[u->op];
-    if (u->b == VAR_IMM)
-        e &= ~USE_B;
-    if (u->c == VAR_IMM)
-        e &= ~USE_C;
-    // A shift by a constant makes all flags, or none.
-    if ((u->op == UOP_SHL || u->op == UOP_SHR || u->op == UOP_SAR) && u->b == VAR_IMM) {
-        e &= ~FLAGS_SOME;
-        if (u->imm & (u->width == WIDTH_64 ? 63 : 31))
-            e |= FLAGS_ALL;
-    }
-    if (u->op == UOP_SET_FLAGS && u->imm == (int64_t)FLAGS_ARITHMETIC)
-        e &= ~FLAGS_READ;
-    return e;
-}
-
 static void use(struct pass_block *pass, unsigned var, unsigned index)
 {
     pass->last_use[var] = (uint16_t)index;
@@ -114,9 +96,13 @@ static void find_uses(struct pass_block *pass)
     for (unsigned var = VAR_ANCHOR; var < VAR_COUNT; var++)
         pass->last_use[var] = UINT16_MAX; // perhaps in another block
     pass->guest_used = 0;
+    pass->only_integers = true;
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
         unsigned e = uop_effects(u);
+        pass->refused[i] = !pass->supported(u);
+        if (u->op == UOP_CALL || u->op == UOP_ROW || u->op == UOP_VLOAD || u->op == UOP_VSTORE || u->op == UOP_VMOV)
+            pass->only_integers = false;
         if (e & USE_A)
             use(pass, u->a, i);
         if (e & USE_B)
@@ -213,7 +199,7 @@ static void find_live_flags(struct pass_block *pass)
         pass->flags_live[i] = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
         if (((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS)) || ((e & FLAGS_SET) && !(e & FLAGS_READ)))
             live = false;
-        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || !pass->supported(u))
+        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || pass->refused[i])
             live = true;
     }
 }
@@ -233,7 +219,7 @@ bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(
 
 bool pass_may_leave_at(const struct pass_block *pass, unsigned index)
 {
-    return (uop_effects(&pass->uops[index]) & MAY_LEAVE) || !pass->supported(&pass->uops[index]);
+    return (uop_effects(&pass->uops[index]) & MAY_LEAVE) || pass->refused[index];
 }
 
 /// Whether the uop is "register += constant" of a guest register, in 64 bits and without flags.

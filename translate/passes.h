@@ -18,8 +18,26 @@
 #define FLAGS_SET 0x0800u  // changes flags even without UOP_SETS_FLAGS
 #define MAY_LEAVE 0x1000u  // can leave the block: flags and registers must be exact
 
+extern const uint16_t uop_effects_by_op[UOP_OPS];
+
 /// The bits above for one uop.
-unsigned uop_effects(const struct uop *u);
+static inline unsigned uop_effects(const struct uop *u)
+{
+    unsigned e = uop_effects_by_op[u->op];
+    if (u->b == VAR_IMM)
+        e &= ~USE_B;
+    if (u->c == VAR_IMM)
+        e &= ~USE_C;
+    // A shift by a constant makes all flags, or none.
+    if ((u->op == UOP_SHL || u->op == UOP_SHR || u->op == UOP_SAR) && u->b == VAR_IMM) {
+        e &= ~FLAGS_SOME;
+        if (u->imm & (u->width == WIDTH_64 ? 63 : 31))
+            e |= FLAGS_ALL;
+    }
+    if (u->op == UOP_SET_FLAGS && u->imm == (int64_t)FLAGS_ARITHMETIC)
+        e &= ~FLAGS_READ;
+    return e;
+}
 
 /// Accesses off the same base share a check if they lie within so many bytes. More would straddle pages too often.
 #define PASS_GROUP_BYTES 192
@@ -34,6 +52,8 @@ struct pass_block {
     struct uop uops[LIFT_MAX_UOPS];         // rewritten copy, same indices
     bool flags_live[LIFT_MAX_UOPS];         // somebody may read the flags that this uop makes
     bool flags_after[LIFT_MAX_UOPS];        // ... the flags as they are behind this uop
+    bool refused[LIFT_MAX_UOPS];            // the interpreter does this uop
+    bool only_integers;                     // no vectors, no x87, no CALL
     uint16_t last_use[VAR_COUNT];           // index of the last uop that reads a temporary
     uint8_t uses[VAR_COUNT];                // how many read it, up to 255
     uint16_t defined[VAR_COUNT];            // index of the uop that makes a temporary

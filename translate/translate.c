@@ -175,7 +175,7 @@ bool translate_uops(struct translation *t)
     bool called = false;
     for (t->index = 0; t->index < t->pass->count; t->index++) {
         const struct uop *u = &t->pass->uops[t->index];
-        if (!t->backend->rules[u->op].emit || !t->backend->supported(u)) {
+        if (!t->backend->rules[u->op].emit || t->pass->refused[t->index]) {
             t->backend->resume(t);
             return false;
         }
@@ -474,7 +474,8 @@ static void interpret(struct jit *jit, struct cpu *cpu, const struct block *bloc
     part.link[0] = part.link[1] = NULL;
     part.has_call = true;
     jit->running = block;
-    if (from == 0)
+    // Who asked to leave behind an instruction of which nothing is done yet was this instruction, and will ask again.
+    if (from == 0 || block->uops[from - 1].insn != block->uops[from].insn)
         cpu->leave = false;
     interp_block(cpu, &part);
     jit->running = NULL;
