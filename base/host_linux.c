@@ -112,12 +112,39 @@ void host_memory_file_discard(int file, uint64_t offset, uint64_t size)
     }
 }
 
+#define LARGE_PAGE ((size_t)2 << 20)
+
+/// What is mapped for so much: whole large pages where it is large enough for one.
+static size_t mapped_size(size_t size)
+{
+    return (size_t)align_up(size, size < LARGE_PAGE ? host_page_size() : LARGE_PAGE);
+}
+
+/// Anonymous memory; where it can have large pages it begins with one.
+static void *map_anonymous(size_t size)
+{
+    size_t spare = size < LARGE_PAGE ? 0 : LARGE_PAGE, before;
+    uint8_t *area;
+    if (size > SIZE_MAX / 2)
+        return MAP_FAILED;
+    size = mapped_size(size);
+    area = mmap(NULL, size + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED || !spare)
+        return area;
+    before = -(uintptr_t)area % LARGE_PAGE;
+    if (before)
+        munmap(area, before);
+    if (before < spare)
+        munmap(area + before + size, spare - before);
+    return area + before;
+}
+
 void *host_memory_reserve(size_t size, struct error *error)
 {
     void *area = MAP_FAILED;
     errno = EINVAL;
     if (size)
-        area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        area = map_anonymous(size);
     if (area == MAP_FAILED) {
         error_set(error, "cannot get %zu bytes of memory: %s", size, strerror(errno));
         return NULL;
@@ -133,7 +160,7 @@ void host_memory_prefer_large_pages(void *address, size_t size)
 void host_memory_release(void *address, size_t size)
 {
     if (address)
-        munmap(address, size);
+        munmap(address, mapped_size(size));
 }
 
 bool host_code_memory_create(struct host_code_memory *code, size_t size, bool single, struct error *error)

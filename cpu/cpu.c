@@ -58,6 +58,7 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     struct cpu *cpu = host_memory_reserve(sizeof *cpu, error);
     if (!cpu)
         return NULL;
+    host_memory_prefer_large_pages(cpu, sizeof *cpu); // TLB and jump cache are looked at here and there
     cpu->self = cpu;
     cpu->counting = true;
     cpu->model = config->model;

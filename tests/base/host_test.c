@@ -60,6 +60,13 @@ static void reserve(void **state)
     assert_int_equal(p[65535], 0);
     p[65535] = 1;
     host_memory_release(p, 1 << 16);
+    p = host_memory_reserve((5 << 20) + 1, NULL); // begins where a large page can
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p & ((2 << 20) - 1), 0);
+    assert_int_equal(p[5 << 20], 0);
+    p[5 << 20] = 1;
+    host_memory_release(p, (5 << 20) + 1);
+    assert_null(host_memory_reserve(SIZE_MAX - 100, &(struct error){0}));
 }
 
 static void code_memory(void **state)
