@@ -332,17 +332,17 @@ static void emit_indirect_guard(struct translation *t)
     t->edges[edge] = (struct host_edge){.place = guard, .kind = EDGE_INDIRECT};
     emit_move_later(e, S0);
     emit_alu(e, EMIT_CMP, WIDTH_64, S1, S0);
-    wrong[0] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    wrong[0] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(jump_epoch), INT32_MAX); // an immediate of 4 bytes
-    wrong[1] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    wrong[1] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
     emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
     emit_store(e, WIDTH_64, FIELD(code_page), S1);
     emit_jump(e);
     assert(e->full || e->at == guard + X86_INDIRECT_BYTES);
     if (!e->full)
         x86_set_indirect(guard, 0, 0, guard); // there is no such epoch
-    emit_patch_here(e, wrong[0]);
-    emit_patch_here(e, wrong[1]);
+    emit_patch_short(e, wrong[0]);
+    emit_patch_short(e, wrong[1]);
     emit_move_imm(e, T0, leave_word(result(HOST_LINK, edge), t->head));
     emit_jump_to(e, t->entries->guard_failed);
     assert(e->full || e->at == guard + BEHIND_INDIRECT_GUARD);
@@ -352,8 +352,8 @@ static void emit_indirect_guard(struct translation *t)
 void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
 {
     memcpy(guard + 2, &linear, sizeof linear);
-    memcpy(guard + 27, &epoch, sizeof epoch);
-    x86_patch(guard + 54, target);
+    memcpy(guard + 23, &epoch, sizeof epoch);
+    x86_patch(guard + 46, target);
 }
 
 void x86_skip_guard(uint8_t *guard)
@@ -389,6 +389,21 @@ void x86_check_leave(struct translation *t, unsigned insn)
 }
 
 // ---- code out of line ---------------------------------------------------------------------------------------------
+/// S1 = where a direct exit leads.
+static void load_target(struct translation *t, const struct side_exit *exit)
+{
+    int64_t displacement = (int64_t)(t->block->backing & ~PAGE_MASK) + exit->displacement;
+    struct emit_memory target = x86_at_register(S1);
+    if (exit->width != WIDTH_64 || !x86_rip_is_page_relative(t) || displacement != (int32_t)displacement) {
+        x86_load_rip(t, S0, exit->displacement);
+        emit_extend(&t->emit, false, exit->width, S1, S0);
+        return;
+    }
+    target.displacement = (int32_t)displacement;
+    emit_load(&t->emit, WIDTH_64, S1, FIELD(code_page));
+    emit_lea(&t->emit, WIDTH_64, S1, target);
+}
+
 /// What a jump to another page has to ask: whether it comes from the page, and in the epoch, that it was patched for.
 /// Then the mapping of the other page is what it was. Else the jump cache decides, now and then C about a new guard, so
 /// that code which runs a few times is not patched at all.
@@ -398,20 +413,19 @@ static void emit_guard(struct translation *t, const struct side_exit *exit)
     uint8_t *guard = e->at;
     emit_place wrong[2];
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(jump_epoch), INT32_MAX); // an immediate of 4 bytes
-    wrong[0] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    wrong[0] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
     emit_move_later(e, S0);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(code_page));
-    wrong[1] = emit_jump_if(e, EMIT_NOT_EQUAL);
+    wrong[1] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
     emit_move_later(e, S0);
     emit_store(e, WIDTH_64, FIELD(code_page), S0);
     emit_jump(e);
     assert(e->full || e->at == guard + X86_GUARD_BYTES);
     if (!e->full)
         x86_set_guard(guard, 0, 0, 0, guard); // there is no such epoch
-    emit_patch_here(e, wrong[0]);
-    emit_patch_here(e, wrong[1]);
-    x86_load_rip(t, S0, exit->displacement);
-    emit_extend(e, false, exit->width, S1, S0);
+    emit_patch_short(e, wrong[0]);
+    emit_patch_short(e, wrong[1]);
+    load_target(t, exit);
     emit_move_imm(e, T0, leave_word(result(HOST_LINK, exit->edge), t->head));
     emit_jump_to(e, t->entries->guard_failed);
 }
@@ -482,8 +496,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit, con
         return;
     }
     if (may_chain(t)) {
-        x86_load_rip(t, S0, exit->displacement);
-        emit_extend(e, false, exit->width, S1, S0);
+        load_target(t, exit);
         look_up(t);
         return;
     }
@@ -600,9 +613,9 @@ void x86_patch(emit_place place, const uint8_t *target)
 void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target)
 {
     memcpy(guard + 8, &epoch, sizeof epoch);
-    memcpy(guard + 20, &from, sizeof from);
-    memcpy(guard + 45, &to, sizeof to);
-    x86_patch(guard + 63, target);
+    memcpy(guard + 16, &from, sizeof from);
+    memcpy(guard + 37, &to, sizeof to);
+    x86_patch(guard + 55, target);
 }
 
 static void store_guest(struct emit *e)
