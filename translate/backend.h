@@ -164,7 +164,7 @@ struct translation {
     uint16_t carried_to; // the uop whose operand `carried` is in the first scratch register
     uint8_t carried, carried_base;
     int32_t imm;
-    bool a_memory;     // a, which is dst too, is in memory, as NO_REGISTER says
+    bool a_memory;     // a, of which dst is the same or none, is in memory, as NO_REGISTER says
     bool b_memory;     // b is in memory, as NO_REGISTER says
     uint8_t condition; // host condition
     bool flags;        // the uop's flags are wanted
@@ -196,7 +196,7 @@ struct translation {
 #define NEED_FLAGS 0x08u    // the condition `sub` in the host's flags; implies KEEP_FLAGS until the emitter runs
 #define KEEP_FLAGS 0x10u    // does not change the host's flags
 #define CARRY_IF_LIVE 0x20u // NEED_CARRY when the flags are wanted
-#define A_MEMORY 0x80u      // with IN_A: a guest register that is dst too may stay where it is, a_memory
+#define A_MEMORY 0x80u      // with IN_A: a guest register may stay where it is when dst is the same or none, a_memory
 #define B_MEMORY 0x40u      // with IN_B: a guest register other than dst may stay where it is, b_memory
 
 struct backend_rule {

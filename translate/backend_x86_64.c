@@ -156,6 +156,10 @@ static void emit_uop_move(struct translation *t, const struct uop *u)
     }
     reg =
         u->width >= WIDTH_32 && u->dst != VAR_NONE ? registers_define(&t->registers, &x86_file, &t->emit, u->dst) : S0;
+    if (reg == NO_REGISTER && fits(u->width == WIDTH_32 ? (uint32_t)u->imm : u->imm)) {
+        emit_store_imm(&t->emit, WIDTH_64, x86_home(u->dst), (int32_t)u->imm);
+        return;
+    }
     if (reg == NO_REGISTER)
         reg = S0;
     emit_move_imm(&t->emit, reg, u->width == WIDTH_32 ? (uint32_t)u->imm : (uint64_t)u->imm);

@@ -396,6 +396,14 @@ static void operate(struct translation *t, const struct uop *u, enum emit_alu op
         emit_alu(&t->emit, op, u->width, to, t->b);
 }
 
+static void operate_in_memory(struct translation *t, const struct uop *u, enum emit_alu op)
+{
+    if (t->b == NO_REGISTER)
+        emit_alu_memory_imm(&t->emit, op, u->width, x86_home(u->a), t->imm);
+    else
+        emit_alu_store(&t->emit, op, u->width, x86_home(u->a), t->b);
+}
+
 /// Whether the uop is a comparison whose difference nobody stores at once: both operands are guest registers, or one is
 /// a constant, and the flags stay pending. Before an exit that writes them the difference is made here.
 static bool is_pure_comparison(const struct translation *t, const struct uop *u)
@@ -418,18 +426,22 @@ static void emit_arithmetic(struct translation *t, const struct uop *u, enum emi
 {
     uint8_t to;
     if (is_pure_comparison(t, u)) {
-        operate(t, u, EMIT_CMP, t->a);
+        if (t->a_memory)
+            operate_in_memory(t, u, EMIT_CMP);
+        else
+            operate(t, u, EMIT_CMP, t->a);
         if (t->flags)
             comparison_pending(t, u);
         t->made_flags = CONDITION_FLAGS;
         return;
     }
+    if (t->a_memory && u->dst == VAR_NONE) {
+        x86_load_home(&t->emit, t->a = S0, u->a);
+        t->a_memory = false;
+    }
     if (t->a_memory) {
         to = NO_REGISTER;
-        if (t->b == NO_REGISTER)
-            emit_alu_memory_imm(&t->emit, op, u->width, x86_home(u->dst), t->imm);
-        else
-            emit_alu_store(&t->emit, op, u->width, x86_home(u->dst), t->b);
+        operate_in_memory(t, u, op);
     } else {
         to = x86_result_register(t, u);
         x86_copy(t, x86_at_least_32(u->width), to, t->a);
@@ -461,7 +473,10 @@ static bool emit_test_self(struct translation *t, const struct uop *u)
     if (t->flags)
         recipe_pending(t, CC_LOGIC, u->width, u->a, t->a);
     t->made_flags = CONDITION_FLAGS;
-    emit_test(&t->emit, u->width, t->a, t->a);
+    if (t->a_memory)
+        emit_alu_memory_imm(&t->emit, EMIT_CMP, u->width, x86_home(u->a), 0);
+    else
+        emit_test(&t->emit, u->width, t->a, t->a);
     return true;
 }
 

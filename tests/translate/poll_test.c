@@ -75,7 +75,7 @@ static void test_stops(void **state)
 {
     struct guest_pair *pair = *state;
     struct cpu *cpu = pair->jit.cpu;
-    unsigned stops = getenv("DOPPEL_TEST_STATES") ? 10000 : 200, places = 0;
+    unsigned stops = getenv("DOPPEL_TEST_STATES") ? 1000 : 200, places = 0;
     uint64_t seen[8] = {0};
     char text[1000];
 
