@@ -125,8 +125,8 @@ void block_cache_statistics(const struct block_cache *cache, struct block_statis
 /// interp.c: fills uop.code for the interpreter.
 void interp_prepare(struct uop *uops, unsigned count);
 /// interp.c: executes a block from its start until it leaves it (or its in-page successors). Faults stay in
-/// cpu->fault with VAR_RIP at the faulting instruction. With cpu->leave set, which only a block whose uops continue
-/// others may have, it is left behind the instruction that the uop before its first belongs to.
+/// cpu->fault with VAR_RIP at the faulting instruction. With cpu->leave set it is left behind the instruction of its
+/// first uop.
 void interp_block(struct cpu *cpu, struct block *block);
 
 static inline uint64_t block_linear(const struct cpu *cpu)

@@ -192,11 +192,13 @@ static uint64_t cut(uint64_t value, unsigned width)
     return width == WIDTH_64 ? value : value & bits_mask(8u << width);
 }
 
-/// Copies what is left of the running instruction, with an exit behind it, so that the block is left at the boundary.
-static struct uop *detour(struct cpu *cpu, const struct block *block, const struct uop *next, struct uop *copy)
+/// Copies what is left of instruction `insn`, from `next` on, with an exit behind it, so that the block is left at the
+/// boundary.
+static struct uop *detour(struct cpu *cpu, const struct block *block, const struct uop *next, unsigned insn,
+                          struct uop *copy)
 {
     const struct uop *end = block->uops + block->uop_count;
-    unsigned insn = next[-1].insn, count = 0;
+    unsigned count = 0;
     cpu->leave = false;
     while (next < end && next->insn == insn && count < 62)
         copy[count++] = *next++;
@@ -468,10 +470,10 @@ void interp_block(struct cpu *cpu, struct block *block)
     uint64_t target;
     int64_t delta;
     unsigned which;
-    bool taken, detoured = cpu->leave; // after the instruction in whose middle host code gave up
+    bool taken, detoured = cpu->leave; // after the instruction in which host code gave up
 
 enter:
-    u = UNLIKELY(detoured) ? detour(cpu, block, block->uops, copy) : block->uops;
+    u = UNLIKELY(detoured) ? detour(cpu, block, block->uops, block->uops->insn, copy) : block->uops;
     cpu->running = block;
     cpu->stat_blocks++;
     for (;; u++) {
@@ -701,7 +703,7 @@ enter:
             continue;
         }
         detoured = true;
-        u = detour(cpu, block, u + 1, copy) - 1;
+        u = detour(cpu, block, u + 1, u->insn, copy) - 1;
     }
 
 fault:
