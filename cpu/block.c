@@ -846,12 +846,9 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
     uint64_t linear = block_linear(cpu), key = block_jump_key(cpu, linear), backing;
     uint32_t mode = cpu->mode | extra_mode;
     struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
-    const uint8_t *host = tlb_lookup(&cpu->mmu, cpu->fetch_mode, MMU_EXECUTE, linear, 1);
     struct mmu_fault fault;
     struct block *block;
 
-    if (host) // code that runs seldom is nowhere in the host's caches: both at once
-        __builtin_prefetch(slot(cache, (uint64_t)(host - cache->memory->host), mode));
     if (mode_links(mode) && entry->linear == key && entry->mode == mode && entry->epoch == cpu->jump_epoch &&
         entry->block->valid) {
         entry->chain = block_jump_chain(cpu, entry->block);
