@@ -473,10 +473,7 @@ static bool emit_test_self(struct translation *t, const struct uop *u)
     if (t->flags)
         recipe_pending(t, CC_LOGIC, u->width, u->a, t->a);
     t->made_flags = CONDITION_FLAGS;
-    if (t->a_memory)
-        emit_alu_memory_imm(&t->emit, EMIT_CMP, u->width, x86_home(u->a), 0);
-    else
-        emit_test(&t->emit, u->width, t->a, t->a);
+    emit_test(&t->emit, u->width, t->a, t->a);
     return true;
 }
 

@@ -69,9 +69,10 @@ static void operands(struct translation *t, const struct uop *u, unsigned constr
 {
     t->a = t->b = NO_REGISTER;
     t->imm = 0;
-    // A result of 32 bits would have to clear the others.
-    t->a_memory = (constraints & A_MEMORY) && u->a <= VAR_R15 &&
-                  (u->dst == VAR_NONE || (u->a == u->dst && u->b != u->a && u->width != WIDTH_32)) &&
+    // A result of 32 bits would have to clear the others. Comparing memory with a constant costs the host as much as
+    // loading it first.
+    t->a_memory = (constraints & A_MEMORY) && u->a <= VAR_R15 && u->b != u->a &&
+                  (u->dst == VAR_NONE ? u->b != VAR_IMM : u->a == u->dst && u->width != WIDTH_32) &&
                   registers_read(&t->registers, u->a) == NO_REGISTER;
     t->b_memory = (constraints & B_MEMORY) && !t->a_memory && u->b <= VAR_R15 && u->b != u->dst &&
                   registers_read(&t->registers, u->b) == NO_REGISTER;
