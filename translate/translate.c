@@ -599,9 +599,10 @@ static bool is_guarded(const struct block *block, unsigned number)
 /// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
 static void restore_rip(struct cpu *cpu, const struct block *block, unsigned kind, unsigned number)
 {
-    uint64_t start = block ? block->backing & ~PAGE_MASK : 0, rip;
-    if (kind == HOST_DONE || kind == HOST_LOOKUP || (kind == HOST_LINK && is_guarded(block, number)))
+    uint64_t start, rip;
+    if (!block || kind == HOST_DONE || kind == HOST_LOOKUP || (kind == HOST_LINK && is_guarded(block, number)))
         return;
+    start = block->backing & ~PAGE_MASK;
     rip = block->mode & MODE_FLAT ? cpu->code_page + start : block->ip;
     cpu->var[VAR_RIP] = kind == HOST_LINK ? cut_rip(block, rip - start + block->edge[number].offset) : rip;
 }
