@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/host.h"
+#include "cpu/block_lift.h"
 #include "cpu/model.h"
 
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
@@ -36,8 +37,7 @@ struct arena_part {
 
 struct block_cache {
     struct memory *memory;
-    const struct cpu_model *model;
-    const struct log *log;
+    struct block_lifter lifter;
     struct row_index *rows;
     struct cpu *cpu[BLOCK_CACHE_MAX_CPUS];
     struct code_page **pages; // by backing page
@@ -49,10 +49,8 @@ struct block_cache {
     size_t arena_size;
     struct arena_part part[ARENA_PARTS];
     unsigned present_part;
-    unsigned length; // instructions in a block at most
     struct block_listener listener;
     struct block_statistics statistics;
-    struct lift lift;      // scratch
     struct block uncached; // a block from MMIO, or over the end of CS: lives until the next is lifted
     struct uop uncached_uops[LIFT_MAX_UOPS];
     uint16_t uncached_offsets[LIFT_MAX_INSNS + 1];
@@ -82,14 +80,15 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     if (!cache)
         return NULL;
     cache->memory = memory;
-    cache->model = model;
-    cache->log = log;
-    cache->length = BLOCK_MAX_INSNS;
+    cache->lifter.memory = memory;
+    cache->lifter.model = model;
+    cache->lifter.log = log;
+    cache->lifter.length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
     cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
     for (cache->slot_count = 1; cache->slot_count < cache->arena_size / BYTES_PER_SLOT;)
         cache->slot_count *= 2;
-    cache->rows = row_index_build(error);
+    cache->lifter.rows = cache->rows = row_index_build(error);
     if (cache->rows)
         cache->slots = host_memory_reserve(cache->slot_count * sizeof *cache->slots, error);
     if (cache->slots)
@@ -172,7 +171,7 @@ void block_cache_flush(struct block_cache *cache)
 
 void block_cache_set_length(struct block_cache *cache, unsigned instructions)
 {
-    cache->length = instructions < 1 || instructions > BLOCK_MAX_INSNS ? BLOCK_MAX_INSNS : instructions;
+    cache->lifter.length = instructions < 1 || instructions > BLOCK_MAX_INSNS ? BLOCK_MAX_INSNS : instructions;
     block_cache_flush(cache);
 }
 
@@ -494,170 +493,10 @@ static void evict(struct block_cache *cache)
     drop_links(cache);
 }
 
-/// Where a block's bytes come from.
-struct source {
-    const uint8_t *bytes;
-    unsigned available;
-    uint64_t backing, backing2; // UINT64_MAX: not in the memory file
-    bool crosses;
-    uint8_t buffer[2 * INSN_MAX_LENGTH];
-};
-
-static bool fetch_fault(struct cpu *cpu, const struct mmu_fault *fault)
+static void fill(struct block_cache *cache, struct block *block, const struct block_source *source,
+                 const struct cpu *cpu)
 {
-    cpu_raise_mmu(cpu, fault, false);
-    return false;
-}
-
-/// One byte of code from MMIO or over a page's end.
-static bool fetch_byte(struct cpu *cpu, uint64_t linear, uint8_t *byte)
-{
-    struct mmu_handle handle;
-    struct mmu_fault fault;
-    if (!mmu_access(&cpu->mmu, cpu->fetch_mode, MMU_EXECUTE, linear, 1, &handle, &fault))
-        return fetch_fault(cpu, &fault);
-    *byte = (uint8_t)mmu_handle_load(&cpu->mmu, &handle);
-    return true;
-}
-
-/// Gathers bytes one by one into the buffer until an instruction can be decoded: code in MMIO, or an instruction that
-/// crosses into the next page.
-static bool fetch_slow(struct cpu *cpu, struct block_cache *cache, uint64_t linear, struct source *source)
-{
-    uint64_t mask = (cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ? UINT64_MAX : UINT32_MAX;
-    struct insn insn;
-    source->bytes = source->buffer;
-    for (source->available = 0; source->available < INSN_MAX_LENGTH + 1; source->available++) {
-        uint64_t at = (linear + source->available) & mask;
-        if (source->available &&
-            decode(cache->rows, cache->model, cpu->mode, source->buffer, source->available, &insn) != DECODE_MORE)
-            return true;
-        if (source->available && !(at & ~PAGE_MASK)) {
-            struct mmu_fault fault;
-            if (!mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, at, &source->backing2, &fault))
-                return fetch_fault(cpu, &fault);
-            source->crosses = true;
-        }
-        if (!fetch_byte(cpu, at, &source->buffer[source->available]))
-            return false;
-    }
-    return true;
-}
-
-/// Bytes that CS's limit still allows from `ip`; 64-bit code has no limit.
-static uint64_t code_room(const struct cpu *cpu, uint64_t ip)
-{
-    uint32_t limit = cpu->segment[SEG_CS].limit;
-    if ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64)
-        return UINT64_MAX;
-    return ip > limit ? 0 : (uint64_t)limit - ip + 1;
-}
-
-/// Lifts one instruction; false when it does not belong to this block any more.
-static bool lift_one(struct block_cache *cache, struct cpu *cpu, struct lift *l, const struct source *source,
-                     uint64_t room)
-{
-    struct insn insn;
-    enum decode_status status =
-        decode(cache->rows, cache->model, cpu->mode, source->bytes + l->offset, source->available - l->offset, &insn);
-    bool first = l->insn_count == 0;
-
-    if (status == DECODE_MORE || (status != DECODE_OK && !first))
-        return false;
-    if (l->offset + insn.length > room) {
-        if (!first)
-            return false;
-        status = DECODE_TOO_LONG; // beyond CS.limit: #GP(0) as well
-        l->beyond_limit = true;
-    }
-    l->insn_offset[l->insn_count] = (uint16_t)l->offset;
-    l->next_offset = l->offset + insn.length;
-    if (status == DECODE_TOO_LONG)
-        lift_raise_error(l, VECTOR_GP, 0);
-    else if (status == DECODE_ILLEGAL)
-        lift_raise(l, VECTOR_UD);
-    else {
-        l->partial[l->insn_count] = insn.row->attributes & ROW_PARTIAL;
-        if ((insn.row->attributes & ROW_CPL0) && lift_cpl(l) != 0)
-            lift_raise_error(l, VECTOR_GP, 0);
-        else
-            insn.row->lift(l, &insn);
-        if (!l->ended && (insn.row->attributes & ROW_ENDS_BLOCK))
-            lift_exit_next(l);
-    }
-    l->insn_count++;
-    l->offset = l->next_offset;
-    l->insn_offset[l->insn_count] = (uint16_t)l->offset;
-    return !l->ended;
-}
-
-static void lift_block(struct block_cache *cache, struct cpu *cpu, const struct source *source, uint32_t mode)
-{
-    struct lift *l = &cache->lift;
-    uint64_t room = code_room(cpu, cpu->var[VAR_RIP]);
-    unsigned most = mode & (MODE_ONE | MODE_TF) ? 1 : cache->length;
-
-    l->mode = mode;
-    l->model = cache->model;
-    l->uop_count = l->insn_count = l->offset = l->next_offset = 0;
-    l->next_temp = VAR_TEMP;
-    l->ended = false;
-    l->rip = cpu->var[VAR_RIP];
-    l->linear_bits = cpu->mmu.linear_bits;
-    l->branch = 0;
-    l->branch_faults = l->beyond_limit = false;
-    while (l->insn_count < most && l->uop_count < LIFT_MAX_UOPS - 64 && l->next_temp < VAR_ANCHOR - 40) {
-        if (!lift_one(cache, cpu, l, source, room))
-            break;
-    }
-    if (!l->ended) {
-        l->insn_count--; // the exit belongs to the last instruction
-        lift_exit_next(l);
-        l->insn_count++;
-    }
-}
-
-static void check(struct block_cache *cache)
-{
-#ifdef DOPPEL_DEBUG_CHECKS
-    struct error error = {0};
-    if (!uop_verify(cache->lift.uops, cache->lift.uop_count, cache->lift.partial, &error)) {
-        fprintf(stderr, "%s\n", error.text);
-        abort();
-    }
-#endif
-}
-
-static void log_block(const struct block_cache *cache, const struct cpu *cpu, const struct source *source)
-{
-    const struct lift *l = &cache->lift;
-    char text[160];
-    uint64_t rip = cpu->var[VAR_RIP];
-    struct insn insn;
-
-    if (log_on_at(cache->log, LOG_IN_ASM, rip)) {
-        for (unsigned i = 0; i < l->insn_count; i++) {
-            unsigned at = l->insn_offset[i];
-            if (decode(cache->rows, cache->model, cpu->mode, source->bytes + at, source->available - at, &insn) !=
-                DECODE_OK)
-                snprintf(text, sizeof text, "(bad)");
-            else
-                disassemble(&insn, rip + at, text, sizeof text);
-            log_print(cache->log, LOG_IN_ASM, "%016" PRIx64 "  %s\n", rip + at, text);
-        }
-    }
-    if (log_on_at(cache->log, LOG_UOPS, rip)) {
-        log_print(cache->log, LOG_UOPS, "block %016" PRIx64 " mode %x\n", rip, l->mode);
-        for (unsigned i = 0; i < l->uop_count; i++) {
-            uop_print(&l->uops[i], text, sizeof text);
-            log_print(cache->log, LOG_UOPS, "  %2u %s\n", l->uops[i].insn, text);
-        }
-    }
-}
-
-static void fill(struct block_cache *cache, struct block *block, const struct source *source, const struct cpu *cpu)
-{
-    const struct lift *l = &cache->lift;
+    const struct lift *l = &cache->lifter.lift;
     block->backing = source->backing;
     block->backing2 = source->backing2;
     block->crosses = source->crosses;
@@ -676,9 +515,9 @@ static void fill(struct block_cache *cache, struct block *block, const struct so
 }
 
 /// Copies the lifted block into the arena and hooks it into its pages; NULL when the arena is full.
-static struct block *keep(struct block_cache *cache, const struct cpu *cpu, const struct source *source)
+static struct block *keep(struct block_cache *cache, const struct cpu *cpu, const struct block_source *source)
 {
-    const struct lift *l = &cache->lift;
+    const struct lift *l = &cache->lifter.lift;
     uint64_t number = source->backing >> PAGE_SHIFT, number2 = source->backing2 >> PAGE_SHIFT;
     struct code_page *page = code_page(cache, number), *page2 = NULL;
     struct block *block = page ? arena_take(cache, sizeof *block) : NULL;
@@ -710,12 +549,12 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     return block;
 }
 
-static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, const struct source *source)
+static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, const struct block_source *source)
 {
     struct block *block = &cache->uncached;
     memset(block, 0, sizeof *block);
-    memcpy(cache->uncached_uops, cache->lift.uops, cache->lift.uop_count * sizeof(struct uop));
-    memcpy(cache->uncached_offsets, cache->lift.insn_offset, sizeof cache->uncached_offsets);
+    memcpy(cache->uncached_uops, cache->lifter.lift.uops, cache->lifter.lift.uop_count * sizeof(struct uop));
+    memcpy(cache->uncached_offsets, cache->lifter.lift.insn_offset, sizeof cache->uncached_offsets);
     fill(cache, block, source, cpu);
     block->backing = UINT64_MAX;
     block->uops = cache->uncached_uops;
@@ -727,28 +566,12 @@ static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, 
 /// Lifts the block at the CPU's RIP.
 static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing, uint32_t mode)
 {
-    struct source source = {.backing = backing, .backing2 = UINT64_MAX};
-    struct insn insn;
+    struct block_source source = {.backing = backing, .backing2 = UINT64_MAX};
     struct block *block;
 
-    if (code_room(cpu, cpu->var[VAR_RIP]) == 0) {
-        cpu_raise_error(cpu, VECTOR_GP, 0);
+    if (!block_lift(&cache->lifter, cpu, linear, mode, &source))
         return NULL;
-    }
-    if (backing != UINT64_MAX) {
-        source.bytes = cache->memory->host + backing;
-        source.available = PAGE_SIZE - (unsigned)(backing & ~PAGE_MASK);
-    }
-    if (backing == UINT64_MAX ||
-        (source.available <= INSN_MAX_LENGTH &&
-         decode(cache->rows, cache->model, cpu->mode, source.bytes, source.available, &insn) == DECODE_MORE)) {
-        if (!fetch_slow(cpu, cache, linear, &source))
-            return NULL;
-    }
-    lift_block(cache, cpu, &source, mode);
-    check(cache);
-    log_block(cache, cpu, &source);
-    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lift.beyond_limit)
+    if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lifter.lift.beyond_limit)
         return keep_not(cache, cpu, &source);
     block = keep(cache, cpu, &source);
     if (!block) {
@@ -772,7 +595,7 @@ static bool fits(const struct block *block, const struct cpu *cpu, uint64_t line
     uint64_t ip = mode & MODE_FLAT ? 0 : cpu->var[VAR_RIP];
     if (block->backing != backing || block->mode != mode || block->ip != ip)
         return false;
-    if (!(mode & MODE_FLAT) && code_room(cpu, ip) < block->bytes)
+    if (!(mode & MODE_FLAT) && block_code_room(cpu, ip) < block->bytes)
         return false;
     return branch_faults(cpu, linear, block) == block->branch_faults;
 }
