@@ -457,16 +457,6 @@ static bool tidy_page(struct block_cache *cache, struct code_page *page)
     return false;
 }
 
-/// The interpreter's links; a backend's interpreter has none.
-static void drop_links(struct block_cache *cache)
-{
-    if (cache->listener.forgotten)
-        return;
-    for (unsigned i = 0; i < ARENA_PARTS; i++)
-        for (struct block *block = cache->part[i].blocks; block; block = block->next_made)
-            block->link[0] = block->link[1] = NULL;
-}
-
 /// Drops the oldest part of the arena, which becomes the present one. Only between blocks.
 static void evict(struct block_cache *cache)
 {
@@ -478,8 +468,10 @@ static void evict(struct block_cache *cache)
     for (struct block *block = oldest->blocks; block; block = block->next_made)
         forget(cache, block);
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
-        if (cache->cpu[i])
-            cpu_drop_jumps_to_blocks(cache->cpu[i], start, start + part_size(cache));
+        if (!cache->cpu[i])
+            continue;
+        cpu_drop_jumps_to_blocks(cache->cpu[i], start, start + part_size(cache));
+        cache->cpu[i]->link_epoch++;
     }
     cache->statistics.evictions += oldest->used != 0;
     *oldest = (struct arena_part){0};
@@ -490,7 +482,6 @@ static void evict(struct block_cache *cache)
         else
             *at = next;
     }
-    drop_links(cache);
 }
 
 static void fill(struct block_cache *cache, struct block *block, const struct block_source *source,

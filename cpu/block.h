@@ -52,6 +52,7 @@ struct block {
     struct block *next_made; // in the same part of the blocks' memory
     uint64_t backing2;       // of the second page's first byte when `crosses`
     struct block *link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken
+    uint32_t link_epoch;     // they are stale when it is not the CPU's
     const void *start_stub;  // where the way from other host code goes to leave
     const void *host_loop;   // where host code goes on from its end to its start, and where that leaves; or NULL
     const void *loop_stub;

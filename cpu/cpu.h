@@ -336,6 +336,7 @@ struct cpu {
     uint32_t insn_in_block;
     _Alignas(8) uint32_t mode; // MODE_*; this and the next are compared as one
     uint32_t jump_epoch;       // entries of the jump cache with another epoch are stale
+    uint32_t link_epoch;       // changes when memory of blocks is used anew, where the interpreter's links may lead
     enum mmu_mode data_mode;   // for explicit data accesses in the present mode
     enum mmu_mode fetch_mode;  // MMU_USER at CPL 3, else MMU_KERNEL
 

@@ -215,7 +215,12 @@ static struct uop *detour(struct cpu *cpu, const struct block *block, const stru
 /// Only successors in the same guest page are linked: while a block of a page runs, the page's mapping stands.
 static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, int64_t delta)
 {
-    struct block *next = block->link[which];
+    struct block *next;
+    if (UNLIKELY(block->link_epoch != cpu->link_epoch)) {
+        block->link[0] = block->link[1] = NULL;
+        block->link_epoch = cpu->link_epoch;
+    }
+    next = block->link[which];
     if (UNLIKELY(!next)) {
         uint64_t key = block_jump_key(cpu, block_linear(cpu)), offset = (block->backing & ~PAGE_MASK) + (uint64_t)delta;
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
