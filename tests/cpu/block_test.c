@@ -310,6 +310,47 @@ static void near_branch_to_nowhere_faults_itself(void **state)
 /// Code of many times the memory for blocks: a page full of "inc eax; jmp +0", run again and again with bytes that
 /// differ each time, and a hot loop in between. Old blocks make room for new ones, what is new stays, nothing is mixed
 /// up.
+/// Runs straight code that was not there before until `evictions` parts of the memory were used anew.
+static void fill_until(struct bench *b, uint64_t evictions, unsigned *round)
+{
+    struct block_statistics statistics;
+    do {
+        unsigned page = CODE + 0x2000 + *round % 40 * 0x1000, at;
+        for (at = 0; at < 0xff0; at += 4) { // add al, n; jmp to the next
+            const uint8_t step[] = {0x04, (uint8_t)(1 + *round % 200), 0xeb, 0};
+            put(b, page + at, step, sizeof step);
+        }
+        put(b, page + at, (const uint8_t[]){0xf4}, 1);
+        assert_int_equal(run(b, page, 10000), STOP_HALT);
+        (*round)++;
+        block_cache_statistics(b->blocks, &statistics);
+    } while (statistics.evictions < evictions);
+}
+
+/// A younger block is linked to an older one, whose memory is used anew first.
+static void links_to_old_blocks_go(void **state)
+{
+    static const uint8_t target[] = {0xff, 0xc3, 0xf4},
+                         jump[] = {0xe9, 0xfb, 0xfe, 0xff, 0xff}; // inc ebx; hlt. jmp there
+    struct block_statistics statistics;
+    struct bench b;
+    unsigned round = 0;
+    start(&b);
+    put(&b, CODE, target, sizeof target);
+    put(&b, CODE + 0x100, jump, sizeof jump);
+    fill_until(&b, 9, &round);
+    assert_int_equal(run(&b, CODE, 100), STOP_HALT);
+    block_cache_statistics(b.blocks, &statistics);
+    fill_until(&b, statistics.evictions + 4, &round);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(run(&b, CODE + 0x100, 100), STOP_HALT);
+    fill_until(&b, statistics.evictions + 9, &round);
+    b.f.cpu->var[VAR_RBX] = 0;
+    assert_int_equal(run(&b, CODE + 0x100, 100), STOP_HALT);
+    assert_int_equal(b.f.cpu->var[VAR_RBX], 1);
+    end(&b);
+}
+
 static void old_blocks_make_room(void **state)
 {
     static const uint8_t loop[] = {0xb9, 50, 0, 0, 0, 0xff, 0xc3, 0xe2, 0xfc, 0xf4}; // ecx = 50; ebx++; loop; hlt
@@ -362,6 +403,7 @@ int main(void)
         cmocka_unit_test(crossing_instruction_sees_both_pages),
         cmocka_unit_test(limits_are_exact),
         cmocka_unit_test(old_blocks_make_room),
+        cmocka_unit_test(links_to_old_blocks_go),
         cmocka_unit_test(near_branch_to_nowhere_faults_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
