@@ -87,7 +87,7 @@ static const struct property accelerator_rows[] = {
     {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "10",
      "jit: a block is interpreted so often before it is translated"},
     {"perf", PROPERTY_BOOL, offsetof(struct accelerator, perf_map), sizeof(bool), 0, 0, "off",
-     "jit: writes /tmp/perf-PID.map, with which perf names translated code"},
+     "jit: writes /tmp/perf-PID.map, with which perf names translated code; brings single-mapping"},
     {"host-features", PROPERTY_STRING, offsetof(struct accelerator, host_features), 8, 0, 0, "all",
      "jit: none, sse2, sse3, ssse3, sse4.1, sse4.2: newer vector instructions of the host are not used"},
 };
