@@ -22,14 +22,14 @@ enum mmu_mode {
 
 #define TLB_BITS 12
 #define TLB_ENTRIES (1u << TLB_BITS)
-/// Tag of an entry that never matches: no page-aligned address equals it.
-#define TLB_INVALID UINT64_C(1)
+/// Tag of an entry that never matches: no page has this number.
+#define TLB_INVALID UINT64_MAX
 
-/// Hit: (linear + size - 1) & PAGE_MASK == tag && the access does not cross (linear & PAGE_MASK equal too, see
-/// tlb_lookup); then host address = linear + addend. MMIO, ROM writes, code pages (writes), watchpoints never have
-/// a valid entry: they go through mmu_access every time.
+/// Hit: (linear + size - 1) >> PAGE_SHIFT == tag, of the entry that the first byte's page has (so the access does not
+/// cross, see tlb_lookup); then host address = linear + addend. MMIO, ROM writes, code pages (writes), watchpoints
+/// never have a valid entry: they go through mmu_access every time.
 struct tlb_entry {
-    uint64_t tag;
+    uint64_t tag; // linear >> PAGE_SHIFT
     uint64_t addend;
 };
 
@@ -171,7 +171,10 @@ struct mmu {
         uint64_t page_size;
     } large[16];
 
-    _Alignas(64) struct tlb_entry tlb[MMU_MODES][MMU_ACCESS_KINDS][TLB_ENTRIES];
+    // Entries for reading [MMU_READ] and writing [MMU_WRITE] side by side: host code finds both by one index, with
+    // short displacements. mmu_tlb_entry knows the places.
+    _Alignas(64) struct tlb_entry tlb[MMU_MODES][TLB_ENTRIES][2];
+    _Alignas(64) struct tlb_entry tlb_execute[MMU_MODES][TLB_ENTRIES];
     struct mmu_space spaces[MMU_SPACES]; // that were left; the present one's entries are in `tlb`
 };
 
@@ -214,12 +217,18 @@ static inline uint32_t tlb_index(uint64_t linear)
     return (uint32_t)(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
 }
 
+/// The entry of slot `index` for a kind of access.
+static inline struct tlb_entry *mmu_tlb_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint32_t index)
+{
+    return kind == MMU_EXECUTE ? &mmu->tlb_execute[mode][index] : &mmu->tlb[mode][index][kind];
+}
+
 /// The fast path: the host address of [linear, +size), or NULL when the TLB cannot say. size 1..64.
 static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
                                unsigned size)
 {
-    const struct tlb_entry *entry = &mmu->tlb[mode][kind][tlb_index(linear)];
-    if (LIKELY(((linear + size - 1) & PAGE_MASK) == entry->tag))
+    const struct tlb_entry *entry = mmu_tlb_entry((struct mmu *)(uintptr_t)mmu, mode, kind, tlb_index(linear));
+    if (LIKELY((linear + size - 1) >> PAGE_SHIFT == entry->tag))
         return (void *)(uintptr_t)(linear + entry->addend);
     return NULL;
 }

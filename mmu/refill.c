@@ -41,7 +41,8 @@ static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access
     uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
     if (UNLIKELY(mmu->watch_kinds >> kind & 1) && refill_is_watched(mmu, kind, linear))
         return;
-    mmu->tlb[mode][kind][index] = (struct tlb_entry){.tag = page, .addend = (uint64_t)(uintptr_t)host_page - page};
+    *mmu_tlb_entry(mmu, mode, kind, index) =
+        (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = (uint64_t)(uintptr_t)host_page - page};
     mmu->filled[array][index / 64] |= bit;
     mmu->filled_words[array] |= BIT(index / 64);
     if (global)
@@ -55,11 +56,12 @@ static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access
 static inline void drop_other_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
 {
     uint32_t index = tlb_index(linear);
-    struct tlb_entry *write = &mmu->tlb[mode][MMU_WRITE][index];
+    struct tlb_entry *write = mmu_tlb_entry(mmu, mode, MMU_WRITE, index);
     const uint64_t *global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_READ] + index / 64;
     const uint64_t *write_global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_WRITE] + index / 64;
-    if (UNLIKELY(write->tag == (linear & PAGE_MASK)) &&
-        (write->addend != mmu->tlb[mode][MMU_READ][index].addend || ((*global ^ *write_global) >> index % 64 & 1)))
+    if (UNLIKELY(write->tag == linear >> PAGE_SHIFT) &&
+        (write->addend != mmu_tlb_entry(mmu, mode, MMU_READ, index)->addend ||
+         ((*global ^ *write_global) >> index % 64 & 1)))
         write->tag = TLB_INVALID;
 }
 

@@ -6,6 +6,12 @@
 
 #define TLB_ARRAYS (MMU_MODES * MMU_ACCESS_KINDS)
 
+static struct tlb_entry *entry_of(struct mmu *mmu, unsigned array, uint32_t index)
+{
+    return mmu_tlb_entry(mmu, (enum mmu_mode)(array / MMU_ACCESS_KINDS), (enum mmu_access)(array % MMU_ACCESS_KINDS),
+                         index);
+}
+
 static struct mmu_space *find(struct mmu *mmu, uint16_t pcid)
 {
     for (unsigned i = 0; i < MMU_SPACES; i++) {
@@ -36,7 +42,6 @@ static struct mmu_space *place_for(struct mmu *mmu, uint16_t pcid)
 /// Moves the local entries of one TLB array to the end of the space's list; what finds no room there is dropped.
 static void move_out(struct mmu *mmu, unsigned array, struct mmu_space *space)
 {
-    struct tlb_entry *entries = mmu->tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS];
     for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
         unsigned word = (unsigned)__builtin_ctzll(words);
         uint64_t slots = mmu->filled[array][word] & ~mmu->global[array][word];
@@ -44,9 +49,10 @@ static void move_out(struct mmu *mmu, unsigned array, struct mmu_space *space)
         if (!mmu->filled[array][word])
             mmu->filled_words[array] &= ~BIT(word);
         for (; slots; slots &= slots - 1) {
-            struct tlb_entry *entry = &entries[64 * word + (unsigned)__builtin_ctzll(slots)];
+            struct tlb_entry *entry = entry_of(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
             if (entry->tag != TLB_INVALID && space->count < MMU_SPACE_ENTRIES)
-                space->entry[space->count++] = (struct tlb_entry){.tag = entry->tag | array, .addend = entry->addend};
+                space->entry[space->count++] =
+                    (struct tlb_entry){.tag = entry->tag << PAGE_SHIFT | array, .addend = entry->addend};
             entry->tag = TLB_INVALID;
         }
     }
@@ -80,7 +86,7 @@ void space_enter(struct mmu *mmu, uint16_t pcid)
         uint64_t backing = page + addend - (uint64_t)(uintptr_t)memory->host;
         if (kind == MMU_WRITE && __atomic_load_n(&memory->page_flags[backing >> PAGE_SHIFT], __ATOMIC_RELAXED))
             continue;
-        mmu->tlb[array / MMU_ACCESS_KINDS][kind][index] = (struct tlb_entry){.tag = page, .addend = addend};
+        *entry_of(mmu, array, index) = (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = addend};
         mmu->filled[array][index / 64] |= BIT(index % 64);
         mmu->global[array][index / 64] &= ~BIT(index % 64);
         mmu->filled_words[array] |= BIT(index / 64);

@@ -248,6 +248,7 @@ struct backend {
     void (*set_indirect)(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
     /// ... is not asked any more.
     void (*skip_guard)(uint8_t *guard);
+    size_t base_offset;   // of struct cpu, where the base of GS stands on hosts that have it
     unsigned guard_bytes; // no guard is longer
     unsigned poll_bytes;  // before the flags' stores of an EDGE_FLAGS that may be the last jump of a cycle
     uint8_t scratch[2];   // never hold a variable

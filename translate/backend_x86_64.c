@@ -380,9 +380,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     bool write = u->aux & UOP_WRITE;
     enum mmu_mode mode = access_mode(t, u);
-    size_t table = offsetof(struct cpu, mmu) + offsetof(struct mmu, tlb) +
-                   (mode * MMU_ACCESS_KINDS + (write ? MMU_WRITE : MMU_READ)) * TLB_ENTRIES * sizeof(struct tlb_entry);
-    struct emit_memory entry = x86_memory_at(table), first = x86_at_register(t->a), last = first;
+    struct emit_memory entry = x86_tlb_entry(mode, write, S0), first = x86_at_register(t->a), last = first;
     // Of a group the whole range is checked, as one access.
     unsigned group = t->pass->group_bytes[t->index], bytes = group ? group : u->param;
     int32_t low = group ? t->pass->group_low[t->index] : 0;
@@ -403,19 +401,17 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     first.displacement = low;
     last.displacement = low + (int32_t)bytes - 1;
     emit_lea(e, WIDTH_64, S1, last);
-    emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     if (!low && x86_host_has(t, FEATURE_BMI2))
-        emit_rotate_right(e, WIDTH_64, S0, t->a, PAGE_SHIFT - 4);
+        emit_rotate_right(e, WIDTH_64, S0, t->a, PAGE_SHIFT - X86_TLB_SHIFT);
     else {
         if (low)
             emit_lea(e, WIDTH_32, S0, first);
         else
             x86_copy(t, WIDTH_32, S0, t->a);
-        emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
+        emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
     }
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
-    entry.index = S0;
-    entry.displacement += (int32_t)offsetof(struct tlb_entry, tag);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     exit = x86_add_exit(t, SIDE_MISS, emit_jump_if(e, EMIT_NOT_EQUAL));
     if (in_place) { // as it was at the branch
@@ -424,7 +420,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
         exit->registers.var[to] = u->a;
         exit->registers.dirty |= 1u << to;
     }
-    entry.displacement += (int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag));
+    entry.displacement += X86_TLB_ADDEND;
     if (in_place)
         emit_alu_load(e, EMIT_ADD, WIDTH_64, to, entry);
     else {
@@ -608,6 +604,7 @@ const struct backend backend_x86_64 = {
     .set_guard = x86_set_guard,
     .set_indirect = x86_set_indirect,
     .skip_guard = x86_skip_guard,
+    .base_offset = X86_GS_OFFSET,
     .guard_bytes = X86_GUARD_BYTES,
     .poll_bytes = X86_POLL_BYTES,
     .prepare = x86_fpu_prepare,

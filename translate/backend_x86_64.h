@@ -15,10 +15,28 @@
 
 extern const struct register_file x86_file;
 
+/// Where the base of GS stands in struct cpu: at the TLB of user code, which so has the shortest displacements.
+#define X86_GS_OFFSET offsetof(struct cpu, mmu.tlb[MMU_USER])
+
 static inline struct emit_memory x86_memory_at(size_t offset)
 {
-    return (struct emit_memory){.base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)offset};
+    return (struct emit_memory){
+        .base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)((int64_t)offset - (int64_t)X86_GS_OFFSET)};
 }
+
+#define X86_TLB_SHIFT 5 // of an index to bytes
+_Static_assert(sizeof((struct mmu *)0)->tlb[0][0] == 1 << X86_TLB_SHIFT, "the shift");
+
+/// The TLB's entry for reading or writing whose index, shifted so, is in a register.
+static inline struct emit_memory x86_tlb_entry(enum mmu_mode mode, bool write, uint8_t index)
+{
+    struct emit_memory m =
+        x86_memory_at(offsetof(struct cpu, mmu.tlb) + mode * sizeof((struct mmu *)0)->tlb[0] +
+                      (write ? MMU_WRITE : MMU_READ) * sizeof(struct tlb_entry) + offsetof(struct tlb_entry, tag));
+    m.index = index;
+    return m;
+}
+#define X86_TLB_ADDEND ((int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag)))
 
 /// A variable's slot.
 static inline struct emit_memory x86_home(unsigned var)

@@ -144,7 +144,8 @@ static void write_look_up(struct emit *e, const struct backend_entries *entries,
         emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
         emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
     }
-    struct emit_memory entry = {.base = CPU, .index = S0, .displacement = offsetof(struct cpu, jump_cache)};
+    struct emit_memory entry = FIELD(jump_cache);
+    entry.index = S0;
     _Static_assert(sizeof(struct cpu_jump_entry) == 32, "the shift");
     emit_move(e, WIDTH_64, S0, key); // jump_cache_index
     emit_multiply_imm(e, WIDTH_64, S0, JUMP_CACHE_FACTOR);

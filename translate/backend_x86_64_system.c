@@ -285,17 +285,16 @@ static bool does_iret(const struct translation *t, const struct uop *u)
 static void find_supervisor_data(struct translation *t, unsigned size)
 {
     struct emit *e = &t->emit;
-    struct emit_memory last = x86_at_register(T0), entry = {.base = CPU, .index = S0};
+    struct emit_memory last = x86_at_register(T0), entry = x86_tlb_entry(MMU_KERNEL, false, S0);
     last.displacement = (int32_t)size - 1;
     emit_lea(e, WIDTH_64, S1, last);
-    emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     emit_move(e, WIDTH_32, S0, T0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
-    entry.displacement = (int32_t)offsetof(struct cpu, mmu.tlb[MMU_KERNEL][MMU_READ][0].tag);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     x86_resume_if(t, EMIT_NOT_EQUAL);
-    entry.displacement = (int32_t)offsetof(struct cpu, mmu.tlb[MMU_KERNEL][MMU_READ][0].addend);
+    entry.displacement += X86_TLB_ADDEND;
     emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, entry);
 }
 
@@ -433,11 +432,21 @@ static void resume_if_large(struct translation *t)
     emit_patch_here(e, none);
 }
 
+/// Drops the TLB entry at `tag` if it is of page number T0.
+static void drop_if_page(struct emit *e, struct emit_memory tag)
+{
+    emit_place other;
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, tag);
+    other = emit_jump_if_short(e, EMIT_NOT_EQUAL);
+    emit_store_imm(e, WIDTH_64, tag, -1);
+    emit_patch_short(e, other);
+}
+_Static_assert(TLB_INVALID == UINT64_MAX, "what is stored there");
+
 /// Of a small page that no code was fetched from (mmu_flush_page). The interpreter may begin anew at any place.
 static void emit_invlpg(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
-    emit_place other;
     registers_settle(&t->registers, &x86_file, e);
     x86_copy(t, WIDTH_64, T0, x86_value_of(t, u->a, S0));
     compare_canonical(e, T0, 48);
@@ -452,16 +461,18 @@ static void emit_invlpg(struct translation *t, const struct uop *u)
     emit_store(e, WIDTH_32, FIELD(mmu.table_generation), S0);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(mmu.flush_count), 1);
     emit_move(e, WIDTH_32, S0, T0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - 4);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
-    emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
-    for (unsigned array = 0; array < MMU_MODES * MMU_ACCESS_KINDS; array++) {
-        struct emit_memory tag = FIELD(mmu.tlb[array / MMU_ACCESS_KINDS][array % MMU_ACCESS_KINDS][0].tag);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, T0, PAGE_SHIFT);
+    for (unsigned mode = 0; mode < MMU_MODES; mode++) {
+        drop_if_page(e, x86_tlb_entry((enum mmu_mode)mode, false, S0));
+        drop_if_page(e, x86_tlb_entry((enum mmu_mode)mode, true, S0));
+    }
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, 1); // these stand alone
+    for (unsigned mode = 0; mode < MMU_MODES; mode++) {
+        struct emit_memory tag = FIELD(mmu.tlb_execute[mode][0].tag);
         tag.index = S0;
-        emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, tag);
-        other = emit_jump_if(e, EMIT_NOT_EQUAL);
-        emit_store_imm(e, WIDTH_64, tag, TLB_INVALID);
-        emit_patch_here(e, other);
+        drop_if_page(e, tag);
     }
 }
 

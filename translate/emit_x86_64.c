@@ -100,6 +100,10 @@ static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width,
     struct bytes b = {0};
     if (m.base == HOST_GS)
         add(&b, 0x65);
+    if (m.base == HOST_GS && m.index != HOST_NO_INDEX && !m.scale) { // a base beside the segment's is shorter
+        m.base = m.index;
+        m.index = HOST_NO_INDEX;
+    }
     add_head(&b, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base,
              need_rex);
     emit_put(e, b.value, b.count);

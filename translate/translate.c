@@ -606,7 +606,8 @@ static void *create(struct cpu *cpu, struct error *error)
 
 static enum engine_stop run(void *state, struct cpu *cpu)
 {
-    host_set_gs_base(cpu);
+    const struct jit *jit = state;
+    host_set_gs_base((uint8_t *)cpu + jit->backend->base_offset);
     return run_loop(cpu, execute, state);
 }
 
