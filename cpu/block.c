@@ -6,12 +6,16 @@
 
 #include "base/host.h"
 #include "cpu/block_lift.h"
+#include "cpu/block_table.h"
 #include "cpu/model.h"
+
+_Static_assert((sizeof(struct block) + sizeof(struct uop) + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT >=
+                   BLOCK_BYTES_A_SLOT,
+               "some slot is free");
 
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
 #define DEAD_BLOCKS 16u // of a page that are remembered
 #define ARENA_PARTS 8u
-#define BYTES_PER_SLOT 512u // of the arena, for each slot of the table: about what a block takes
 
 #define PAGE_EMPTIED_OFTEN 4 // times that a page's code died, from which on it is watched without code
 #define PAGE_QUIET 16        // stores into it that end that
@@ -36,6 +40,7 @@ struct arena_part {
 };
 
 struct block_cache {
+    struct block_table table; // stays the first, as block_cache_table says
     struct memory *memory;
     struct block_lifter lifter;
     struct row_index *rows;
@@ -43,8 +48,6 @@ struct block_cache {
     struct code_page **pages; // by backing page
     uint64_t page_count;
     struct code_page *used;
-    struct block **slots; // live blocks by place and mode, a power of two of lists
-    uint32_t slot_count;
     uint8_t *arena;
     size_t arena_size;
     struct arena_part part[ARENA_PARTS];
@@ -73,6 +76,11 @@ static void free_pages(struct block_cache *cache)
     }
 }
 
+static size_t slots_size(const struct block_cache *cache)
+{
+    return cache->table.slot_count * sizeof *cache->table.slots;
+}
+
 struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
                                        const struct log *log, struct error *error)
 {
@@ -86,12 +94,12 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     cache->lifter.length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
     cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
-    for (cache->slot_count = 1; cache->slot_count < cache->arena_size / BYTES_PER_SLOT;)
-        cache->slot_count *= 2;
+    for (cache->table.slot_count = 1; cache->table.slot_count <= cache->arena_size / BLOCK_BYTES_A_SLOT;)
+        cache->table.slot_count *= 2;
     cache->lifter.rows = cache->rows = row_index_build(error);
     if (cache->rows)
-        cache->slots = host_memory_reserve(cache->slot_count * sizeof *cache->slots, error);
-    if (cache->slots)
+        cache->table.slots = host_memory_reserve(slots_size(cache), error);
+    if (cache->table.slots)
         cache->pages = host_memory_reserve(cache->page_count * sizeof *cache->pages, error);
     if (cache->pages)
         cache->arena = host_memory_reserve(cache->arena_size, error);
@@ -99,8 +107,9 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
         block_cache_destroy(cache);
         return NULL;
     }
+    cache->table.arena = cache->arena;
     host_memory_prefer_large_pages(cache->arena, cache->arena_size);
-    host_memory_prefer_large_pages(cache->slots, cache->slot_count * sizeof *cache->slots);
+    host_memory_prefer_large_pages(cache->table.slots, slots_size(cache));
     memory->listener = (struct memory_listener){.code_written = code_written, .opaque = cache};
     return cache;
 }
@@ -115,8 +124,8 @@ void block_cache_destroy(struct block_cache *cache)
         host_memory_release(cache->arena, cache->arena_size);
     if (cache->pages)
         host_memory_release(cache->pages, cache->page_count * sizeof *cache->pages);
-    if (cache->slots)
-        host_memory_release(cache->slots, cache->slot_count * sizeof *cache->slots);
+    if (cache->table.slots)
+        host_memory_release(cache->table.slots, slots_size(cache));
     if (cache->rows)
         row_index_free(cache->rows);
     host_memory_release(cache, sizeof *cache);
@@ -159,7 +168,7 @@ void block_cache_flush(struct block_cache *cache)
     free_pages(cache);
     memset(cache->part, 0, sizeof cache->part);
     cache->present_part = 0;
-    memset(cache->slots, 0, cache->slot_count * sizeof *cache->slots);
+    memset(cache->table.slots, 0, slots_size(cache));
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i])
@@ -177,51 +186,26 @@ void block_cache_set_length(struct block_cache *cache, unsigned instructions)
 
 static size_t part_size(const struct block_cache *cache)
 {
-    return cache->arena_size / ARENA_PARTS & ~(size_t)15;
+    return cache->arena_size / ARENA_PARTS & ~(size_t)(BLOCK_ALIGNMENT - 1);
 }
 
-static void *arena_take(struct block_cache *cache, size_t size)
+static void *arena_take(struct block_cache *cache, size_t size, size_t alignment)
 {
     struct arena_part *part = &cache->part[cache->present_part];
+    size_t at = align_up(part->used, alignment);
     void *memory;
-    size = align_up(size, 16);
-    if (part->used + size > part_size(cache))
+    if (at + size > part_size(cache))
         return NULL;
-    memory = cache->arena + cache->present_part * part_size(cache) + part->used;
-    part->used += size;
+    memory = cache->arena + cache->present_part * part_size(cache) + at;
+    part->used = at + size;
     memset(memory, 0, size);
     return memory;
-}
-
-/// Where the blocks at a place are listed. Those of a page share lines of the host's cache; compilers let few blocks
-/// begin within 4 bytes.
-static struct block **slot(const struct block_cache *cache, uint64_t backing, uint32_t mode)
-{
-    uint64_t page = (backing >> PAGE_SHIFT) ^ (uint64_t)mode << 40;
-    uint64_t scattered = page * UINT64_C(0x9e3779b97f4a7c15) >> 32;
-    return &cache->slots[(scattered + (backing & ~PAGE_MASK) / 4) & (cache->slot_count - 1)];
-}
-
-static void insert(struct block_cache *cache, struct block *block)
-{
-    struct block **list = slot(cache, block->backing, block->mode);
-    block->same_slot = *list;
-    *list = block;
-}
-
-static void take_out(struct block_cache *cache, struct block *block)
-{
-    struct block **at = slot(cache, block->backing, block->mode);
-    while (*at && *at != block)
-        at = &(*at)->same_slot;
-    if (*at)
-        *at = block->same_slot;
 }
 
 static void kill(struct block_cache *cache, struct block *block)
 {
     block->valid = false;
-    take_out(cache, block);
+    block_table_remove(&cache->table, block);
     cache->statistics.invalidated++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i] && cache->cpu[i]->running == block)
@@ -293,7 +277,7 @@ static void remember(struct block_cache *cache, struct code_page *page, struct b
     if (block->crosses)
         return;
     if (!block->copy) { // its first death; it lives again with the same bytes only
-        copy = arena_take(cache, bytes);
+        copy = arena_take(cache, bytes, 1);
         if (!copy)
             return;
         memcpy(copy, cache->memory->host + block->backing, bytes);
@@ -417,7 +401,7 @@ static void forget(struct block_cache *cache, struct block *block)
     if (cache->listener.forgotten)
         cache->listener.forgotten(cache->listener.opaque, block);
     if (block->valid)
-        take_out(cache, block);
+        block_table_remove(&cache->table, block);
     block->valid = false;
 }
 
@@ -511,9 +495,9 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     const struct lift *l = &cache->lifter.lift;
     uint64_t number = source->backing >> PAGE_SHIFT, number2 = source->backing2 >> PAGE_SHIFT;
     struct code_page *page = code_page(cache, number), *page2 = NULL;
-    struct block *block = page ? arena_take(cache, sizeof *block) : NULL;
-    struct uop *uops = block ? arena_take(cache, l->uop_count * sizeof *uops) : NULL;
-    uint16_t *offsets = uops ? arena_take(cache, (l->insn_count + 1) * sizeof *offsets) : NULL;
+    struct block *block = page ? arena_take(cache, sizeof *block, BLOCK_ALIGNMENT) : NULL;
+    struct uop *uops = block ? arena_take(cache, l->uop_count * sizeof *uops, _Alignof(struct uop)) : NULL;
+    uint16_t *offsets = uops ? arena_take(cache, (l->insn_count + 1) * sizeof *offsets, 2) : NULL;
     unsigned granule = (unsigned)(source->backing & ~PAGE_MASK) / GRANULE_SIZE;
 
     if (source->crosses && offsets)
@@ -526,7 +510,7 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     block->uops = uops;
     block->insn_offset = offsets;
     interp_prepare(uops, block->uop_count);
-    insert(cache, block);
+    block_table_insert(&cache->table, block);
     block->next_made = cache->part[cache->present_part].blocks;
     cache->part[cache->present_part].blocks = block;
     block->next = page->first[granule];
@@ -572,14 +556,6 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
     return block ? block : keep_not(cache, cpu, &source);
 }
 
-/// Whether the relative branch of 64-bit code leads to no canonical address when the block stands at `linear`: for that
-/// it is lifted with a check, which other places of the page do without.
-static bool branch_faults(const struct cpu *cpu, uint64_t linear, const struct block *block)
-{
-    uint64_t target = linear + (uint64_t)block->branch;
-    return block->branch && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
-}
-
 /// Whether the block is what `cpu` would make at `linear` in `mode` of the same bytes.
 static bool fits(const struct block *block, const struct cpu *cpu, uint64_t linear, uint64_t backing, uint32_t mode)
 {
@@ -588,14 +564,15 @@ static bool fits(const struct block *block, const struct cpu *cpu, uint64_t line
         return false;
     if (!(mode & MODE_FLAT) && block_code_room(cpu, ip) < block->bytes)
         return false;
-    return branch_faults(cpu, linear, block) == block->branch_faults;
+    return block_branch_faults(cpu, linear, block) == block->branch_faults;
 }
 
 /// A block that fits key and mapping.
 static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
                             uint32_t mode)
 {
-    for (struct block *block = *slot(cache, backing, mode); block; block = block->same_slot) {
+    uint32_t tag = block_tag(backing, mode), at = block_home(&cache->table, tag);
+    for (struct block *block; (block = block_next(&cache->table, tag, &at)) != NULL;) {
         uint64_t backing2;
         struct mmu_fault fault;
         if (!fits(block, cpu, linear, backing, mode))
@@ -611,7 +588,8 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
 
 struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode, uint64_t ip)
 {
-    for (struct block *block = *slot(cache, backing, mode); block; block = block->same_slot) {
+    uint32_t tag = block_tag(backing, mode), at = block_home(&cache->table, tag);
+    for (struct block *block; (block = block_next(&cache->table, tag, &at)) != NULL;) {
         if (block->backing == backing && block->mode == mode && block->ip == ip && !block->crosses)
             return block;
     }
@@ -637,7 +615,7 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         block->next = *list;
         *list = block;
         block->valid = true;
-        insert(cache, block);
+        block_table_insert(&cache->table, block);
         block->executions = 0;
         cache->statistics.revived++;
         return block;
@@ -679,10 +657,6 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         block = make(cache, cpu, linear, backing, mode);
     // A block of one instruction would push out the one that is wanted next time.
     if (block && block != &cache->uncached && !(extra_mode & MODE_ONE))
-        *entry = (struct cpu_jump_entry){.linear = key,
-                                         .block = block,
-                                         .mode = mode,
-                                         .epoch = cpu->jump_epoch,
-                                         .chain = block_jump_chain(cpu, block)};
+        block_jump_known(cpu, key, block);
     return block;
 }

@@ -32,13 +32,12 @@ struct host_edge {
 _Static_assert(sizeof(struct host_edge) == 32, "it takes room of host code");
 
 struct block {
-    // What finding a block looks at comes first, in one line of the host's cache.
-    struct block *same_slot; // in the table of live blocks
-    uint64_t backing;        // offset of the first byte in the memory file; UINT64_MAX: never cached
-    const void *host_chain;  // a backend's entry for other host code, which polls first; NULL: not translated
-    const void *host_code;   // ... and for C
-    int64_t branch;          // from the start to the target of the relative branch, 64-bit code; 0: none
-    uint64_t ip;             // key of non-flat code: the offset in CS
+    // What finding a block and its first executions look at comes first, in one line of the host's cache.
+    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: never cached
+    const void *host_chain; // a backend's entry for other host code, which polls first; NULL: not translated
+    const void *host_code;  // ... and for C
+    int64_t branch;         // from the start to the target of the relative branch, 64-bit code; 0: none
+    uint64_t ip;            // key of non-flat code: the offset in CS
     uint32_t mode;
     uint16_t bytes;
     uint8_t insn_count;
@@ -47,20 +46,21 @@ struct block {
     bool branch_faults; // the target of its relative branch is not canonical
     bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
+    struct uop *uops;
+    struct block *link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken
+    uint32_t link_epoch;     // they are stale when it is not the CPU's
+    uint32_t executions;     // since it was made, or used again
+    uint32_t deaths;         // by stores
     struct block *next;      // in the page's granule list, or among its dead blocks
     struct block *next_all;  // crossing blocks of the second page
     struct block *next_made; // in the same part of the blocks' memory
     uint64_t backing2;       // of the second page's first byte when `crosses`
-    struct block *link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken
-    uint32_t link_epoch;     // they are stale when it is not the CPU's
     const void *start_stub;  // where the way from other host code goes to leave
     const void *host_loop;   // where host code goes on from its end to its start, and where that leaves; or NULL
     const void *loop_stub;
     struct host_edge *edge; // the host code's jumps, kept beside it
     struct host_edge *incoming;
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
-    uint32_t executions;                  // since it was made, or used again
-    uint32_t deaths;                      // by stores
     const uint8_t *copy;                  // of a dead block: the bytes that it was made of
     bool forgotten;                       // its memory is about to be reused
     bool in_superblock;                   // part of another block's host code: when it dies, so does that
@@ -71,8 +71,8 @@ struct block {
     uint16_t straddles; // how often they did, and since when (host nanoseconds)
     uint64_t straddles_since;
     const uint16_t *insn_offset; // insn_count + 1 byte offsets
-    struct uop *uops;
 };
+_Static_assert(offsetof(struct block, link) == 64, "one line");
 
 #define BLOCK_CACHE_MAX_CPUS 1
 
@@ -155,6 +155,17 @@ static inline const void *block_jump_chain(const struct cpu *cpu, const struct b
 static inline unsigned jump_cache_index(uint64_t linear)
 {
     return (unsigned)(linear * (uint64_t)JUMP_CACHE_FACTOR >> JUMP_CACHE_SHIFT) & (JUMP_CACHE_ENTRIES - 1);
+}
+
+/// The jump cache knows the block under the key from now on, in the present mode. Returns where host code goes on.
+static inline const void *block_jump_known(struct cpu *cpu, uint64_t key, struct block *block)
+{
+    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
+    entry->linear = key;
+    entry->block = block;
+    entry->mode = block->mode;
+    entry->epoch = cpu->jump_epoch;
+    return entry->chain = block_jump_chain(cpu, block);
 }
 
 #endif

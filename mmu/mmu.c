@@ -75,19 +75,6 @@ static void forget_local_fetches(struct mmu *mmu)
     mmu->local_supervisor_code = false;
 }
 
-/// Regions of three sizes share the filter: a page, and the 2 MiB and the GiB around it for INVLPG of large pages.
-static inline uint32_t fetched_hash(uint64_t linear, unsigned shift)
-{
-    uint64_t region = (linear >> shift) << 6 | shift;
-    return (uint32_t)(region * MMU_FETCHED_FACTOR >> MMU_FETCHED_SHIFT) % MMU_FETCHED_BITS;
-}
-
-static inline void set_fetched(struct mmu *mmu, bool user, uint64_t linear, unsigned shift)
-{
-    uint32_t hash = fetched_hash(linear, shift);
-    mmu->fetched[user][hash / 64] |= BIT(hash % 64);
-}
-
 /// Whether code of a privilege may have been fetched from the page of `size` bytes that begins at `first`. Kernels
 /// seldom run code in the lower half; programs drop its pages all the time.
 static bool was_fetched(const struct mmu *mmu, bool user, uint64_t first, uint64_t size)
@@ -96,7 +83,7 @@ static bool was_fetched(const struct mmu *mmu, bool user, uint64_t first, uint64
         return false;
     unsigned shift = size >= BIT(30) ? 30 : size >= BIT(21) ? 21 : PAGE_SHIFT;
     for (uint64_t at = 0; at < size; at += BIT(shift)) {
-        uint32_t hash = fetched_hash(first + at, shift);
+        uint32_t hash = refill_fetched_hash(first + at, shift);
         if (mmu->fetched[user][hash / 64] >> (hash % 64) & 1)
             return true;
     }
@@ -532,19 +519,6 @@ bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned si
     return true;
 }
 
-/// Somebody keeps what a fetch found, until fetch_epoch changes.
-static void note_fetch(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
-{
-    uint32_t index = tlb_index(linear);
-    bool user = mode == MMU_USER;
-    set_fetched(mmu, user, linear, PAGE_SHIFT);
-    set_fetched(mmu, user, linear, 21);
-    set_fetched(mmu, user, linear, 30);
-    mmu->low_supervisor_code |= !user && !(linear >> 63);
-    if (mode != MMU_USER && !(mmu->global[mode * MMU_ACCESS_KINDS + MMU_EXECUTE][index / 64] >> (index % 64) & 1))
-        mmu->local_supervisor_code = true;
-}
-
 bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing, struct mmu_fault *fault)
 {
     const uint8_t *host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
@@ -562,7 +536,7 @@ bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64
         }
     }
     if (host)
-        note_fetch(mmu, mode, linear);
+        refill_note_fetch(mmu, mode, linear);
     *backing = host ? (uint64_t)(host - mmu->space->memory->host) : UINT64_MAX;
     return true;
 }

@@ -274,6 +274,10 @@ bool mmu_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned si
 /// ROM), or UINT64_MAX for MMIO/unassigned (then fetch byte-wise with mmu_read kind execute through mmu_access).
 bool mmu_fetch_page(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing, struct mmu_fault *fault);
 
+/// The same in the plain case, in RAM or where the TLB knows. False: mmu_fetch_page has to look, nothing but A bits
+/// changed. On x86-64 hosts changes no vector register, unless sanitizers are built in.
+bool mmu_fetch_quick(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing);
+
 /// A walk without side effects, for debuggers: physical address of `linear`, or false. Ignores permissions.
 bool mmu_debug_translate(struct mmu *mmu, uint64_t linear, uint64_t *physical);
 /// Paranoid mode, after a hit that gave `host` for `linear`: walks again without side effects. False (and a line in

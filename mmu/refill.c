@@ -109,3 +109,34 @@ void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint
         refill_entry(mmu, mode, kind, linear, page, &walk);
     return page + (linear & (PAGE_SIZE - 1));
 }
+
+static inline void set_fetched(struct mmu *mmu, bool user, uint64_t linear, unsigned shift)
+{
+    uint32_t hash = refill_fetched_hash(linear, shift);
+    mmu->fetched[user][hash / 64] |= BIT(hash % 64);
+}
+
+void refill_note_fetch(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
+{
+    uint32_t index = tlb_index(linear);
+    bool user = mode == MMU_USER;
+    set_fetched(mmu, user, linear, PAGE_SHIFT);
+    set_fetched(mmu, user, linear, 21);
+    set_fetched(mmu, user, linear, 30);
+    mmu->low_supervisor_code |= !user && !(linear >> 63);
+    if (mode != MMU_USER && !(mmu->global[mode * MMU_ACCESS_KINDS + MMU_EXECUTE][index / 64] >> (index % 64) & 1))
+        mmu->local_supervisor_code = true;
+}
+
+bool mmu_fetch_quick(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, uint64_t *backing)
+{
+    const uint8_t *host = tlb_lookup(mmu, mode, MMU_EXECUTE, linear, 1);
+    bool code;
+    if (UNLIKELY(!host))
+        host = mmu_refill(mmu, mode, MMU_EXECUTE, linear, 1, &code);
+    if (UNLIKELY(!host))
+        return false;
+    refill_note_fetch(mmu, mode, linear);
+    *backing = (uint64_t)(host - mmu->space->memory->host);
+    return true;
+}

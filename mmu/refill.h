@@ -30,6 +30,16 @@ static inline uint8_t *refill_ram_page(const struct mmu *mmu, uint64_t page)
     return NULL;
 }
 
+/// Regions of three sizes share the filter: a page, and the 2 MiB and the GiB around it for INVLPG of large pages.
+static inline uint32_t refill_fetched_hash(uint64_t linear, unsigned shift)
+{
+    uint64_t region = (linear >> shift) << 6 | shift;
+    return (uint32_t)(region * MMU_FETCHED_FACTOR >> MMU_FETCHED_SHIFT) % MMU_FETCHED_BITS;
+}
+
+/// Somebody keeps what a fetch found, which has a TLB entry or is watched, until fetch_epoch changes.
+void refill_note_fetch(struct mmu *mmu, enum mmu_mode mode, uint64_t linear);
+
 /// Makes the entry of a page whose walk allowed the access and whose bytes are all at `host_page`, for a write the one
 /// for reading too; none for a watched page.
 void refill_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const uint8_t *host_page,

@@ -100,6 +100,7 @@ struct backend_entries {
     const uint8_t *string;                        // ... a string instruction
     const uint8_t *flags, *flags_value;           // ... the recipe's flags, see backend_x86_64_flags.c
     const uint8_t *guard_failed;                  // where the jump cache is asked after a guard
+    const uint8_t *find;                          // where it leads, in flat code, for places that it does not know
     const uint8_t *no_chain;                      // where the jump cache leads for blocks without host code
 };
 

@@ -232,6 +232,15 @@ void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, c
 // The soft TLB's misses, backend_x86_64_memory.c.
 /// A routine: S0 = the host address for the access S1 (side_exit.access) at linear S0, and ZF: there is none. Keeps
 /// every other register.
+/// What sanitizers put into C code that is compiled without vector registers may change them: it is called by way of
+/// fpu_routines.keep.
+#ifdef DOPPEL_SANITIZED
+#define X86_KEEP_ALWAYS true
+#else
+#define X86_KEEP_ALWAYS false
+#endif
+/// Where flat code at S1 goes on that the jump cache does not know.
+void x86_find_routine(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu);
 void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu);
 /// A routine: the string instruction of helper_string's imm in S1, with guest registers in their places. ZF: it is not
 /// done, the interpreter goes on from where it is. Changes S0, S1.

@@ -138,6 +138,7 @@ static void make_jump_key(struct emit *e, uint8_t reg)
 static void write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called)
 {
     uint8_t key = flat ? S1 : T0;
+    const uint8_t *unknown = flat ? entries->find : entries->no_chain;
     if (!flat)
         make_jump_key(e, key);
     if (called) {
@@ -152,11 +153,11 @@ static void write_look_up(struct emit *e, const struct backend_entries *entries,
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_SHIFT - 5);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << 5);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, key, entry);
-    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), unknown);
     emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
-    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
+    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), unknown);
     entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
     if (flat) {
         emit_move(e, WIDTH_64, T0, S1);
@@ -675,6 +676,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
         emit_pop(e, callee_saved[i]);
     emit_return(e);
 
+    x86_find_routine(e, entries, fpu);
     entries->guard_failed = e->at;
     write_guard_failed(e, entries);
 

@@ -87,11 +87,7 @@ static void call(struct emit *e, uint64_t (*function)(struct cpu *, uint64_t, ui
     call_rax(e, keep);
 }
 
-#ifdef DOPPEL_SANITIZED
-#define REFILL_KEEP fpu->keep
-#else
-#define REFILL_KEEP NULL
-#endif
+#define REFILL_KEEP (X86_KEEP_ALWAYS ? fpu->keep : NULL)
 #define IF_NOT_NEGATIVE 9u
 
 void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
