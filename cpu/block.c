@@ -25,8 +25,12 @@ struct code_page {
     uint64_t granules;             // bit per 64 bytes that some block covers
     struct block *first[GRANULES]; // blocks by the granule of their first byte
     struct block *crossing;        // blocks of the page before that end here
-    struct block *dead;            // that can be used again when their bytes come back, the last first
-    struct code_page *next;        // all pages with code
+    struct dead_block {
+        struct block *block;
+        uint32_t offset; // in the page
+    } dead[DEAD_BLOCKS]; // that can be used again when their bytes come back, the last one last
+    unsigned dead_count;
+    struct code_page *next; // all pages with code
     uint64_t number;
     bool stale;      // lists forgotten blocks
     uint8_t emptied; // how often all its code died, lately
@@ -215,6 +219,14 @@ static void kill(struct block_cache *cache, struct block *block)
         cache->listener.invalidated(cache->listener.opaque, block);
 }
 
+/// A write to this granule may hit blocks that begin in it or in so many before it.
+#define REACH ((BLOCK_MAX_INSNS * INSN_MAX_LENGTH + GRANULE_SIZE - 2) / GRANULE_SIZE)
+
+static unsigned reach_below(unsigned granule)
+{
+    return granule > REACH ? granule - REACH : 0;
+}
+
 static uint64_t granule_bits(unsigned from, unsigned to)
 {
     return bits_mask(to / GRANULE_SIZE - from / GRANULE_SIZE + 1) << from / GRANULE_SIZE;
@@ -250,15 +262,13 @@ static bool touches(const struct block *block, bool second, struct byte_range hi
 /// Whether a block was made of any of these bytes.
 static bool is_covered(const struct code_page *page, struct byte_range hit)
 {
-    unsigned reach = (BLOCK_MAX_INSNS * INSN_MAX_LENGTH + GRANULE_SIZE - 2) / GRANULE_SIZE;
-    unsigned first = hit.from / GRANULE_SIZE;
     if (!(page->granules & granule_bits(hit.from, hit.to)))
         return false;
     for (const struct block *block = page->crossing; block; block = block->next_all) {
         if (touches(block, true, hit))
             return true;
     }
-    for (unsigned i = first > reach ? first - reach : 0; i <= hit.to / GRANULE_SIZE; i++) {
+    for (unsigned i = reach_below(hit.from / GRANULE_SIZE); i <= hit.to / GRANULE_SIZE; i++) {
         for (const struct block *block = page->first[i]; block; block = block->next) {
             if (touches(block, false, hit))
                 return true;
@@ -267,11 +277,16 @@ static bool is_covered(const struct code_page *page, struct byte_range hit)
     return false;
 }
 
+static void take_dead(struct code_page *page, unsigned number)
+{
+    page->dead_count--;
+    memmove(page->dead + number, page->dead + number + 1, (page->dead_count - number) * sizeof page->dead[0]);
+}
+
 /// Remembers a dead block with the bytes that it was made of, which are about to change. Code that changes itself often
 /// does so between few variants.
 static void remember(struct block_cache *cache, struct code_page *page, struct block *block)
 {
-    struct block **last = &page->dead;
     unsigned bytes = range_bytes(block_range(block, false));
     uint8_t *copy;
     if (block->crosses)
@@ -284,34 +299,53 @@ static void remember(struct block_cache *cache, struct code_page *page, struct b
         block->copy = copy;
     }
     block->deaths++;
-    block->next = page->dead;
-    page->dead = block;
-    for (unsigned i = 0; i < DEAD_BLOCKS && *last; i++)
-        last = &(*last)->next;
-    *last = NULL;
+    if (page->dead_count == DEAD_BLOCKS)
+        take_dead(page, 0);
+    page->dead[page->dead_count++] =
+        (struct dead_block){.block = block, .offset = (uint32_t)(block->backing & ~PAGE_MASK)};
 }
 
-/// Kills the list's blocks that were made of bytes of `hit`; returns the granules of those that stay.
+/// Kills the list's blocks that were made of bytes of `hit`; returns the granules that they covered.
 static uint64_t sweep(struct block_cache *cache, struct code_page *page, struct block **list, bool second,
                       struct byte_range hit)
 {
-    uint64_t stay = 0;
+    uint64_t covered = 0;
     while (*list) {
         struct block *block = *list;
+        struct byte_range range = block_range(block, second);
         bool dies = touches(block, second, hit);
         if (dies)
             kill(cache, block);
         if (!block->valid) {
             *list = second ? block->next_all : block->next;
+            covered |= granule_bits(range.from, range.to);
             if (dies)
                 remember(cache, page, block);
         } else {
-            struct byte_range range = block_range(block, second);
-            stay |= granule_bits(range.from, range.to);
             list = second ? &block->next_all : &block->next;
         }
     }
-    return stay;
+    return covered;
+}
+
+/// Of these granules those that blocks of the page cover.
+static uint64_t still_covered(const struct code_page *page, uint64_t granules)
+{
+    uint64_t covered = 0;
+    unsigned last = 63 - (unsigned)__builtin_clzll(granules);
+    for (const struct block *block = page->crossing; block; block = block->next_all) {
+        struct byte_range range = block_range(block, true);
+        if (block->valid)
+            covered |= granule_bits(range.from, range.to);
+    }
+    for (unsigned i = reach_below((unsigned)__builtin_ctzll(granules)); i <= last; i++) {
+        for (const struct block *block = page->first[i]; block; block = block->next) {
+            struct byte_range range = block_range(block, false);
+            if (block->valid)
+                covered |= granule_bits(range.from, range.to);
+        }
+    }
+    return covered & granules;
 }
 
 /// All code of the page died, or the page had none at this store. Where code comes back each time, the page is watched
@@ -335,6 +369,7 @@ static void code_written(void *opaque, uint64_t offset, uint32_t size)
     unsigned from = (unsigned)(offset & ~PAGE_MASK);
     struct byte_range hit = {from, from + size - 1};
     struct code_page *page = cache->pages[number];
+    uint64_t lost;
 
     if (!page) {
         unwatch_page(cache, number);
@@ -346,9 +381,11 @@ static void code_written(void *opaque, uint64_t offset, uint32_t size)
     }
     if (!is_covered(page, hit))
         return;
-    page->granules = sweep(cache, page, &page->crossing, true, hit);
-    for (unsigned i = 0; i < GRANULES; i++)
-        page->granules |= sweep(cache, page, &page->first[i], false, hit);
+    lost = sweep(cache, page, &page->crossing, true, hit);
+    for (unsigned i = reach_below(hit.from / GRANULE_SIZE); i <= hit.to / GRANULE_SIZE; i++)
+        lost |= sweep(cache, page, &page->first[i], false, hit);
+    if (lost)
+        page->granules = (page->granules & ~lost) | still_covered(page, lost);
     if (!page->granules)
         page_empty(cache, page, true);
 }
@@ -426,11 +463,14 @@ static uint64_t keep_others(struct block **list, bool second)
 static bool tidy_page(struct block_cache *cache, struct code_page *page)
 {
     page->stale = false;
-    keep_others(&page->dead, false);
+    for (unsigned i = page->dead_count; i-- > 0;) {
+        if (page->dead[i].block->forgotten)
+            take_dead(page, i);
+    }
     page->granules = keep_others(&page->crossing, true);
     for (unsigned i = 0; i < GRANULES; i++)
         page->granules |= keep_others(&page->first[i], false);
-    if (page->granules || page->dead) {
+    if (page->granules || page->dead_count) {
         if (!page->granules)
             unwatch_page(cache, page->number);
         return true;
@@ -603,15 +643,19 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
     struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
     struct block *block;
 
-    for (struct block **at = page ? &page->dead : NULL; at && (block = *at) != NULL; at = &block->next) {
+    for (unsigned i = page ? page->dead_count : 0; i-- > 0;) {
         struct block **list = &page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE];
-        struct byte_range range = block_range(block, false);
+        struct byte_range range;
+        if (page->dead[i].offset != (backing & ~PAGE_MASK))
+            continue;
+        block = page->dead[i].block;
+        range = block_range(block, false);
         if (!fits(block, cpu, linear, backing, mode))
             continue;
         cover(cache, page, page->number, range); // from now on writes are seen
         if (memcmp(cache->memory->host + backing, block->copy, range_bytes(range)) != 0)
             continue;
-        *at = block->next;
+        take_dead(page, i);
         block->next = *list;
         *list = block;
         block->valid = true;

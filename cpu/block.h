@@ -51,7 +51,7 @@ struct block {
     uint32_t link_epoch;     // they are stale when it is not the CPU's
     uint32_t executions;     // since it was made, or used again
     uint32_t deaths;         // by stores
-    struct block *next;      // in the page's granule list, or among its dead blocks
+    struct block *next;      // in the page's granule list
     struct block *next_all;  // crossing blocks of the second page
     struct block *next_made; // in the same part of the blocks' memory
     uint64_t backing2;       // of the second page's first byte when `crosses`
