@@ -699,8 +699,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         block = revive(cache, cpu, linear, backing, mode);
     if (!block)
         block = make(cache, cpu, linear, backing, mode);
-    // A block of one instruction would push out the one that is wanted next time.
-    if (block && block != &cache->uncached && !(extra_mode & MODE_ONE))
+    // Others would push out the one that is wanted next time.
+    if (block && block != &cache->uncached && !extra_mode)
         block_jump_known(cpu, key, block);
     return block;
 }

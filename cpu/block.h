@@ -106,7 +106,7 @@ void block_cache_listen(struct block_cache *cache, struct block_listener listene
 /// come to the memory's listener; else it may go through.
 bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size);
 
-/// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE), lifted if need be. NULL: the fetch faulted and
+/// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE, MODE_UNSHARED), lifted if need be. NULL: the fetch faulted and
 /// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
 

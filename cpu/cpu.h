@@ -241,6 +241,7 @@ struct x87 {
 #define MODE_IOPL (1u << 15)     // CPL <= IOPL: CLI, STI and I/O need no further check
 #define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
 #define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
+#define MODE_UNSHARED (1u << 21) // for a translator: no access shares its check with others
 #define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 // In code that is not flat: CS.limit is 0xffff, or 0xffffffff.
 #define MODE_LIMIT_64K (1u << 19)
@@ -322,6 +323,19 @@ struct cpu_jump_entry {
     const void *chain; // where host code goes on; cpu->no_chain: in C
 };
 
+#define DETOUR_BITS 10
+#define DETOURS (1u << DETOUR_BITS)
+#define DETOUR_FACTOR INT32_C(-0x61c88647)
+
+/// Where host code goes on when accesses with one check lie on two pages: in host code of the same instructions, from
+/// the one at work on, that checks each.
+struct cpu_detour {
+    uint64_t key;       // the block, and above it the instruction as host code tells it; 0: none
+    const void *chain;  // host code
+    uint64_t completed; // instructions of the block before, if they are counted
+    uint64_t unused;
+};
+
 struct cpu {
     uint64_t var[VAR_COUNT];
 
@@ -396,6 +410,7 @@ struct cpu {
     struct cpu *self;        // finds the struct from a segment's base
     uint64_t code_page;      // linear address of the page of the flat block that runs
     int32_t guard_patience;  // jumps between pages that may still find their guard wrong before one asks for a new one
+    int32_t detour_patience; // detours until one goes by way of C, which looks whether they are too many
     uint32_t epoch_restarts; // how often numbers of epochs began anew
     struct mmu_fault walk_fault; // what the walk for host code that just left found; kind MMU_OK: nothing
     struct tick_follower tsc;    // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
@@ -404,6 +419,7 @@ struct cpu {
     uint64_t stat_faults, stat_interrupts, stat_blocks;
     uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
     struct mmu mmu;
+    struct cpu_detour detour[DETOURS];
     struct cpu_jump_entry jump_cache[JUMP_CACHE_ENTRIES];
 };
 

@@ -165,6 +165,8 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, walk_fault),
     STATE_SKIP(cpu, tsc),
     STATE_SKIP(cpu, guard_patience),
+    STATE_SKIP(cpu, detour_patience),
+    STATE_SKIP(cpu, detour),
     STATE_SKIP(cpu, epoch_restarts),
     STATE_SKIP(cpu, no_chain),
     STATE_SKIP(cpu, counting),

@@ -95,6 +95,7 @@ struct backend_entries {
     const uint8_t *store;              // subroutine: guest registers to memory
     const uint8_t *load;               // ... and back
     const uint8_t *miss, *miss_addend; // ... the walk after a TLB miss
+    const uint8_t *miss_group;         // ... of accesses that may lie on two pages
     const uint8_t
         *plain_miss[MMU_MODES][2][2][MISS_SIZES]; // ... by mode, whether it writes, whether less the address, size
     const uint8_t *string;                        // ... a string instruction

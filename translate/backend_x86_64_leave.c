@@ -17,11 +17,46 @@ static int32_t number(uint32_t value)
     return (int32_t)value;
 }
 
+/// Accesses with one check failed it, and the uop whose number S0 is the complement of is the first of its instruction,
+/// mostly: to host code that checks each, if it is known. Else on where `plain` leads. S1 is the block.
+static void write_detour(struct emit *e, const uint8_t *plain)
+{
+    struct emit_memory hash = {.base = S1, .index = S0, .scale = 3};
+    struct emit_memory entry = FIELD(detour), completed, chain;
+    emit_place other;
+    _Static_assert(sizeof(struct cpu_detour) == 32, "the shift");
+    entry.index = T0;
+    completed = chain = entry;
+    completed.displacement += (int32_t)offsetof(struct cpu_detour, completed);
+    chain.displacement += (int32_t)offsetof(struct cpu_detour, chain);
+    emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, FIELD(detour_patience), 1);
+    emit_patch(e, emit_jump_if(e, EMIT_SIGN), plain);
+    emit_lea(e, WIDTH_32, T0, hash); // detour_index
+    emit_multiply_imm(e, WIDTH_32, T0, DETOUR_FACTOR);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, T0, 32 - DETOUR_BITS - 5);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, T0, (DETOURS - 1) << 5);
+    emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 48); // detour_key
+    emit_alu(e, EMIT_OR, WIDTH_64, S0, S1);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, entry);
+    other = emit_jump_if_short(e, EMIT_NOT_EQUAL);
+    emit_store_imm(e, WIDTH_8, FIELD(group_failed), 0);
+    emit_load(e, WIDTH_64, S0, completed);
+    emit_alu_store(e, EMIT_ADD, WIDTH_64, FIELD(instructions), S0);
+    emit_jump_memory(e, chain);
+    emit_patch_short(e, other);
+    emit_shift_imm(e, EMIT_SAR, WIDTH_64, S0, 48);
+    emit_jump_to(e, plain);
+}
+
 void x86_leave_routine(struct emit *e, struct backend_entries *entries)
 {
-    emit_place result;
+    emit_place result, failed;
+    const uint8_t *plain;
     entries->leave_number = e->at;
     emit_pop(e, S0);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(group_failed), 0);
+    failed = emit_jump_if(e, EMIT_NOT_EQUAL);
+    plain = e->at;
     emit_test(e, WIDTH_32, S0, S0);
     result = emit_jump_if_short(e, 9); // not negative
     emit_unary(e, EMIT_NOT, WIDTH_32, S0);
@@ -31,6 +66,8 @@ void x86_leave_routine(struct emit *e, struct backend_entries *entries)
     emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, X86_LEAVE_SHIFT);
     emit_alu(e, EMIT_OR, WIDTH_64, S0, S1);
     emit_jump_to(e, entries->leave);
+    emit_patch_here(e, failed);
+    write_detour(e, plain);
 }
 
 /// To C, from t->block, with the number that was pushed.
@@ -130,6 +167,54 @@ void x86_resume(struct translation *t)
     settle_and_leave(t);
 }
 
+/// Whether the uop only makes a temporary, so that it can be done again.
+static bool can_repeat(const struct uop *u)
+{
+    switch (u->op) {
+    case UOP_NOP:
+        return true;
+    case UOP_MOV:
+    case UOP_ZEXT:
+    case UOP_SEXT:
+    case UOP_GET_HIGH:
+    case UOP_EA:
+    case UOP_SEG:
+    case UOP_XLAT:
+    case UOP_LOAD:
+    case UOP_GET_FLAGS:
+        return u->dst >= VAR_TEMP || u->dst == VAR_NONE;
+    default:
+        return false;
+    }
+}
+
+/// The first uop of the instruction at work, if it can begin once more; else t->index.
+static unsigned first_of_instruction(const struct translation *t)
+{
+    const struct uop *uops = t->pass->uops;
+    unsigned first = t->index;
+    while (first > 0 && uops[first - 1].insn == uops[t->index].insn) {
+        if (!can_repeat(&uops[--first]))
+            return t->index;
+    }
+    return first;
+}
+
+/// Some accesses whose check this is do not lie in one page: to another form of the block, from this instruction on. So
+/// temporaries are not needed any more.
+static void leave_group(struct translation *t)
+{
+    unsigned first = first_of_instruction(t);
+    if (first > 0 && t->pass->uops[first - 1].insn == t->pass->uops[first].insn) {
+        x86_resume(t);
+        return;
+    }
+    for (unsigned reg = 0; reg < HOST_REGISTERS; reg++)
+        registers_release(&t->registers, t->registers.var[reg]);
+    emit_push_imm(&t->emit, number(HOST_RESUME | first << HOST_NUMBER_SHIFT));
+    settle_and_leave(t);
+}
+
 /// The routine for an access, with S1 set where it wants that.
 static const uint8_t *miss_routine(struct translation *t, uint32_t access, bool addend)
 {
@@ -138,12 +223,41 @@ static const uint8_t *miss_routine(struct translation *t, uint32_t access, bool 
     if (!(access & X86_ACCESS_GROUP) && size == 1u << log && log < MISS_SIZES)
         return entries->plain_miss[access >> X86_ACCESS_MODE_SHIFT & 3][!!(access & X86_ACCESS_WRITE)][addend][log];
     emit_move_imm(&t->emit, S1, access);
+    if (access & X86_ACCESS_GROUP)
+        return entries->miss_group;
     return addend ? entries->miss_addend : entries->miss;
+}
+
+/// Fails where a group of accesses, as S1 tells, lies on two pages; else goes on behind.
+static void write_straddles(struct emit *e)
+{
+    struct emit_memory last = {.base = HOST_RAX, .index = HOST_RCX, .displacement = -1};
+    emit_place none;
+    emit_push(e, HOST_RAX);
+    emit_push(e, HOST_RCX);
+    emit_move(e, WIDTH_32, HOST_RCX, S1);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, HOST_RCX, X86_ACCESS_BELOW_SHIFT);
+    emit_extend(e, false, WIDTH_8, HOST_RAX, HOST_RCX);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, HOST_RCX, X86_ACCESS_BYTES_SHIFT - X86_ACCESS_BELOW_SHIFT);
+    emit_unary(e, EMIT_NEG, WIDTH_64, HOST_RAX);
+    emit_alu(e, EMIT_ADD, WIDTH_64, HOST_RAX, S0);
+    emit_lea(e, WIDTH_64, HOST_RCX, last);
+    emit_alu(e, EMIT_XOR, WIDTH_64, HOST_RCX, HOST_RAX);
+    emit_test_imm(e, WIDTH_64, HOST_RCX, (int32_t)PAGE_MASK);
+    emit_pop(e, HOST_RCX);
+    emit_pop(e, HOST_RAX);
+    none = emit_jump_if_short(e, EMIT_EQUAL);
+    emit_store_imm(e, WIDTH_8, FIELD(group_failed), 1);
+    emit_alu(e, EMIT_XOR, WIDTH_32, S0, S0); // with the flags of it
+    emit_return(e);
+    emit_patch_short(e, none);
 }
 
 void x86_miss_routines(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu)
 {
     emit_place failed;
+    entries->miss_group = e->at;
+    write_straddles(e);
     entries->miss = e->at;
     x86_miss_routine(e, fpu);
 
@@ -184,7 +298,10 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
     emit_jump_shortest(e, exit->back);
     emit_patch_short(e, slow);
     t->index = exit->uop;
-    x86_resume(t);
+    if (exit->access & X86_ACCESS_GROUP)
+        leave_group(t);
+    else
+        x86_resume(t);
 }
 
 #else

@@ -8,38 +8,26 @@
 #include "cpu/lift.h"
 #include "translate/backend_x86_64.h"
 
-/// Whether a group of accesses lies on two pages.
-static bool straddles(uint64_t linear, uint32_t access)
-{
-    uint64_t first = linear - (access >> X86_ACCESS_BELOW_SHIFT & 0xff);
-    uint64_t last = first + (access >> X86_ACCESS_BYTES_SHIFT) - 1;
-    return (first ^ last) & PAGE_MASK;
-}
-
 static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
     struct mmu_handle handle;
     struct mmu_fault fault;
     enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
-    if ((access & X86_ACCESS_GROUP) && straddles(linear, access)) {
-        cpu->group_failed = true;
-        return 0;
-    }
     if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault)) {
         cpu->walk_fault = fault; // whoever host code leaves to need not walk again
         return 0;
     }
     if (handle.crosses)
         return 0;
-    // What has no entry in the TLB (code, watched pages) is seen access by access.
-    if ((access & X86_ACCESS_GROUP) && !tlb_lookup(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE)) {
-        cpu->group_failed = true;
-        return 0;
-    }
     // Beside code the address is good for this one access.
     if (handle.code && (handle.watched || block_cache_covers(cpu->blocks, handle.piece[0].host, handle.size)))
         return 0;
+    // What has no entry in the TLB (code, watched pages) is seen access by access. Who watches was told of none here.
+    if ((access & X86_ACCESS_GROUP) && !tlb_lookup(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE)) {
+        cpu->group_failed = handle.piece[0].host != NULL;
+        return 0;
+    }
     return (uint64_t)(uintptr_t)handle.piece[0].host;
 }
 
@@ -50,8 +38,6 @@ static uint64_t refill(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
     bool code;
     uint64_t host;
-    if ((access & X86_ACCESS_GROUP) && straddles(linear, access))
-        return 0;
     host = (uint64_t)(uintptr_t)mmu_refill(&cpu->mmu, (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3),
                                            access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear,
                                            access & X86_ACCESS_SIZE, &code);

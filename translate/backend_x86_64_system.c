@@ -187,7 +187,8 @@ static void set_flat(struct emit *e, unsigned segment, uint32_t rights, unsigned
 static void set_ring(struct translation *t, unsigned cpl)
 {
     struct emit *e = &t->emit;
-    uint32_t mode = (t->block->mode & ~(MODE_CPL_MASK | MODE_IOPL | MODE_ALIGN)) | cpl | (cpl == 0 ? MODE_IOPL : 0);
+    uint32_t mode =
+        (t->block->mode & ~(MODE_CPL_MASK | MODE_IOPL | MODE_ALIGN | MODE_UNSHARED)) | cpl | (cpl == 0 ? MODE_IOPL : 0);
     emit_store_imm(e, WIDTH_8, FIELD(cpl), (int32_t)cpl);
     emit_load(e, WIDTH_32, S0, FIELD(mmu.fetch_epoch[cpl == 3]));
     emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 32);

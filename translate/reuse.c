@@ -304,7 +304,7 @@ void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
         n->value[VAR_RIP] = (struct pass_value){.base = VAR_RIP, .constant = block->backing - n->head->backing};
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
-        if (u->op == UOP_XLAT && u->param && !block->no_reuse)
+        if (u->op == UOP_XLAT && u->param && !block->no_reuse && !(n->head->mode & MODE_UNSHARED))
             access(n, pass, i);
         if (u->op == UOP_CALL)
             forget(n);

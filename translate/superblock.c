@@ -36,8 +36,9 @@ static struct block *successor(const struct translation *t, const struct block *
 {
     const struct block *last = parts[count - 1];
     uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
-    struct block *next =
-        backing == UINT64_MAX ? NULL : block_peek(t->cpu->blocks, backing, last->mode, ip_at(last, backing));
+    struct block *next = backing == UINT64_MAX
+                             ? NULL
+                             : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
     if (!next || !translate_worth(t->backend, next))
         return NULL;
     for (unsigned i = 0; i < count; i++) {
@@ -85,7 +86,9 @@ static unsigned count_killers(const struct translation *t, const struct block *l
     for (unsigned way = 0; way < ways; way++) {
         uint64_t backing = exit_backing(last, exit, way);
         const struct block *next =
-            backing == UINT64_MAX ? NULL : block_peek(t->cpu->blocks, backing, last->mode, ip_at(last, backing));
+            backing == UINT64_MAX
+                ? NULL
+                : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
         killers += next && pass_kills_flags(next->uops, next->uop_count, t->backend->supported);
     }
     return killers == ways ? 2 : killers;

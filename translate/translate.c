@@ -14,8 +14,9 @@
 #include "translate/driver.h"
 
 #define MOST_PATIENCE 256             // executions of a block that dies often, about, before it is translated again
-#define STRADDLES 64                  // of accesses with one check, until
-#define STRADDLE_NS 1500u             // their mean distance in time is looked at
+#define DETOUR_PATIENCE 64            // detours until one is looked at
+#define STRADDLES 8                   // times that they were those of the same block, until
+#define STRADDLE_NS 150u              // their mean distance in time is looked at
 #define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until it is not asked any more
 #define GUARD_PATIENCE 64             // guards of jumps between pages that fail until one of them gets a new one
 #define JUMP_PLACE_BYTES 4            // that are patched in a jump
@@ -36,6 +37,7 @@ struct jit {
     const struct block *running; // the interpreter runs a copy of it
     uint32_t threshold;
     uint32_t epoch_restarts; // those that guards know of
+    bool detours;            // there may be some
     struct translate_hooks hooks;
     struct translate_statistics statistics;
     struct translation translation; // scratch
@@ -176,6 +178,34 @@ static void take_jumps_away(struct jit *jit, struct block *block)
     }
 }
 
+// ---- accesses with one check that do not lie in one page -----------------------------------------------------------
+// The interpreter could go on; but where a program's stack lies decides which groups of accesses straddle pages, and
+// how often. So host code goes on with another form of the block, from the instruction at work on, that has no groups.
+
+/// What write_detour in the backend computes.
+static uint64_t detour_key(const struct block *block, unsigned number)
+{
+    return (uint64_t)~number << 48 | (uint64_t)(uintptr_t)block;
+}
+
+static struct cpu_detour *detour_at(struct cpu *cpu, const struct block *block, unsigned number)
+{
+    uint32_t mixed = ((uint32_t)(uintptr_t)block + 8 * ~number) * (uint32_t)DETOUR_FACTOR;
+    return &cpu->detour[mixed >> (32 - DETOUR_BITS)];
+}
+
+/// No detour leads to the block, which is about to lose its host code, or to any (NULL).
+static void forget_detours(struct jit *jit, const struct block *to)
+{
+    if (!jit->detours || (to && !(to->mode & MODE_UNSHARED)))
+        return;
+    for (unsigned i = 0; i < DETOURS; i++) {
+        if (!to || jit->cpu->detour[i].chain == to->host_chain)
+            jit->cpu->detour[i] = (struct cpu_detour){0};
+    }
+    jit->detours = to != NULL;
+}
+
 /// Jumps to the dead block lead elsewhere; who comes by the jump cache leaves at its entry. Its own jumps stay: the
 /// block may be running.
 static void unlink_block(struct jit *jit, struct block *block)
@@ -183,6 +213,7 @@ static void unlink_block(struct jit *jit, struct block *block)
     if (!block->host_code)
         return;
     take_jumps_away(jit, block);
+    forget_detours(jit, block);
     jit->backend->kill(to_write(jit, block->host_chain), to_write(jit, block->start_stub));
     host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
     if (block->host_loop) {
@@ -213,6 +244,7 @@ static void evict(struct jit *jit)
     struct block *block;
     if (!code_cache_advance(&jit->cache, &block))
         return;
+    forget_detours(jit, NULL);
     for (struct block *next; block; block = next) {
         next = block->code_next;
         jit->statistics.evicted_blocks += block->host_code != NULL;
@@ -275,18 +307,18 @@ static void forgotten(void *opaque, struct block *block)
     struct jit *jit = opaque;
     if (block->valid && block->in_superblock)
         block_cache_visit_page(jit->cpu->blocks, block->backing, forget_superblock, jit);
+    forget_detours(jit, NULL); // its place may soon be another's
     forget_code(jit, block);
 }
 
-/// The first of some accesses with one check found them on two pages, or on a page whose address cannot be kept; the
-/// interpreter goes on. Where that is not rare the block is made anew with a check for each.
+/// One of the block's detours in DETOUR_PATIENCE. Where they are not rare it is made anew with a check for each access.
 static void note_straddle(struct jit *jit, struct block *block)
 {
     uint64_t now;
     if (block->no_reuse || ++block->straddles < STRADDLES)
         return;
     now = host_monotonic_ns();
-    if (now - block->straddles_since < STRADDLES * STRADDLE_NS) {
+    if (now - block->straddles_since < STRADDLES * DETOUR_PATIENCE * STRADDLE_NS) {
         block->no_reuse = true;
         unlink_block(jit, block);
         block->executions = 0;
@@ -303,6 +335,7 @@ static void invalidated(void *opaque, struct block *block)
     struct jit *jit = opaque;
     if (!block) {
         code_cache_reset(&jit->cache);
+        forget_detours(jit, NULL);
         return;
     }
     unlink_block(jit, block);
@@ -469,6 +502,47 @@ static bool raise_walk_fault(struct cpu *cpu, const struct uop *u)
     return true;
 }
 
+/// Whether another form of the block may go on at uop `number`: nothing of its instruction was done, and RIP and mode
+/// are certain.
+static bool can_detour(const struct cpu *cpu, const struct block *block, unsigned number)
+{
+    for (unsigned i = 0; i < number; i++) {
+        if (block->uops[i].op == UOP_CALL || (i + 1 == number && block->uops[i].insn == block->uops[number].insn))
+            return false;
+    }
+    return block->valid && !block->crosses && cpu->mode == (block->mode & ~MODE_UNSHARED) && mode_links(cpu->mode) &&
+           !cpu->code_breakpoints && !log_on(cpu->log, LOG_EXEC) &&
+           !atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) &&
+           cpu->instructions + block->insn_count <= cpu->instruction_limit;
+}
+
+/// Host code left before uop `number`, because accesses with one check do not lie in one page. *next: the form of the
+/// block without such, from the instruction on, where the CPU is then; NULL: a fault. `block` may be gone then.
+/// False: the interpreter is to go on.
+static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, unsigned number, struct block **next)
+{
+    struct cpu_detour *detour = detour_at(cpu, block, number);
+    uint64_t key = detour_key(block, number);
+    unsigned insn = block->uops[number].insn;
+
+    cpu->group_failed = false;
+    if (detour->key == key)
+        note_straddle(jit, block);
+    cpu->detour_patience = DETOUR_PATIENCE;
+    if (!can_detour(cpu, block, number))
+        return false;
+    cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block->insn_offset[insn]);
+    cpu->instructions += insn;
+    *next = block_find(cpu, MODE_UNSHARED);
+    if (*next && cpu->instructions + (*next)->insn_count > cpu->instruction_limit)
+        *next = block_find(cpu, MODE_ONE);
+    if (*next && (*next)->host_chain && !(*next)->crosses) {
+        *detour = (struct cpu_detour){.key = key, .chain = (*next)->host_chain, .completed = cpu->counting ? insn : 0};
+        jit->detours = true;
+    }
+    return true;
+}
+
 /// Runs host code from `block` on. Returns the block that follows when it is known.
 static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct block *block, struct open_exit *open)
 {
@@ -492,14 +566,13 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
             cpu->instructions += number;
             break;
         }
+        if (cpu->group_failed && take_detour(jit, cpu, result.block, number, &next))
+            break;
         // The instructions before it were completed, but the interpreter counts from the block's start.
         jit->statistics.host_instructions += cpu->instructions - before + result.block->uops[number].insn;
         jit->statistics.interpreted_instructions -= result.block->uops[number].insn;
         jit->statistics.resumed++;
         cpu->stat_blocks--;
-        if (cpu->group_failed)
-            note_straddle(jit, result.block);
-        cpu->group_failed = false;
         interpret(jit, cpu, result.block, number);
         return NULL;
     case HOST_FAULT:
