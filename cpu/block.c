@@ -611,8 +611,9 @@ static bool fits(const struct block *block, const struct cpu *cpu, uint64_t line
 static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t linear, uint64_t backing,
                             uint32_t mode)
 {
-    uint32_t tag = block_tag(backing, mode), at = block_home(&cache->table, tag);
-    for (struct block *block; (block = block_next(&cache->table, tag, &at)) != NULL;) {
+    uint64_t key = block_key(backing, mode);
+    uint32_t at = block_home(&cache->table, key);
+    for (struct block *block; (block = block_next(&cache->table, key, &at)) != NULL;) {
         uint64_t backing2;
         struct mmu_fault fault;
         if (!fits(block, cpu, linear, backing, mode))
@@ -628,8 +629,9 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
 
 struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode, uint64_t ip)
 {
-    uint32_t tag = block_tag(backing, mode), at = block_home(&cache->table, tag);
-    for (struct block *block; (block = block_next(&cache->table, tag, &at)) != NULL;) {
+    uint64_t key = block_key(backing, mode);
+    uint32_t at = block_home(&cache->table, key);
+    for (struct block *block; (block = block_next(&cache->table, key, &at)) != NULL;) {
         if (block->backing == backing && block->mode == mode && block->ip == ip && !block->crosses)
             return block;
     }
@@ -676,6 +678,11 @@ void block_cache_visit_page(struct block_cache *cache, uint64_t backing,
             each(opaque, block);
 }
 
+void block_host_code_changed(struct cpu *cpu, const struct block *block)
+{
+    block_table_chain(&cpu->blocks->table, cpu, block);
+}
+
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
 {
     struct block_cache *cache = cpu->blocks;
@@ -701,6 +708,6 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         block = make(cache, cpu, linear, backing, mode);
     // Others would push out the one that is wanted next time.
     if (block && block != &cache->uncached && !extra_mode)
-        block_jump_known(cpu, key, block);
+        block_jump_known(cpu, key, block, block_jump_chain(cpu, block));
     return block;
 }

@@ -110,6 +110,9 @@ bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, un
 /// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
 
+/// The block has got host code, or has none any more (host_chain).
+void block_host_code_changed(struct cpu *cpu, const struct block *block);
+
 /// The block that begins at `backing` in a mode that links, if there is one and it lies in one page; `ip` is 0 for flat
 /// code. Changes nothing.
 struct block *block_peek(const struct block_cache *cache, uint64_t backing, uint32_t mode, uint64_t ip);
@@ -158,14 +161,14 @@ static inline unsigned jump_cache_index(uint64_t linear)
 }
 
 /// The jump cache knows the block under the key from now on, in the present mode. Returns where host code goes on.
-static inline const void *block_jump_known(struct cpu *cpu, uint64_t key, struct block *block)
+static inline const void *block_jump_known(struct cpu *cpu, uint64_t key, struct block *block, const void *chain)
 {
     struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
     entry->linear = key;
     entry->block = block;
-    entry->mode = block->mode;
+    entry->mode = cpu->mode;
     entry->epoch = cpu->jump_epoch;
-    return entry->chain = block_jump_chain(cpu, block);
+    return entry->chain = chain;
 }
 
 #endif

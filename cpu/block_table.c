@@ -3,11 +3,12 @@
 
 void block_table_insert(struct block_table *table, struct block *block)
 {
-    uint32_t tag = block_tag(block->backing, block->mode), at = block_home(table, tag);
+    uint64_t key = block_key(block->backing, block->mode);
+    uint32_t at = block_home(table, key);
     while (table->slots[at].block)
         at = (at + 1) & (table->slot_count - 1);
     table->slots[at] = (struct block_slot){
-        .tag = tag, .block = (uint32_t)((size_t)((uint8_t *)block - table->arena) / BLOCK_ALIGNMENT) + 1};
+        .key = key, .block = (uint32_t)((size_t)((uint8_t *)block - table->arena) / BLOCK_ALIGNMENT) + 1};
 }
 
 /// The slot becomes free: what a search does not find any more behind a free one moves up.
@@ -15,7 +16,7 @@ static void close_gap(struct block_table *table, uint32_t gap)
 {
     uint32_t mask = table->slot_count - 1;
     for (uint32_t at = (gap + 1) & mask; table->slots[at].block; at = (at + 1) & mask) {
-        uint32_t home = block_home(table, table->slots[at].tag);
+        uint32_t home = block_home(table, table->slots[at].key);
         if (((at - home) & mask) >= ((at - gap) & mask)) {
             table->slots[gap] = table->slots[at];
             gap = at;
@@ -24,13 +25,29 @@ static void close_gap(struct block_table *table, uint32_t gap)
     table->slots[gap] = (struct block_slot){0};
 }
 
+/// The block's slot, or NULL.
+static struct block_slot *slot_of(const struct block_table *table, const struct block *block)
+{
+    uint64_t key = block_key(block->backing, block->mode);
+    uint32_t at = block_home(table, key);
+    for (const struct block *other; (other = block_next(table, key, &at)) != NULL;) {
+        if (other == block)
+            return &table->slots[(at - 1) & (table->slot_count - 1)];
+    }
+    return NULL;
+}
+
 void block_table_remove(struct block_table *table, const struct block *block)
 {
-    uint32_t tag = block_tag(block->backing, block->mode), at = block_home(table, tag);
-    for (const struct block *other; (other = block_next(table, tag, &at)) != NULL;) {
-        if (other == block) {
-            close_gap(table, (at - 1) & (table->slot_count - 1));
-            return;
-        }
-    }
+    const struct block_slot *slot = slot_of(table, block);
+    if (slot)
+        close_gap(table, (uint32_t)(slot - table->slots));
+}
+
+void block_table_chain(struct block_table *table, const struct cpu *cpu, const struct block *block)
+{
+    struct block_slot *slot = slot_of(table, block);
+    bool plain = (block->mode & MODE_FLAT) && !block->crosses && !block->branch_faults && block->host_chain;
+    if (slot)
+        slot->chain = plain ? (uint32_t)((const uint8_t *)block->host_chain - (const uint8_t *)cpu->no_chain) : 0;
 }

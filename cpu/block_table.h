@@ -1,19 +1,21 @@
-// The table of live blocks by place and mode. Says in one line of the host's cache which blocks may fit; of a block,
-// its first line decides.
+// The table of live blocks by place and mode. Says in one line of the host's cache which blocks may fit, and where host
+// code goes on with those that need no closer look; of the others their first line decides.
 #ifndef DOPPEL_CPU_BLOCK_TABLE_H
 #define DOPPEL_CPU_BLOCK_TABLE_H
 
 #include "cpu/block.h"
 
 #define BLOCK_ALIGNMENT 64u    // of blocks: the line that a find reads
-#define BLOCK_BUCKET_SLOTS 8u  // in one line; all live blocks that begin in 64 bytes of code have the same bucket
+#define BLOCK_BUCKET_SLOTS 4u  // in one line; all live blocks that begin in 32 bytes of code have the same bucket
 #define BLOCK_BYTES_A_SLOT 256 // of the arena; no block takes less, and there is a slot more
 
-/// A block whose place and mode have this hash; block 0: none. Slots are used from the bucket's first one on, without
+/// A live block; block 0: none. Slots are used from the bucket's first one on, without
 /// gaps, over the bucket's end if need be.
 struct block_slot {
-    uint32_t tag;
+    uint64_t key;
     uint32_t block; // (its address - the arena's) / BLOCK_ALIGNMENT + 1
+    uint32_t chain; // its host_chain - cpu->no_chain, where whoever comes to the place by the jump cache may go on
+                    // unless the place is near the edge of linear addresses; or 0
 };
 
 struct block_table {
@@ -22,17 +24,20 @@ struct block_table {
     uint8_t *arena;
 };
 
-static inline uint32_t block_tag(uint64_t backing, uint32_t mode)
+#define BLOCK_BACKING_BITS 42
+#define BLOCK_MODE_BITS 22
+_Static_assert(BLOCK_BACKING_BITS + BLOCK_MODE_BITS == 64 && MODE_UNSHARED == 1u << (BLOCK_MODE_BITS - 1), "a key");
+
+static inline uint64_t block_key(uint64_t backing, uint32_t mode)
 {
-    uint64_t granule = (backing >> 6) ^ (uint64_t)mode << 40;
-    uint64_t scattered = granule * UINT64_C(0x9e3779b97f4a7c15) >> 32;
-    return (uint32_t)(scattered << 6 | (backing & 63));
+    return backing | (uint64_t)mode << BLOCK_BACKING_BITS;
 }
 
-/// Where the search for a tag begins.
-static inline uint32_t block_home(const struct block_table *table, uint32_t tag)
+/// Where the search for a key begins.
+static inline uint32_t block_home(const struct block_table *table, uint64_t key)
 {
-    return (tag >> 6) * BLOCK_BUCKET_SLOTS & (table->slot_count - 1);
+    uint64_t scattered = (key >> 5) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    return (uint32_t)scattered * BLOCK_BUCKET_SLOTS & (table->slot_count - 1);
 }
 
 static inline struct block *block_of_slot(const struct block_table *table, struct block_slot slot)
@@ -40,16 +45,16 @@ static inline struct block *block_of_slot(const struct block_table *table, struc
     return (struct block *)(void *)(table->arena + (size_t)(slot.block - 1) * BLOCK_ALIGNMENT);
 }
 
-/// The next block that may be at a place, from slot *at on, which moves behind it; begins at block_home. NULL: there is
+/// The next block at a place in a mode, from slot *at on, which moves behind it; begins at block_home. NULL: there is
 /// none.
-static inline struct block *block_next(const struct block_table *table, uint32_t tag, uint32_t *at)
+static inline struct block *block_next(const struct block_table *table, uint64_t key, uint32_t *at)
 {
     for (;;) {
         struct block_slot slot = table->slots[*at];
         if (!slot.block)
             return NULL;
         *at = (*at + 1) & (table->slot_count - 1);
-        if (slot.tag == tag)
+        if (slot.key == key)
             return block_of_slot(table, slot);
     }
 }
@@ -68,8 +73,21 @@ static inline const struct block_table *block_cache_table(const struct block_cac
     return (const struct block_table *)(const void *)cache; // its first member
 }
 
+/// The farthest that a relative branch of 64-bit code leads from its block's start is less.
+#define BLOCK_BRANCH_REACH (INT64_C(1) << 32)
+
+/// Whether some relative branch of code at `linear` may lead to no canonical address.
+static inline bool block_near_edge(const struct cpu *cpu, uint64_t linear)
+{
+    uint64_t low = linear - BLOCK_BRANCH_REACH, high = linear + BLOCK_BRANCH_REACH;
+    return (uint64_t)bits_sign_extend(low, cpu->mmu.linear_bits) != low ||
+           (uint64_t)bits_sign_extend(high, cpu->mmu.linear_bits) != high;
+}
+
 void block_table_insert(struct block_table *table, struct block *block);
 /// Nothing happens when it is not in the table.
 void block_table_remove(struct block_table *table, const struct block *block);
+/// Takes over what the block, if it is in the table, says of its host code now.
+void block_table_chain(struct block_table *table, const struct cpu *cpu, const struct block *block);
 
 #endif

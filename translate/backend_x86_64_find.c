@@ -16,25 +16,38 @@ static bool is_for_c(const struct cpu *cpu, uint64_t linear)
            cpu->instructions >= cpu->instruction_limit;
 }
 
+/// Where host code goes on with a block without host code, or at places where others need a closer look.
+static const void *look_closer(struct cpu *cpu, uint64_t linear, uint64_t key)
+{
+    const struct block_table *table = block_cache_table(cpu->blocks);
+    uint32_t at = block_home(table, key);
+    for (struct block *block; (block = block_next(table, key, &at)) != NULL;) {
+        if (!block->crosses && block_branch_faults(cpu, linear, block) == block->branch_faults)
+            return block_jump_known(cpu, linear, block, block_jump_chain(cpu, block));
+    }
+    return cpu->no_chain;
+}
+
 /// What block_find would find for RIP `linear` if that needs no more than looks: into the jump cache with it. Returns
 /// where host code goes on.
 static const void *find(struct cpu *cpu, uint64_t linear)
 {
     const struct block_table *table = block_cache_table(cpu->blocks);
-    uint32_t tag, at;
-    uint64_t backing;
+    uint64_t backing, key;
     if (is_for_c(cpu, linear) || !mmu_fetch_quick(&cpu->mmu, cpu->fetch_mode, linear, &backing))
         return cpu->no_chain;
-    tag = block_tag(backing, cpu->mode);
-    at = block_home(table, tag);
-    for (struct block *block; (block = block_next(table, tag, &at)) != NULL;) {
-        if (block->backing != backing || block->mode != cpu->mode || block->crosses ||
-            block_branch_faults(cpu, linear, block) != block->branch_faults)
-            continue;
-        cpu->code_page = linear & PAGE_MASK;
-        return block_jump_known(cpu, linear, block);
+    cpu->code_page = linear & PAGE_MASK;
+    key = block_key(backing, cpu->mode);
+    if (UNLIKELY(block_near_edge(cpu, linear)))
+        return look_closer(cpu, linear, key);
+    for (uint32_t at = block_home(table, key);; at = (at + 1) & (table->slot_count - 1)) {
+        struct block_slot slot = table->slots[at];
+        if (slot.key == key && slot.chain)
+            return block_jump_known(cpu, linear, block_of_slot(table, slot),
+                                    (const uint8_t *)cpu->no_chain + slot.chain);
+        if (!slot.block)
+            return look_closer(cpu, linear, key);
     }
-    return cpu->no_chain;
 }
 
 void x86_find_routine(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu)

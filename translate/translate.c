@@ -131,6 +131,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     block->host_code = to_exec(jit, t->body);
     block->kills_flags = pass_kills_flags(t->passes[0].uops, t->passes[0].count, jit->backend->supported);
     block->host_chain = to_exec(jit, t->chain);
+    block_host_code_changed(jit->cpu, block);
     block->start_stub = to_exec(jit, t->start_stub);
     block->host_loop = t->loop ? to_exec(jit, t->loop) : NULL;
     block->loop_stub = t->loop ? to_exec(jit, t->loop_stub) : NULL;
@@ -221,6 +222,7 @@ static void unlink_block(struct jit *jit, struct block *block)
         host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_loop - jit->code.exec), 8);
     }
     block->host_code = block->host_chain = block->host_loop = NULL;
+    block_host_code_changed(jit->cpu, block);
     block->is_superblock = false;
 }
 
@@ -234,6 +236,7 @@ static void forget_code(struct jit *jit, struct block *block)
     block->edge = NULL;
     block->edges = 0;
     block->host_code = block->host_chain = block->start_stub = block->host_loop = NULL;
+    block_host_code_changed(jit->cpu, block);
     block->is_superblock = false;
 }
 
