@@ -389,6 +389,47 @@ static void old_blocks_make_room(void **state)
     end(&b);
 }
 
+/// Stores here and there into a page of blocks, long and short ones that lie in each other, with bytes that they had
+/// before or not: what runs is always what stands there.
+static void stores_find_their_blocks(void **state)
+{
+    enum { LONG = 44, ROUNDS = 3000 }; // a long piece: 6 * 7 bytes, and a jump
+    uint8_t page[PAGE_SIZE] = {0};
+    uint64_t random = 1;
+    struct block_statistics statistics;
+    struct bench b;
+    unsigned at = 0, places[PAGE_SIZE / 7], place_count = 0;
+    start(&b);
+    for (unsigned i = 0; at + LONG + 8 < PAGE_SIZE; i++) {
+        for (unsigned k = 0; k < (i % 3 ? 1 : 6); k++) { // add ecx, n
+            memcpy(page + at, (const uint8_t[]){0x67, 0x67, 0x67, 0x67, 0x83, 0xc1, 1}, 7);
+            places[place_count++] = at;
+            at += 7;
+        }
+        memcpy(page + at, (const uint8_t[]){0xeb, 0}, 2);
+        at += 2;
+    }
+    page[at] = 0xf4;
+    put(&b, CODE, page, sizeof page);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned from, sum = 0, place;
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        place = places[(random >> 33) % place_count];
+        page[place + 6] = random >> 20 & 3;
+        put(&b, CODE + place + 6, &page[place + 6], 1);
+        from = (unsigned)(random >> 45) % place_count; // some blocks begin there, inside of others
+        for (unsigned i = from; i < place_count; i++)
+            sum += page[places[i] + 6];
+        b.f.cpu->var[VAR_RCX] = 0;
+        assert_int_equal(run(&b, CODE + places[from], 10000), STOP_HALT);
+        assert_int_equal(b.f.cpu->var[VAR_RCX], sum);
+    }
+    block_cache_statistics(b.blocks, &statistics);
+    assert_true(statistics.invalidated > ROUNDS / 2);
+    assert_true(statistics.revived > ROUNDS / 50);
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +446,7 @@ int main(void)
         cmocka_unit_test(old_blocks_make_room),
         cmocka_unit_test(links_to_old_blocks_go),
         cmocka_unit_test(near_branch_to_nowhere_faults_itself),
+        cmocka_unit_test(stores_find_their_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

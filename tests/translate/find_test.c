@@ -1,0 +1,177 @@
+// Host code that finds blocks the jump cache does not know: after an epoch, when a block died, when host code made room
+// for other, at an alias where its branch leads to no canonical address.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cpu/debug.h"
+#include "support_guest.h"
+#include "translate/code_cache.h"
+#include "translate/translate.h"
+
+#define PIECES_AT (GUEST_DATA + 0xb000) // pages that can be run
+#define PIECE 32u
+#define PIECES (4 * PAGE_SIZE / PIECE)
+#define ADDEND 2u // in a piece
+
+static const uint8_t start[] = {
+    0xb8, 0,    0, 0, 0, // mov eax, PIECES_AT
+    0xff, 0xe0,          // jmp rax
+};
+static const uint8_t piece[] = {
+    0x83, 0xc3, 1,           // add ebx, 1
+    0x48, 0x83, 0xc0, PIECE, // add rax, PIECE
+    0xff, 0xe0,              // jmp rax
+};
+
+static void load(struct guest *g)
+{
+    static const uint8_t end[] = {0xf4};
+    guest_reset(g, GUEST_64_CPL0, 1);
+    guest_load(g, GUEST_CODE, start, sizeof start);
+    guest_load(g, GUEST_CODE + 1, &(uint32_t){PIECES_AT}, 4);
+    for (unsigned i = 0; i < PIECES; i++)
+        guest_load(g, PIECES_AT + i * PIECE, i == PIECES - 1 ? end : piece,
+                   i == PIECES - 1 ? sizeof end : sizeof piece);
+}
+
+/// Returns how often C entered host code or the interpreter a block.
+static uint64_t run(struct guest *g, uint32_t sum)
+{
+    uint64_t before = g->cpu->stat_blocks;
+    g->cpu->var[VAR_RIP] = GUEST_CODE;
+    g->cpu->var[VAR_RBX] = 0;
+    g->cpu->activity = ACTIVITY_RUN;
+    assert_int_equal(guest_run(g, 100000), STOP_HALT);
+    assert_int_equal(g->cpu->activity, ACTIVITY_HALT);
+    assert_int_equal(g->cpu->var[VAR_RBX], sum);
+    return g->cpu->stat_blocks - before;
+}
+
+static void set_addend(struct guest *g, unsigned number, uint8_t addend)
+{
+    address_space_write_bytes(&g->space, PIECES_AT + number * PIECE + ADDEND, &addend, 1, true);
+}
+
+static void test_new_epochs(void **state)
+{
+    struct guest_pair *p = *state;
+    struct guest *g = &p->jit;
+    uint32_t sum = PIECES - 1;
+    for (unsigned counting = 0; counting < 2; counting++) {
+        sum = PIECES - 1;
+        load(g);
+        g->cpu->counting = counting;
+        for (unsigned i = 0; i < 3; i++)
+            run(g, sum);
+        for (unsigned i = 0; i < 4; i++) {
+            mmu_forget_fetches(&g->cpu->mmu);
+            assert_in_range(run(g, sum), 1, PIECES / 16); // now and then for a guard
+        }
+        mmu_flush_all(&g->cpu->mmu); // a new TLB, too
+        assert_in_range(run(g, sum), 1, PIECES / 16);
+        for (unsigned i = 0; i < 40; i++) {
+            set_addend(g, i * 7, (uint8_t)(2 + i));
+            sum += 1 + i;
+            if (i & 1)
+                mmu_forget_fetches(&g->cpu->mmu);
+            run(g, sum);
+        }
+    }
+    g->cpu->counting = false;
+}
+
+static void test_breakpoint(void **state)
+{
+    struct guest_pair *p = *state;
+    struct guest *g = &p->jit;
+    unsigned number = PIECES / 2;
+    load(g);
+    for (unsigned i = 0; i < 3; i++)
+        run(g, PIECES - 1);
+    mmu_forget_fetches(&g->cpu->mmu);
+    g->cpu->dr[0] = PIECES_AT + number * PIECE;
+    g->cpu->dr[7] = 0x402; // G0: execution
+    debug_update(g->cpu);
+    g->cpu->var[VAR_RIP] = GUEST_CODE;
+    g->cpu->var[VAR_RBX] = 0;
+    g->cpu->activity = ACTIVITY_RUN;
+    assert_int_equal(guest_run(g, 100000), STOP_HALT);
+    assert_int_equal(g->cpu->var[VAR_RIP], GUEST_HANDLERS + VECTOR_DB + 1);
+    assert_int_equal(g->cpu->var[VAR_RBX], number);
+    g->cpu->dr[7] = 0x400;
+    debug_update(g->cpu);
+}
+
+/// Host code has room for part of the pieces only.
+static void test_little_room(void **state)
+{
+    struct guest g;
+    struct translate_statistics statistics;
+    guest_start(&g, &engine_jit);
+    translate_set_threshold(g.state, 0);
+    translate_set_code_limit(g.state, 3 * CODE_REGION_LEAST);
+    load(&g);
+    for (unsigned i = 0; i < 20; i++) {
+        if (i % 3)
+            mmu_forget_fetches(&g.cpu->mmu);
+        run(&g, PIECES - 1);
+    }
+    translate_statistics(g.state, &statistics);
+    assert_true(statistics.evicted_blocks > PIECES);
+    guest_end(&g);
+}
+
+#define EDGE UINT64_C(0x00007fffffe00000) // the last 2 MiB of the lower half
+#define BRANCH (GUEST_DATA + 0xc000)
+
+/// A branch by 2 MiB is lifted where that is possible, then comes at the edge of linear addresses.
+static void test_edge(void **state)
+{
+    static const uint8_t call[] = {0xff, 0xd0, 0xf4};               // call rax; hlt
+    static const uint8_t branch[] = {0xe9, 0xfb, 0xff, 0x1f, 0x00}; // jmp to 2 MiB on
+    static const uint8_t back[] = {0xff, 0xc3, 0xc3};               // inc ebx; ret
+    struct guest_pair *p = *state;
+    struct guest *guests[] = {&p->interp, &p->jit};
+    for (unsigned i = 0; i < 2; i++) {
+        struct guest *g = guests[i];
+        uint64_t tables = g->cpu->cr3;
+        guest_reset(g, GUEST_64_CPL0, 1);
+        tables = g->cpu->cr3;
+        guest_load(g, tables + 255 * 8, &(uint64_t){(tables + 0x1000) | 7}, 8);
+        guest_load(g, tables + 0x1000 + 511 * 8, &(uint64_t){(tables + 0x2000) | 7}, 8);
+        guest_load(g, tables + 0x2000 + 511 * 8, &(uint64_t){(tables + 0x3000) | 7}, 8);
+        guest_load(g, tables + 0x2000 + 8, &(uint64_t){(tables + 0x4000) | 7}, 8);
+        guest_load(g, tables + 0x4000 + (BRANCH >> PAGE_SHIFT) % 512 * 8, &(uint64_t){(GUEST_DATA + 0xd000) | 7}, 8);
+        guest_load(g, GUEST_CODE, call, sizeof call);
+        guest_load(g, BRANCH, branch, sizeof branch);
+        guest_load(g, GUEST_DATA + 0xd000, back, sizeof back);
+        for (unsigned round = 0; round < 20; round++) {
+            bool edge = round % 4 == 3;
+            g->cpu->var[VAR_RIP] = GUEST_CODE;
+            g->cpu->var[VAR_RSP] = GUEST_STACK;
+            g->cpu->var[VAR_RAX] = (edge ? EDGE : 0) + BRANCH;
+            g->cpu->var[VAR_RBX] = 0;
+            g->cpu->activity = ACTIVITY_RUN;
+            assert_int_equal(guest_run(g, 1000), STOP_HALT);
+            assert_int_equal(g->cpu->var[VAR_RBX], edge ? 0 : 1);
+            assert_int_equal(g->cpu->var[VAR_RIP], edge ? GUEST_HANDLERS + VECTOR_GP + 1 : GUEST_CODE + 3);
+            if (round % 8 > 4)
+                mmu_forget_fetches(&g->cpu->mmu);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_new_epochs),
+        cmocka_unit_test(test_breakpoint),
+        cmocka_unit_test(test_little_room),
+        cmocka_unit_test(test_edge),
+    };
+    return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
+}
