@@ -159,6 +159,11 @@ static void test_edge(void **state)
             assert_int_equal(guest_run(g, 1000), STOP_HALT);
             assert_int_equal(g->cpu->var[VAR_RBX], edge ? 0 : 1);
             assert_int_equal(g->cpu->var[VAR_RIP], edge ? GUEST_HANDLERS + VECTOR_GP + 1 : GUEST_CODE + 3);
+            if (edge) { // the branch faults, not what it leads to
+                uint64_t rip;
+                memcpy(&rip, g->memory.host + g->cpu->var[VAR_RSP] + 8, 8);
+                assert_true(rip == EDGE + BRANCH);
+            }
             if (round % 8 > 4)
                 mmu_forget_fetches(&g->cpu->mmu);
         }
