@@ -529,9 +529,11 @@ static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, u
     unsigned insn = block->uops[number].insn;
 
     cpu->group_failed = false;
-    if (detour->key == key)
-        note_straddle(jit, block);
-    cpu->detour_patience = DETOUR_PATIENCE;
+    if (cpu->detour_patience < 0) {
+        if (detour->key == key) // else that is why it came
+            note_straddle(jit, block);
+        cpu->detour_patience = DETOUR_PATIENCE;
+    }
     if (!can_detour(cpu, block, number))
         return false;
     cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block->insn_offset[insn]);
@@ -542,6 +544,7 @@ static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, u
     if (*next && (*next)->host_chain && !(*next)->crosses) {
         *detour = (struct cpu_detour){.key = key, .chain = (*next)->host_chain, .completed = cpu->counting ? insn : 0};
         jit->detours = true;
+        jit->statistics.detours++;
     }
     return true;
 }

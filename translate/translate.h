@@ -17,6 +17,7 @@ struct translate_statistics {
     uint64_t translated_blocks, translated_instructions;
     uint64_t resumed;        // host code left in the middle of a block for the interpreter
     uint64_t links;          // jumps patched to lead to another block directly
+    uint64_t detours;        // ways that host code was told to go where accesses with one check straddle pages
     uint64_t code_evictions; // the code memory was full, its oldest region was written anew
     uint64_t evicted_blocks; // ... and so many blocks that still lived lost their host code
     uint64_t code_bytes;     // in use
