@@ -167,25 +167,21 @@ void x86_resume(struct translation *t)
     settle_and_leave(t);
 }
 
-/// Whether the uop only makes a temporary, so that it can be done again.
+/// Whether all that the uop does is to make a temporary, so that it can be done again.
 static bool can_repeat(const struct uop *u)
 {
     switch (u->op) {
-    case UOP_NOP:
-        return true;
-    case UOP_MOV:
-    case UOP_ZEXT:
-    case UOP_SEXT:
-    case UOP_GET_HIGH:
-    case UOP_EA:
     case UOP_SEG:
     case UOP_XLAT:
+    case UOP_EA:
     case UOP_LOAD:
     case UOP_GET_FLAGS:
-        return u->dst >= VAR_TEMP || u->dst == VAR_NONE;
+        break;
     default:
-        return false;
+        if (u->op > UOP_SELECT_Z || (u->aux & UOP_SETS_FLAGS) || (uop_effects(u) & (DEFINE_C | MAY_LEAVE)))
+            return false;
     }
+    return u->dst >= VAR_TEMP || u->dst == VAR_NONE;
 }
 
 /// The first uop of the instruction at work, if it can begin once more; else t->index.

@@ -14,8 +14,8 @@
 #include "translate/driver.h"
 
 #define MOST_PATIENCE 256             // executions of a block that dies often, about, before it is translated again
-#define DETOUR_PATIENCE 64            // detours until one is looked at
-#define STRADDLES 8                   // times that they were those of the same block, until
+#define DETOUR_PATIENCE 256           // detours until one is looked at
+#define STRADDLES 4                   // times that they were those of the same block, until
 #define STRADDLE_NS 150u              // their mean distance in time is looked at
 #define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until it is not asked any more
 #define GUARD_PATIENCE 64             // guards of jumps between pages that fail until one of them gets a new one

@@ -36,6 +36,7 @@ static const uint8_t program[] = {
     0x48, 0x39, 0xc8,                         // cmp rax, rcx
     0x48, 0x8b, 0x57, 0x08,                   // mov rdx, [rdi + 8]
     0x48, 0x11, 0xd3,                         // adc rbx, rdx
+    0x0f, 0x92, 0x47, 0xf0,                   // setc [rdi - 0x10]: the byte is made before the address is checked
     0x48, 0x89, 0x5f, 0xe0,                   // mov [rdi - 0x20], rbx
     0x89, 0x4f, 0x20,                         // mov [rdi + 0x20], ecx
     0x48, 0x13, 0x5f, 0xe8,                   // adc rbx, [rdi - 0x18]
@@ -43,18 +44,18 @@ static const uint8_t program[] = {
     0x53,                                     // push rbx
     0xff, 0x77, 0x10,                         // push qword [rdi + 0x10]
     0x51,                                     // push rcx
-    0xe8, 0xcd, 0xfe, 0xff, 0xff,             // call FUNCTION
+    0xe8, 0xc9, 0xfe, 0xff, 0xff,             // call FUNCTION
     0x48, 0x01, 0xd3,                         // add rbx, rdx
     0x59,                                     // pop rcx
     0x5a,                                     // pop rdx
     0x48, 0x31, 0xd3,                         // xor rbx, rdx
     0x5a,                                     // pop rdx
     0xff, 0xc9,                               // dec ecx
-    0x75, 0xbe,                               // jnz loop
-    0xfe, 0x04, 0x25, 0x2f, 0x01, 0x10, 0x00, // inc byte [the lea's 1]
+    0x75, 0xba,                               // jnz loop
+    0xfe, 0x04, 0x25, 0x33, 0x01, 0x10, 0x00, // inc byte [the lea's 1]
     0x4d, 0x87, 0xd0,                         // xchg r8, r10
     0xff, 0xce,                               // dec esi
-    0x75, 0xab,                               // jnz start
+    0x75, 0xa7,                               // jnz start
     0xf4,                                     // hlt
 };
 
