@@ -323,7 +323,7 @@ struct cpu_jump_entry {
     const void *chain; // where host code goes on; cpu->no_chain: in C
 };
 
-#define DETOUR_BITS 10
+#define DETOUR_BITS 12
 #define DETOURS (1u << DETOUR_BITS)
 #define DETOUR_FACTOR INT32_C(-0x61c88647)
 
