@@ -68,7 +68,7 @@ struct block {
     bool kills_flags;                     // its host code makes all flags before anybody can see the old ones
     uint8_t edges;                        // how many `edge` has
     bool no_reuse;      // every access gets its own check: accesses off a base straddle pages too often
-    uint16_t straddles; // how often they did, and since when (host nanoseconds)
+    uint16_t straddles; // how often they did when that was looked at, and since when (host nanoseconds)
     uint64_t straddles_since;
     const uint16_t *insn_offset; // insn_count + 1 byte offsets
 };
@@ -106,8 +106,8 @@ void block_cache_listen(struct block_cache *cache, struct block_listener listene
 /// come to the memory's listener; else it may go through.
 bool block_cache_covers(const struct block_cache *cache, const uint8_t *host, unsigned size);
 
-/// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE, MODE_UNSHARED), lifted if need be. NULL: the fetch faulted and
-/// cpu->fault is set. Valid until the next call after it returns to the dispatcher.
+/// The block at the CPU's RIP in its mode | extra_mode (MODE_ONE, MODE_UNSHARED), lifted if need be. NULL: the fetch
+/// faulted and cpu->fault is set. Valid until the next call after it returns to the dispatcher.
 struct block *block_find(struct cpu *cpu, uint32_t extra_mode);
 
 /// The block has got host code, or has none any more (host_chain).
