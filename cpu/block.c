@@ -16,19 +16,23 @@ _Static_assert((sizeof(struct block) + sizeof(struct uop) + BLOCK_ALIGNMENT - 1)
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
 #define DEAD_BLOCKS 16u // of a page that are remembered
 #define ARENA_PARTS 8u
+#define LEAST_ARENA ((size_t)256 << 10)
 
 #define PAGE_EMPTIED_OFTEN 4 // times that a page's code died, from which on it is watched without code
 #define PAGE_QUIET 16        // stores into it that end that
+
+struct dead_block {
+    struct block *block;
+    uint32_t offset; // in the page
+};
 
 /// What is known of one backing page that carries code.
 struct code_page {
     uint64_t granules;             // bit per 64 bytes that some block covers
     struct block *first[GRANULES]; // blocks by the granule of their first byte
     struct block *crossing;        // blocks of the page before that end here
-    struct dead_block {
-        struct block *block;
-        uint32_t offset; // in the page
-    } dead[DEAD_BLOCKS]; // that can be used again when their bytes come back, the last one last
+    struct dead_block *dead;       // DEAD_BLOCKS that can be used again when their bytes come back, the last one last;
+                                   // NULL: there was none
     unsigned dead_count;
     struct code_page *next; // all pages with code
     uint64_t number;
@@ -71,12 +75,18 @@ static void unwatch_page(struct block_cache *cache, uint64_t number)
     __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
 }
 
+static void free_page(struct code_page *page)
+{
+    free(page->dead);
+    free(page);
+}
+
 static void free_pages(struct block_cache *cache)
 {
     while (cache->used) {
         struct code_page *page = cache->used;
         cache->used = page->next;
-        free(page);
+        free_page(page);
     }
 }
 
@@ -97,9 +107,11 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     cache->lifter.log = log;
     cache->lifter.length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
-    cache->arena_size = limit_bytes < 256 * 1024 ? 256 * 1024 : limit_bytes;
+    cache->arena_size = limit_bytes < LEAST_ARENA ? LEAST_ARENA : limit_bytes;
     for (cache->table.slot_count = 1; cache->table.slot_count <= cache->arena_size / BLOCK_BYTES_A_SLOT;)
         cache->table.slot_count *= 2;
+    if (cache->arena_size - slots_size(cache) >= LEAST_ARENA)
+        cache->arena_size -= slots_size(cache);
     cache->lifter.rows = cache->rows = row_index_build(error);
     if (cache->rows)
         cache->table.slots = host_memory_reserve(slots_size(cache), error);
@@ -299,6 +311,8 @@ static void remember(struct block_cache *cache, struct code_page *page, struct b
         block->copy = copy;
     }
     block->deaths++;
+    if (!page->dead && !(page->dead = calloc(DEAD_BLOCKS, sizeof *page->dead)))
+        return;
     if (page->dead_count == DEAD_BLOCKS)
         take_dead(page, 0);
     page->dead[page->dead_count++] =
@@ -477,7 +491,7 @@ static bool tidy_page(struct block_cache *cache, struct code_page *page)
     }
     unwatch_page(cache, page->number);
     cache->pages[page->number] = NULL;
-    free(page);
+    free_page(page);
     return false;
 }
 

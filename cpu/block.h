@@ -47,10 +47,12 @@ struct block {
     bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
     struct uop *uops;
-    struct block *link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken
-    uint32_t link_epoch;     // they are stale when it is not the CPU's
-    uint32_t executions;     // since it was made, or used again
-    uint32_t deaths;         // by stores
+    struct block *link[2];       // for the interpreter: in-page successors of a direct exit, taken/only, not taken
+    uint32_t link_epoch;         // they are stale when it is not the CPU's
+    uint32_t executions;         // since it was made, or used again
+    uint32_t deaths;             // by stores
+    const uint16_t *insn_offset; // insn_count + 1 byte offsets
+    // What interp_block looks at ends here.
     struct block *next;      // in the page's granule list
     struct block *next_all;  // crossing blocks of the second page
     struct block *next_made; // in the same part of the blocks' memory
@@ -70,15 +72,15 @@ struct block {
     bool no_reuse;      // every access gets its own check: accesses off a base straddle pages too often
     uint16_t straddles; // how often they did when that was looked at, and since when (host nanoseconds)
     uint64_t straddles_since;
-    const uint16_t *insn_offset; // insn_count + 1 byte offsets
 };
-_Static_assert(offsetof(struct block, link) == 64, "one line");
+#define BLOCK_INTERP_BYTES offsetof(struct block, next)
+_Static_assert(offsetof(struct block, link) == 64 && BLOCK_INTERP_BYTES <= 128, "lines");
 
 #define BLOCK_CACHE_MAX_CPUS 1
 
 struct block_cache;
-/// `limit_bytes`: memory for blocks; when it is full the oldest eighth is dropped. Installs itself as the memory's
-/// listener.
+/// `limit_bytes`: memory for blocks and their table; when it is full the oldest eighth is dropped. Installs itself as
+/// the memory's listener.
 struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
                                        const struct log *log, struct error *error);
 void block_cache_destroy(struct block_cache *cache);

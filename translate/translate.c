@@ -349,12 +349,13 @@ static void invalidated(void *opaque, struct block *block)
 }
 
 // ---- running ------------------------------------------------------------------------------------------------------
-/// The interpreter from uop number `from` to the block's end. It gets a copy without links, so that it comes back
-/// instead of going on with the next block.
+/// The interpreter from uop number `from` to the block's end. It gets a copy (of what it looks at) without links, so
+/// that it comes back instead of going on with the next block.
 static void interpret(struct jit *jit, struct cpu *cpu, const struct block *block, unsigned from)
 {
-    struct block part = *block;
+    struct block part;
     uint64_t before = cpu->instructions;
+    memcpy(&part, block, BLOCK_INTERP_BYTES);
     part.uops += from;
     part.uop_count = (uint16_t)(part.uop_count - from);
     part.link[0] = part.link[1] = NULL;
