@@ -24,6 +24,8 @@ bool host_memory_file_find(int file, uint64_t from, uint64_t size, uint64_t *sta
 void *host_memory_reserve(size_t size, struct error *error);
 /// Asks for large host pages in reserved memory that will be filled from its start on: fewer faults. Advice only.
 void host_memory_prefer_large_pages(void *address, size_t size);
+/// Nobody may touch the (host's) page of reserved memory that begins here from now on.
+void host_memory_guard(void *page);
 void host_memory_release(void *address, size_t size);
 
 /// Code memory mapped twice: written through `write`, run through `exec` (W^X). single: one RWX mapping.

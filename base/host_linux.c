@@ -157,6 +157,11 @@ void host_memory_prefer_large_pages(void *address, size_t size)
     madvise(address, size, MADV_HUGEPAGE);
 }
 
+void host_memory_guard(void *page)
+{
+    mprotect(page, host_page_size(), PROT_NONE);
+}
+
 void host_memory_release(void *address, size_t size)
 {
     if (address)

@@ -55,9 +55,11 @@ void cpu_drop_jumps_to_code(struct cpu *cpu, const void *from, const void *to)
 
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
 {
-    struct cpu *cpu = host_memory_reserve(sizeof *cpu, error);
-    if (!cpu)
+    uint8_t *area = host_memory_reserve(CPU_HOST_STACK + sizeof(struct cpu), error);
+    struct cpu *cpu = (struct cpu *)(area + CPU_HOST_STACK);
+    if (!area)
         return NULL;
+    host_memory_guard(area);                          // where the stack ends
     host_memory_prefer_large_pages(cpu, sizeof *cpu); // TLB and jump cache are looked at here and there
     cpu->self = cpu;
     cpu->counting = true;
@@ -91,7 +93,7 @@ void cpu_destroy(struct cpu *cpu)
     if (cpu->blocks)
         block_cache_detach(cpu->blocks, cpu);
     mmu_destroy(&cpu->mmu);
-    host_memory_release(cpu, sizeof *cpu);
+    host_memory_release((uint8_t *)cpu - CPU_HOST_STACK, CPU_HOST_STACK + sizeof *cpu);
 }
 
 static void reset_segments(struct cpu *cpu)

@@ -336,8 +336,12 @@ struct cpu_detour {
     uint64_t unused;
 };
 
+/// Bytes of stack in front of struct cpu, for host code and the C that it calls: devices and their files as well. A
+/// large host page, so that the struct begins with one.
+#define CPU_HOST_STACK ((size_t)2 << 20)
+
 struct cpu {
-    uint64_t var[VAR_COUNT];
+    uint64_t var[VAR_COUNT]; // host code reaches the first ones with short displacements
 
     // Others set these (pins), the vCPU polls.
     _Alignas(64) atomic_uint exit_request;
@@ -407,7 +411,9 @@ struct cpu {
     const struct block *running; // the block that runs, or ran last in host code; NULL between blocks
     // For host code.
     bool group_failed;       // accesses with one check straddle a page, or are not to be kept: it left for that
-    struct cpu *self;        // finds the struct from a segment's base
+    struct cpu *self;        // finds the struct
+    void *host_stack;        // C's stack pointer, while host code uses the one in front of this struct
+    uint64_t host_word[6];   // what host code keeps for a moment
     uint64_t code_page;      // linear address of the page of the flat block that runs
     int32_t guard_patience;  // jumps between pages that may still find their guard wrong before one asks for a new one
     int32_t detour_patience; // detours until one goes by way of C, which looks whether they are too many

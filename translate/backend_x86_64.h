@@ -7,7 +7,7 @@
 #include "translate/backend.h"
 #include "translate/emit_x86_64.h"
 
-#define CPU HOST_GS // a segment's base: costs no register
+#define CPU HOST_STATE // rsp: costs no other register, and processors forward what is stored at it to loads at once
 #define S0 HOST_R13
 #define S1 HOST_R14
 #define T0 HOST_R15 // for temporaries
@@ -15,13 +15,33 @@
 
 extern const struct register_file x86_file;
 
+static inline struct emit_memory x86_memory_at(size_t offset)
+{
+    return (struct emit_memory){.base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)offset};
+}
+
+/// A routine begins: its return address is on the stack. What it calls in turn must not be such a one.
+static inline void x86_begin_routine(struct emit *e)
+{
+    e->depth = 8;
+}
+
 /// Where the base of GS stands in struct cpu: at the TLB of user code, which so has the shortest displacements.
 #define X86_GS_OFFSET offsetof(struct cpu, mmu.tlb[MMU_USER])
 
-static inline struct emit_memory x86_memory_at(size_t offset)
+static inline struct emit_memory x86_gs_at(size_t offset)
 {
     return (struct emit_memory){
-        .base = CPU, .index = HOST_NO_INDEX, .displacement = (int32_t)((int64_t)offset - (int64_t)X86_GS_OFFSET)};
+        .base = HOST_GS, .index = HOST_NO_INDEX, .displacement = (int32_t)((int64_t)offset - (int64_t)X86_GS_OFFSET)};
+}
+
+/// A variable's slot. Those of guest registers that have their own of the host's are reached by GS: they are stored to
+/// lend the register and loaded to give it back, and a processor that takes such a load for the register itself, as it
+/// may for addresses from rsp, ran a third slower for it where it was measured.
+static inline struct emit_memory x86_home(unsigned var)
+{
+    size_t offset = offsetof(struct cpu, var) + var * sizeof(uint64_t);
+    return var < VAR_R12 ? x86_gs_at(offset) : x86_memory_at(offset);
 }
 
 #define X86_TLB_SHIFT 5 // of an index to bytes
@@ -30,19 +50,13 @@ _Static_assert(sizeof((struct mmu *)0)->tlb[0][0] == 1 << X86_TLB_SHIFT, "the sh
 /// The TLB's entry for reading or writing whose index, shifted so, is in a register.
 static inline struct emit_memory x86_tlb_entry(enum mmu_mode mode, bool write, uint8_t index)
 {
-    struct emit_memory m =
-        x86_memory_at(offsetof(struct cpu, mmu.tlb) + mode * sizeof((struct mmu *)0)->tlb[0] +
-                      (write ? MMU_WRITE : MMU_READ) * sizeof(struct tlb_entry) + offsetof(struct tlb_entry, tag));
+    size_t offset = offsetof(struct cpu, mmu.tlb) + mode * sizeof((struct mmu *)0)->tlb[0] +
+                    (write ? MMU_WRITE : MMU_READ) * sizeof(struct tlb_entry) + offsetof(struct tlb_entry, tag);
+    struct emit_memory m = x86_gs_at(offset);
     m.index = index;
     return m;
 }
 #define X86_TLB_ADDEND ((int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag)))
-
-/// A variable's slot.
-static inline struct emit_memory x86_home(unsigned var)
-{
-    return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
-}
 
 static inline struct emit_memory x86_at_register(uint8_t reg)
 {
@@ -205,6 +219,9 @@ void x86_emit_exit_if_zero(struct translation *t, const struct uop *u);
 void x86_emit_exit_to(struct translation *t, const struct uop *u);
 /// To C with a struct host_result's value, of t->block.
 void x86_leave(struct translation *t, uint32_t value);
+/// Words that host code keeps for a moment.
+enum x86_word { WORD_CARRY, WORD_SECOND, WORD_FLAGS_VALUE, WORD_FLAGS, WORD_MISS, WORD_LINEAR };
+_Static_assert(WORD_LINEAR < sizeof((struct cpu *)0)->host_word / sizeof(uint64_t), "there are enough");
 void x86_leave_routine(struct emit *e, struct backend_entries *entries);
 void x86_resume(struct translation *t);
 void x86_miss(struct translation *t, const struct side_exit *exit);
@@ -222,9 +239,9 @@ bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *wh
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 void x86_patch(emit_place place, const uint8_t *target);
-#define X86_GUARD_BYTES 59u
-#define X86_POLL_BYTES 20u
-#define X86_INDIRECT_BYTES 50u
+#define X86_GUARD_BYTES 56u
+#define X86_POLL_BYTES 19u
+#define X86_INDIRECT_BYTES 48u
 void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
 void x86_skip_guard(uint8_t *guard);
 void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target);

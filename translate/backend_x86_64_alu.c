@@ -8,7 +8,7 @@
 
 static struct emit_memory carry_slot(void)
 {
-    return x86_at_register(HOST_RSP);
+    return FIELD(host_word[WORD_CARRY]);
 }
 
 // ---- results ------------------------------------------------------------------------------------------------------

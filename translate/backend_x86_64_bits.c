@@ -6,10 +6,10 @@
 
 #define VEX_NP_0F38 2, 0
 
-/// Two words of the frame that are free between uops; the first is the carry's.
+/// Two words that are free between uops; the first is the carry's.
 static struct emit_memory frame_slot(unsigned number)
 {
-    return (struct emit_memory){.base = HOST_RSP, .index = HOST_NO_INDEX, .displacement = (int32_t)number * 8};
+    return FIELD(host_word[WORD_CARRY + number]);
 }
 
 static void keep_flags(struct translation *t)
@@ -227,12 +227,12 @@ static void multiply_scratch(struct translation *t, const struct uop *u)
         return;
     }
     emit_exchange(e, HOST_RAX, S0);
-    emit_store(e, WIDTH_64, x86_at_register(HOST_RSP), HOST_RDX); // the carry's slot is free between uops
+    emit_store(e, WIDTH_64, frame_slot(0), HOST_RDX);
     emit_multiply_wide(e, u->op == UOP_IMUL, u->width, S1);
     if (t->flags)
         emit_set_memory(e, 2, x86_home(VAR_CC_EXTRA));
     emit_move(e, WIDTH_64, S1, u->width == WIDTH_8 ? HOST_RAX : HOST_RDX);
-    emit_load(e, WIDTH_64, HOST_RDX, x86_at_register(HOST_RSP));
+    emit_load(e, WIDTH_64, HOST_RDX, frame_slot(0));
     emit_exchange(e, HOST_RAX, S0);
 }
 

@@ -55,14 +55,14 @@ void x86_emit_divide(struct translation *t, const struct uop *u)
         check_unsigned(t, u);
     x86_fetch(t, S0, u->a);
     emit_exchange(e, HOST_RAX, S0);
-    emit_store(e, WIDTH_64, x86_at_register(HOST_RSP), HOST_RDX); // the carry's slot is free between uops
+    emit_store(e, WIDTH_64, FIELD(host_word[WORD_CARRY]), HOST_RDX); // free between uops
     if (high == NO_REGISTER)
         x86_load_home(e, HOST_RDX, u->b);
     else if (high != HOST_RDX)
         emit_move(e, WIDTH_64, HOST_RDX, high == HOST_RAX ? S0 : high);
     emit_unary(e, is_signed ? EMIT_IDIV : EMIT_DIV, u->width, S1);
     emit_move(e, WIDTH_64, S1, HOST_RDX);
-    emit_load(e, WIDTH_64, HOST_RDX, x86_at_register(HOST_RSP));
+    emit_load(e, WIDTH_64, HOST_RDX, FIELD(host_word[WORD_CARRY]));
     emit_exchange(e, HOST_RAX, S0);
     x86_write_var(t, u->dst, u->width, S0);
     x86_write_var(t, u->c, u->width, S1);

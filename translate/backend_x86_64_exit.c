@@ -5,6 +5,9 @@
 // the epoch and the page it comes from. Every other exit asks the jump cache in line.
 // Each chain entry polls, so that every cycle does. RIP is not kept: flat blocks know where in their page they are, and
 // cpu->code_page is that page's linear address; blocks that are not flat know their IP.
+//
+// rsp points to struct cpu, which a stack of its own stands in front of (CPU_HOST_STACK): C that host code calls runs
+// on that. A multiple of 16, as C wants it.
 #ifdef __x86_64__
 
 #include <assert.h>
@@ -13,7 +16,7 @@
 #include "cpu/cpu.h"
 #include "translate/backend_x86_64.h"
 
-#define FRAME_BYTES 24 // keeps rsp a multiple of 16 in blocks; the carry's slot is at rsp
+#define FRAME_BYTES 8 // keeps rsp a multiple of 16
 
 static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
 
@@ -354,8 +357,8 @@ static void emit_indirect_guard(struct translation *t)
 void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
 {
     memcpy(guard + 2, &linear, sizeof linear);
-    memcpy(guard + 23, &epoch, sizeof epoch);
-    x86_patch(guard + 46, target);
+    memcpy(guard + 22, &epoch, sizeof epoch);
+    x86_patch(guard + 44, target);
 }
 
 void x86_skip_guard(uint8_t *guard)
@@ -509,6 +512,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit, con
 void x86_side_exit(struct translation *t, const struct side_exit *exit)
 {
     const uint8_t *stub;
+    t->emit.depth = 0;
     t->block = exit->block;
     t->pass = exit->pass;
     if (needs_poll(t, exit))
@@ -614,10 +618,10 @@ void x86_patch(emit_place place, const uint8_t *target)
 /// Places in what emit_guard writes.
 void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target)
 {
-    memcpy(guard + 8, &epoch, sizeof epoch);
-    memcpy(guard + 16, &from, sizeof from);
-    memcpy(guard + 37, &to, sizeof to);
-    x86_patch(guard + 55, target);
+    memcpy(guard + 7, &epoch, sizeof epoch);
+    memcpy(guard + 15, &from, sizeof from);
+    memcpy(guard + 35, &to, sizeof to);
+    x86_patch(guard + 52, target);
 }
 
 static void store_guest(struct emit *e)
@@ -654,12 +658,17 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
         emit_push(e, callee_saved[i]);
     emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, FRAME_BYTES);
+    emit_store(e, WIDTH_64, (struct emit_memory){HOST_RDI, HOST_NO_INDEX, 0, offsetof(struct cpu, host_stack)},
+               HOST_RSP);
+    emit_move(e, WIDTH_64, HOST_RSP, HOST_RDI);
     emit_move(e, WIDTH_64, S0, HOST_RSI);
+    e->depth = 0;
     load_guest(e);
     emit_jump_register(e, S0);
 
     x86_fpu_routines(e, fpu);
     entries->no_chain = e->at;
+    e->depth = 0;
     x86_store_home(e, VAR_RIP, S1);
     emit_move_imm(e, S0, (uint64_t)HOST_LOOKUP << X86_LEAVE_SHIFT);
     entries->leave = e->at;
@@ -671,6 +680,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     store_guest(e);
     emit_move(e, WIDTH_64, HOST_RAX, S0);
     emit_move(e, WIDTH_64, HOST_RDX, S1);
+    emit_load(e, WIDTH_64, HOST_RSP, FIELD(host_stack));
     emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, FRAME_BYTES);
     for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;)
         emit_pop(e, callee_saved[i]);
@@ -678,12 +688,15 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
 
     x86_find_routine(e, entries, fpu);
     entries->guard_failed = e->at;
+    e->depth = 0;
     write_guard_failed(e, entries);
 
     entries->store = e->at;
+    x86_begin_routine(e);
     store_guest(e);
     emit_return(e);
     entries->load = e->at;
+    x86_begin_routine(e);
     load_guest(e);
     emit_return(e);
     x86_leave_routine(e, entries);

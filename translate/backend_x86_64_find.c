@@ -55,6 +55,7 @@ void x86_find_routine(struct emit *e, struct backend_entries *entries, const str
     static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
                                     HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
     entries->find = e->at;
+    e->depth = 0;     // jumped to
     emit_push(e, S1); // keeps the stack aligned
     for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
         emit_push(e, saved[i]);

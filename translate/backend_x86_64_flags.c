@@ -148,6 +148,7 @@ static void emit_replaced(struct emit *e, const uint8_t *base)
     emit_place carry_only, no_overflow;
     _Static_assert(CC_CARRY_REPLACED == 1 << 10 && CC_CARRY_VALUE == 1 << 9, "bits 10 and 9");
     _Static_assert(CC_OVERFLOW_REPLACED == 1 << 11 && CC_OVERFLOW_VALUE == 1 << 8, "bits 11 and 8");
+    emit_pop_memory(e, FIELD(host_word[WORD_FLAGS])); // the return address: what is called finds the state as we do
     emit_call_to(e, base);
     emit_push_flags(e);
     emit_pop(e, S0);
@@ -161,6 +162,7 @@ static void emit_replaced(struct emit *e, const uint8_t *base)
     emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, (int32_t)FLAG_OF);
     emit_patch_here(e, carry_only);
     emit_patch_here(e, no_overflow);
+    emit_push_memory(e, FIELD(host_word[WORD_FLAGS]));
 }
 
 static void emit_flags(struct emit *e, struct backend_entries *entries)
@@ -170,6 +172,7 @@ static void emit_flags(struct emit *e, struct backend_entries *entries)
     unsigned jumps = 0;
 
     entries->flags = e->at;
+    x86_begin_routine(e);
     x86_load_home(e, S0, VAR_CC_OP);
     emit_test_imm(e, WIDTH_32, S0, CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED);
     replaced = emit_jump_if(e, EMIT_NOT_EQUAL);
@@ -201,6 +204,8 @@ static void emit_flags_value(struct emit *e, struct backend_entries *entries)
 {
     emit_place done;
     entries->flags_value = e->at;
+    x86_begin_routine(e);
+    emit_pop_memory(e, FIELD(host_word[WORD_FLAGS_VALUE]));
     emit_call_to(e, entries->flags);
     emit_push_flags(e);
     emit_pop(e, S0);
@@ -212,6 +217,7 @@ static void emit_flags_value(struct emit *e, struct backend_entries *entries)
     done = emit_jump_if(e, HOST_BELOW ^ 1);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)~FLAG_AF);
     emit_patch_here(e, done);
+    emit_push_memory(e, FIELD(host_word[WORD_FLAGS_VALUE]));
     emit_return(e);
 }
 

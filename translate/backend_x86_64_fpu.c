@@ -85,26 +85,40 @@ static struct emit_memory xmm_home(unsigned n)
     return x86_memory_at(offsetof(struct cpu, vreg) + n * sizeof(union vreg));
 }
 
+/// A field of the struct cpu that `base`, CPU or a register, points to.
+static struct emit_memory from(uint8_t base, struct emit_memory field)
+{
+    field.base = base;
+    return field;
+}
+
 /// No general register changes.
-static void store_sse(struct emit *e)
+static void store_sse(struct emit *e, uint8_t base)
 {
     for (unsigned i = 0; i < SSE_REGISTERS; i++)
-        emit_vector_store(e, 16, xmm_home(i), (uint8_t)i);
-    emit_store_mxcsr(e, FIELD(mxcsr));
+        emit_vector_store(e, 16, from(base, xmm_home(i)), (uint8_t)i);
+    emit_store_mxcsr(e, from(base, FIELD(mxcsr)));
 }
 
-static void load_sse(struct emit *e)
+static void load_sse(struct emit *e, uint8_t base)
 {
     for (unsigned i = 0; i < SSE_REGISTERS; i++)
-        emit_vector_load(e, 16, (uint8_t)i, xmm_home(i));
-    emit_load_mxcsr(e, FIELD(mxcsr));
+        emit_vector_load(e, 16, (uint8_t)i, from(base, xmm_home(i)));
+    emit_load_mxcsr(e, from(base, FIELD(mxcsr)));
 }
 
-/// MXCSR for C code. Changes rax.
-static void load_host_mxcsr(struct emit *e)
+/// MXCSR for C code, by way of a register.
+static void load_host_mxcsr(struct emit *e, uint8_t by)
 {
-    emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)&host_mxcsr);
-    emit_load_mxcsr(e, x86_at_register(HOST_RAX));
+    emit_move_imm(e, by, (uint64_t)(uintptr_t)&host_mxcsr);
+    emit_load_mxcsr(e, x86_at_register(by));
+}
+
+/// Room on the stack, or (negative) no longer.
+static void take_stack(struct emit *e, int32_t bytes)
+{
+    emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, bytes);
+    e->depth += bytes;
 }
 
 static emit_place jump_unless_resident(struct emit *e, uint8_t which)
@@ -122,36 +136,40 @@ static void set_resident(struct emit *e, enum emit_alu op, int32_t value)
 static void emit_spill(struct emit *e)
 {
     emit_place no_sse, no_x87;
+    x86_begin_routine(e);
     push_all(e); // the stack is aligned again
     no_sse = jump_unless_resident(e, RESIDENT_SSE);
-    store_sse(e);
-    load_host_mxcsr(e);
+    store_sse(e, CPU);
+    load_host_mxcsr(e, HOST_RAX);
     emit_patch_here(e, no_sse);
     no_x87 = jump_unless_resident(e, RESIDENT_X87);
-    emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, X87_IMAGE_BYTES);
+    take_stack(e, X87_IMAGE_BYTES);
     emit_x87_memory(e, 5, 6, x86_at_register(HOST_RSP)); // FNSAVE, which initializes
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
     emit_move(e, WIDTH_64, HOST_RSI, HOST_RSP);
     call_c(e, (const void *)unpack_x87);
-    emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, X87_IMAGE_BYTES);
+    take_stack(e, -X87_IMAGE_BYTES);
     emit_patch_here(e, no_x87);
     emit_store_imm(e, WIDTH_8, FIELD(resident), 0);
     pop_all(e);
     emit_return(e);
 }
 
-/// A call of the function in rax that leaves vector registers in place (and x87 alone).
+/// A call of the function in rax, with struct cpu in rdi and up to two arguments more, that leaves vector registers in
+/// place (and x87 alone). Other routines call it, so rsp does not tell where struct cpu is.
 static void emit_keep(struct emit *e)
 {
-    emit_place no_sse = jump_unless_resident(e, RESIDENT_SSE);
-    emit_push(e, HOST_RAX);
-    store_sse(e);
-    load_host_mxcsr(e);
-    set_resident(e, EMIT_AND, ~RESIDENT_SSE);
-    emit_load(e, WIDTH_64, HOST_RAX, x86_at_register(HOST_RSP));
+    emit_place no_sse;
+    emit_test_memory_imm(e, from(HOST_RDI, FIELD(resident)), RESIDENT_SSE);
+    no_sse = emit_jump_if(e, EMIT_EQUAL);
+    emit_push(e, HOST_RDI);
+    store_sse(e, HOST_RDI);
+    load_host_mxcsr(e, HOST_RCX);
+    emit_alu_memory_imm(e, EMIT_AND, WIDTH_8, from(HOST_RDI, FIELD(resident)), ~RESIDENT_SSE);
     emit_call_register(e, HOST_RAX);
-    load_sse(e);
-    set_resident(e, EMIT_OR, RESIDENT_SSE);
+    emit_load(e, WIDTH_64, HOST_RDI, x86_at_register(HOST_RSP));
+    load_sse(e, HOST_RDI);
+    emit_alu_memory_imm(e, EMIT_OR, WIDTH_8, from(HOST_RDI, FIELD(resident)), RESIDENT_SSE);
     emit_lea(e, WIDTH_64, HOST_RSP, (struct emit_memory){.base = HOST_RSP, .index = HOST_NO_INDEX, .displacement = 8});
     emit_return(e);
     emit_patch_here(e, no_sse);
@@ -165,11 +183,13 @@ static void emit_keep(struct emit *e)
 static void begin_ensure(struct emit *e, uint8_t which)
 {
     emit_place absent;
+    x86_begin_routine(e);
     emit_push_flags(e);
     absent = jump_unless_resident(e, which);
     emit_pop_flags(e);
     emit_return(e);
     emit_patch_here(e, absent);
+    e->depth += 8; // flags
     emit_push(e, HOST_RAX);
 }
 
@@ -200,7 +220,7 @@ static void emit_ensure_sse(struct emit *e)
     begin_ensure(e, RESIDENT_SSE);
     emit_load(e, WIDTH_32, HOST_RAX, FIELD(mxcsr));
     unmasked = check_masks(e, MXCSR_MASKS, ~MXCSR_DEFINED);
-    load_sse(e);
+    load_sse(e, CPU);
     set_resident(e, EMIT_OR, RESIDENT_SSE);
     end_ensure(e, unmasked);
 }
@@ -213,17 +233,17 @@ static void emit_ensure_x87(struct emit *e)
     unmasked = check_masks(e, X87_EXCEPTIONS, 0);
     push_all(e);
     no_sse = jump_unless_resident(e, RESIDENT_SSE); // the C function may use them
-    store_sse(e);
-    load_host_mxcsr(e);
+    store_sse(e, CPU);
+    load_host_mxcsr(e, HOST_RAX);
     emit_patch_here(e, no_sse);
-    emit_alu_imm(e, EMIT_SUB, WIDTH_64, HOST_RSP, X87_IMAGE_BYTES);
+    take_stack(e, X87_IMAGE_BYTES);
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
     emit_move(e, WIDTH_64, HOST_RSI, HOST_RSP);
     call_c(e, (const void *)pack_x87);
     emit_x87_memory(e, 5, 4, x86_at_register(HOST_RSP)); // FRSTOR
-    emit_alu_imm(e, EMIT_ADD, WIDTH_64, HOST_RSP, X87_IMAGE_BYTES);
+    take_stack(e, -X87_IMAGE_BYTES);
     was_no_sse = jump_unless_resident(e, RESIDENT_SSE);
-    load_sse(e);
+    load_sse(e, CPU);
     emit_patch_here(e, was_no_sse);
     set_resident(e, EMIT_OR, RESIDENT_X87);
     pop_all(e);

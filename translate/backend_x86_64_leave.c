@@ -53,6 +53,7 @@ void x86_leave_routine(struct emit *e, struct backend_entries *entries)
     emit_place result, failed;
     const uint8_t *plain;
     entries->leave_number = e->at;
+    x86_begin_routine(e); // what was pushed
     emit_pop(e, S0);
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(group_failed), 0);
     failed = emit_jump_if(e, EMIT_NOT_EQUAL);
@@ -92,6 +93,7 @@ void x86_leave(struct translation *t, uint32_t value)
 {
     emit_push_imm(&t->emit, number(value));
     leave_with_number(t);
+    t->emit.depth = 0;
 }
 
 /// Where the interpreter may go on instead of at the uop: addresses that were computed just before it can be computed
@@ -165,6 +167,7 @@ void x86_resume(struct translation *t)
     registers_store_temporaries(&t->registers, &x86_file, &t->emit);
     emit_push_imm(&t->emit, number(HOST_RESUME | from << HOST_NUMBER_SHIFT));
     settle_and_leave(t);
+    t->emit.depth = 0;
 }
 
 /// Whether all that the uop does is to make a temporary, so that it can be done again.
@@ -209,6 +212,7 @@ static void leave_group(struct translation *t)
         registers_release(&t->registers, t->registers.var[reg]);
     emit_push_imm(&t->emit, number(HOST_RESUME | first << HOST_NUMBER_SHIFT));
     settle_and_leave(t);
+    t->emit.depth = 0;
 }
 
 /// The routine for an access, with S1 set where it wants that.
@@ -253,14 +257,19 @@ void x86_miss_routines(struct emit *e, struct backend_entries *entries, const st
 {
     emit_place failed;
     entries->miss_group = e->at;
+    x86_begin_routine(e);
     write_straddles(e);
     entries->miss = e->at;
+    x86_begin_routine(e);
     x86_miss_routine(e, fpu);
 
     entries->miss_addend = e->at;
-    emit_push(e, S0);
+    x86_begin_routine(e);
+    emit_pop_memory(e, FIELD(host_word[WORD_MISS])); // the return address
+    emit_store(e, WIDTH_64, FIELD(host_word[WORD_LINEAR]), S0);
     emit_call_to(e, entries->miss);
-    emit_pop(e, S1);
+    emit_load(e, WIDTH_64, S1, FIELD(host_word[WORD_LINEAR]));
+    emit_push_memory(e, FIELD(host_word[WORD_MISS]));
     failed = emit_jump_if_short(e, EMIT_EQUAL);
     emit_alu(e, EMIT_SUB, WIDTH_64, S0, S1);
     emit_test(e, WIDTH_64, HOST_RSP, HOST_RSP); // not zero

@@ -239,6 +239,7 @@ void x86_string_routine(struct emit *e, const struct fpu_routines *fpu)
     static const struct {
         uint8_t reg, var;
     } used[] = {{HOST_RAX, VAR_RAX}, {HOST_RCX, VAR_RCX}, {HOST_RSI, VAR_RSI}, {HOST_RDI, VAR_RDI}};
+    x86_begin_routine(e);
     for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
         x86_store_home(e, used[i].var, used[i].reg);
     for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)

@@ -11,7 +11,8 @@
 
 struct emit {
     uint8_t *start, *at, *end;
-    bool full; // something did not fit: the code is worthless
+    bool full;     // something did not fit: the code is worthless
+    int32_t depth; // bytes on the host's stack here, above what encoders address from its pointer
 };
 
 /// A place to be patched, in a branch whose target was not known. The encoder that wrote it knows what is there.

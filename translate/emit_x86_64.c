@@ -98,6 +98,10 @@ static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width,
                                 struct emit_memory m, bool need_rex)
 {
     struct bytes b = {0};
+    if (m.base == HOST_STATE) {
+        m.base = HOST_RSP;
+        m.displacement += e->depth;
+    }
     if (m.base == HOST_GS)
         add(&b, 0x65);
     if (m.base == HOST_GS && m.index != HOST_NO_INDEX && !m.scale) { // a base beside the segment's is shorter
@@ -487,27 +491,44 @@ void emit_call_register(struct emit *e, uint8_t reg)
 void emit_push(struct emit *e, uint8_t reg)
 {
     put_head(e, 0, 2, 0x50 | (reg & 7u), 0, 0, reg, false);
+    e->depth += 8;
 }
 
 void emit_pop(struct emit *e, uint8_t reg)
 {
     put_head(e, 0, 2, 0x58 | (reg & 7u), 0, 0, reg, false);
+    e->depth -= 8;
+}
+
+void emit_push_memory(struct emit *e, struct emit_memory from)
+{
+    put_memory(e, 2, 0xff, 6, from, true);
+    e->depth += 8;
+}
+
+void emit_pop_memory(struct emit *e, struct emit_memory to)
+{
+    e->depth -= 8; // the address is computed behind that (SDM vol. 2, POP)
+    put_memory(e, 2, 0x8f, 0, to, true);
 }
 
 void emit_push_imm(struct emit *e, int32_t value)
 {
     emit_put(e, is_byte(value) ? 0x6a : 0x68, 1);
     emit_put(e, (uint32_t)value, is_byte(value) ? 1 : 4);
+    e->depth += 8;
 }
 
 void emit_push_flags(struct emit *e)
 {
     emit_put(e, 0x9c, 1);
+    e->depth += 8;
 }
 
 void emit_pop_flags(struct emit *e)
 {
     emit_put(e, 0x9d, 1);
+    e->depth -= 8;
 }
 
 void emit_set_carry(struct emit *e)

@@ -22,7 +22,8 @@ enum host_x86_register {
     HOST_R14,
     HOST_R15,
     HOST_NO_INDEX,
-    HOST_GS // as a base: the GS segment's base
+    HOST_GS,   // as a base: the GS segment's base
+    HOST_STATE // as a base: where rsp points when nothing is pushed (struct emit's depth)
 };
 
 /// Widths are WIDTH_8 .. WIDTH_64 (0..3) everywhere.
@@ -140,9 +141,12 @@ void emit_jump_register(struct emit *e, uint8_t reg);
 void emit_jump_memory(struct emit *e, struct emit_memory to);
 void emit_call_register(struct emit *e, uint8_t reg);
 void emit_call_to(struct emit *e, const uint8_t *target);
+/// These keep e->depth. A jump over some of them wants it set at its target.
 void emit_push(struct emit *e, uint8_t reg);
 void emit_pop(struct emit *e, uint8_t reg);
-void emit_push_imm(struct emit *e, int32_t value); // sign-extended to 64 bits
+void emit_push_imm(struct emit *e, int32_t value);              // sign-extended to 64 bits
+void emit_push_memory(struct emit *e, struct emit_memory from); // 64 bits
+void emit_pop_memory(struct emit *e, struct emit_memory to);
 void emit_push_flags(struct emit *e);
 void emit_pop_flags(struct emit *e);
 void emit_set_carry(struct emit *e);   // STC
