@@ -1,7 +1,7 @@
 // The x86-64 backend: a table of emitters by uop, and the ways in and out of host code. Empty on other
 // hosts, as are its companions.
 //
-// The base of GS is struct cpu, rsp stays the C stack. Guest rax..r11 have their namesakes and rsp has r12, from block
+// rsp is struct cpu, the base of GS the TLB of user code. Guest rax..r11 have their namesakes and rsp has r12, from block
 // to block; guest r12..r15 stay in memory. r13 and r14 are scratch, r15 is for temporaries. A new value goes to its
 // register at once, flags as a recipe to struct cpu unless they are dead. Ways in and out: backend_x86_64_exit.c.
 #include "translate/backend.h"
