@@ -668,7 +668,9 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         range = block_range(block, false);
         if (!fits(block, cpu, linear, backing, mode))
             continue;
-        cover(cache, page, page->number, range); // from now on writes are seen
+        if (memcmp(cache->memory->host + backing, block->copy, range_bytes(range)) != 0)
+            continue;
+        cover(cache, page, page->number, range); // from now on writes are seen: those that came meanwhile, too
         if (memcmp(cache->memory->host + backing, block->copy, range_bytes(range)) != 0)
             continue;
         take_dead(page, i);
