@@ -127,6 +127,7 @@ static const char *const instructions[] = {
 struct loop {
     const char *name, *what;
     const char *code; // in hexadecimal; the listing in the golden file is its source
+    bool uncounted;
 };
 
 static const struct loop loops[] = {
@@ -141,6 +142,8 @@ static const struct loop loops[] = {
     {"double", "adds products of double precision", "f20f1004cff20f5904cef20f58c848ffc14839d175ea"},
     {"bytes", "looks for a zero, 16 bytes at a time", "660fefc9f30f6f040f660f74c1660fd7c04883c11085c074eb"},
     {"string", "REP MOVSB", "b964000000f3a4"},
+    {"parts", "flags of one part that die in the next; instructions are not counted", "c1c90231c8fecb740601c889d1ebf1",
+     .uncounted = true},
 };
 
 // ---- translating ------------------------------------------------------------------------------------------------
@@ -282,7 +285,9 @@ static void print_loop(struct made *made, const struct loop *loop, FILE *out)
     fprintf(out, "\n%s: %s\n", loop->name, loop->what);
     for (unsigned at = 0; at < size; at += length)
         fprintf(out, "    %02x %s\n", at, text_of(made, code + at, size - at, at, &length));
+    made->guest.cpu->counting = !loop->uncounted;
     run_code(made, code, size, BLOCK_MAX_INSNS, 100);
+    made->guest.cpu->counting = true;
     for (unsigned i = 0; i < made->count; i++) {
         const struct cost *c = &made->block[i];
         if (c->offset < size && code[c->offset] != 0xf4)
