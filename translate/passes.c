@@ -185,13 +185,14 @@ static bool leaves_after(const struct pass_block *pass, unsigned index)
     return false;
 }
 
-static void find_live_flags(struct pass_block *pass)
+/// `live`: whether somebody may look at the flags behind the block; else its last uop is a jump that does not leave.
+static void find_live_flags(struct pass_block *pass, bool live)
 {
-    bool live = true;
+    bool goes_on = !live;
     for (unsigned i = pass->count; i-- > 0;) {
         const struct uop *u = &pass->uops[i];
         unsigned e = uop_effects(u);
-        if ((e & MAY_LEAVE) && stays(pass, i))
+        if ((e & MAY_LEAVE) && ((goes_on && u->op == UOP_EXIT) || stays(pass, i)))
             e &= ~MAY_LEAVE;
         if (leaves_after(pass, i))
             live = true;
@@ -202,6 +203,13 @@ static void find_live_flags(struct pass_block *pass)
         if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || pass->refused[i])
             live = true;
     }
+    pass->flags_before = live;
+}
+
+void pass_flags_die_behind(struct pass_block *pass)
+{
+    if (pass->count && pass->uops[pass->count - 1].op == UOP_EXIT)
+        find_live_flags(pass, false);
 }
 
 bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(const struct uop *u))
@@ -211,8 +219,8 @@ bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(
         unsigned e = uop_effects(u);
         if ((e & (MAY_LEAVE | FLAGS_READ | FLAGS_SET)) || u->op >= UOP_VLOAD || !supported(u))
             return false;
-        if (u->aux & UOP_SETS_FLAGS)
-            return e & FLAGS_ALL;
+        if ((u->aux & UOP_SETS_FLAGS) && (e & FLAGS_ALL))
+            return true;
     }
     return false;
 }
@@ -267,5 +275,5 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
     pass->followers = 0;
     pass_reuse(pass, n);
     fold_steps(pass);
-    find_live_flags(pass);
+    find_live_flags(pass, true);
 }

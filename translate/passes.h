@@ -52,6 +52,7 @@ struct pass_block {
     struct uop uops[LIFT_MAX_UOPS];         // rewritten copy, same indices
     bool flags_live[LIFT_MAX_UOPS];         // somebody may read the flags that this uop makes
     bool flags_after[LIFT_MAX_UOPS];        // ... the flags as they are behind this uop
+    bool flags_before;                      // ... as they are before the first
     bool refused[LIFT_MAX_UOPS];            // the interpreter does this uop
     bool only_integers;                     // no vectors, no x87, no CALL
     uint16_t last_use[VAR_COUNT];           // index of the last uop that reads a temporary
@@ -110,6 +111,9 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
                 struct pass_numbering *n);
 /// Whether the uops, which are a block's first ones, make all flags anew before somebody can look at the old ones.
 bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(const struct uop *u));
+/// The pass's block ends with a jump to code that runs next for certain, and makes all flags before somebody can look
+/// at the old ones.
+void pass_flags_die_behind(struct pass_block *pass);
 /// Whether the interpreter may take over at the uop, so that everything before it must be as it knows it.
 bool pass_may_leave_at(const struct pass_block *pass, unsigned index);
 /// One of them: finds accesses that need no check.

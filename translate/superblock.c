@@ -115,6 +115,11 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
         if (UNLIKELY(hooks->before != NULL))
             hooks->before(hooks->opaque, block, t->pass);
     }
+    // With exact counts a part may be left before its first uop.
+    for (unsigned i = count; i-- > 1 && !t->counting;) {
+        if (!t->passes[i].flags_before)
+            pass_flags_die_behind(&t->passes[i - 1]);
+    }
     return count;
 }
 

@@ -135,6 +135,42 @@ static void test_partial_flags_keep_the_old_alive(void **state)
     assert_true(pass.flags_live[0]);
 }
 
+/// Flags that the next part of a superblock makes anew are dead at the end of this one, but where it can be left.
+static void test_flags_die_in_the_next_part(void **state)
+{
+    struct uop first[] = {
+        alu(UOP_SUB, VAR_RDX, VAR_RDX, VAR_RCX, 0), // the next one may leave
+        plain(UOP_XLAT, T(0), VAR_RDI, VAR_ZERO, 1),
+        alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 2),
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
+    };
+    struct uop next[] = {
+        alu(UOP_ROR, VAR_RDX, VAR_RDX, VAR_IMM, 0),
+        alu(UOP_INC, VAR_RDX, VAR_RDX, VAR_IMM, 1),
+        alu(UOP_XOR, VAR_RAX, VAR_RAX, VAR_RDX, 2),
+        plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
+    };
+    run(next, ARRAY_SIZE(next), all_supported);
+    assert_false(pass.flags_before);
+    assert_false(pass.flags_live[0]);
+    assert_true(pass_kills_flags(next, ARRAY_SIZE(next), all_supported));
+    assert_false(pass_kills_flags(next, 2, all_supported));
+    next[1].op = UOP_ADC;
+    run(next, ARRAY_SIZE(next), all_supported);
+    assert_true(pass.flags_before);
+    assert_false(pass_kills_flags(next, ARRAY_SIZE(next), all_supported));
+
+    run(first, ARRAY_SIZE(first), all_supported);
+    assert_true(pass.flags_live[2]);
+    pass_flags_die_behind(&pass);
+    assert_false(pass.flags_live[2]);
+    assert_true(pass.flags_live[0]);
+    first[3].op = UOP_EXIT_IF; // may leave for elsewhere
+    run(first, ARRAY_SIZE(first), all_supported);
+    pass_flags_die_behind(&pass);
+    assert_true(pass.flags_live[2]);
+}
+
 static void test_copies(void **state)
 {
     struct uop uops[] = {
@@ -166,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_flags_live_before_what_the_backend_lacks),
         cmocka_unit_test(test_flags_live_after_a_call),
         cmocka_unit_test(test_partial_flags_keep_the_old_alive),
+        cmocka_unit_test(test_flags_die_in_the_next_part),
         cmocka_unit_test(test_copies),
     };
     return cmocka_run_group_tests_name("translate: passes", tests, NULL, NULL);
