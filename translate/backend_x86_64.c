@@ -1,9 +1,10 @@
 // The x86-64 backend: a table of emitters by uop, and the ways in and out of host code. Empty on other
 // hosts, as are its companions.
 //
-// rsp is struct cpu, the base of GS the TLB of user code. Guest rax..r11 have their namesakes and rsp has r12, from block
-// to block; guest r12..r15 stay in memory. r13 and r14 are scratch, r15 is for temporaries. A new value goes to its
-// register at once, flags as a recipe to struct cpu unless they are dead. Ways in and out: backend_x86_64_exit.c.
+// rsp is struct cpu, the base of GS the TLB of user code. Guest rax..r9 have their namesakes and rsp has r12, from
+// block to block; guest r10..r15 stay in memory, which costs little (x86_home). r13 and r14 are scratch, r10, r11 and
+// r15 are for temporaries. A new value goes to its register at once, flags as a recipe to struct cpu unless they are
+// dead. Ways in and out: backend_x86_64_exit.c.
 #include "translate/backend.h"
 
 #ifdef __x86_64__
@@ -14,10 +15,10 @@
 #include "translate/backend_x86_64.h"
 
 const struct register_file x86_file = {
-    .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9, HOST_R10,
-            HOST_R11, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
-    .pinned = 0x1fef, // all but rsp, r13..r15
-    .temporary = 1u << T0,
+    .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9,
+            NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
+    .pinned = 0x13ef, // all but rsp, r10, r11, r13..r15
+    .temporary = 1u << HOST_R10 | 1u << HOST_R11 | 1u << T0,
     .load = x86_load_home,
     .store = x86_store_home,
 };

@@ -41,7 +41,7 @@ static inline struct emit_memory x86_gs_at(size_t offset)
 static inline struct emit_memory x86_home(unsigned var)
 {
     size_t offset = offsetof(struct cpu, var) + var * sizeof(uint64_t);
-    return var < VAR_R12 ? x86_gs_at(offset) : x86_memory_at(offset);
+    return var < VAR_R10 ? x86_gs_at(offset) : x86_memory_at(offset);
 }
 
 #define X86_TLB_SHIFT 5 // of an index to bytes

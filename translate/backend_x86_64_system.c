@@ -236,6 +236,7 @@ static void emit_syscall(struct translation *t, const struct uop *u)
     set_ring(t, 0);
     emit_load(e, WIDTH_64, S0, FIELD(lstar));
     x86_write_var(t, u->dst, WIDTH_64, S0);
+    x86_store_home(e, VAR_R11, HOST_R11);
 }
 
 /// To 64-bit code (SDM vol. 2 "SYSRET"). Flags that are rarely set in user code, and RCX that may not be canonical, are
@@ -248,6 +249,7 @@ static void emit_sysret(struct translation *t, const struct uop *u)
     registers_settle(&t->registers, &x86_file, e); // rcx and r11 are not lent any more
     emit_test_memory_imm(e, FIELD(efer), EFER_SCE);
     x86_resume_if(t, EMIT_EQUAL);
+    x86_load_home(e, HOST_R11, VAR_R11);
     emit_test_imm(e, WIDTH_32, HOST_R11, (int32_t)rare);
     x86_resume_if(t, EMIT_NOT_EQUAL);
     compare_canonical(e, HOST_RCX, 48);

@@ -68,8 +68,9 @@ uint8_t registers_define_lasting(struct registers *r, const struct register_file
 {
     if (var >= VAR_ANCHOR)
         return take(r, file, e, r->lasting, var);
-    // A temporary register only where others can be had.
-    return take(r, file, e, r->borrowable ? UINT32_MAX : ~file->temporary, var);
+    // The last temporary register only where others can be had.
+    uint32_t left = r->free & file->temporary;
+    return take(r, file, e, r->borrowable || (left & (left - 1)) ? UINT32_MAX : ~file->temporary, var);
 }
 
 bool registers_adopt(struct registers *r, const struct register_file *file, struct emit *e, unsigned var, bool written)
