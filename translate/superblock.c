@@ -30,25 +30,26 @@ static uint64_t ip_at(const struct block *block, uint64_t backing)
     return block->mode & MODE_FLAT ? 0 : block->ip + (backing - block->backing);
 }
 
-/// The block behind exit `which`, if it can be a part: it was run before, and is none of the parts already.
-static struct block *successor(const struct translation *t, const struct block *const *parts, unsigned count,
-                               unsigned which)
+/// The block behind exit `which`, if it was run before and can be a part.
+static struct block *successor(const struct translation *t, const struct block *last, unsigned which)
 {
-    const struct block *last = parts[count - 1];
     uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
     struct block *next = backing == UINT64_MAX
                              ? NULL
                              : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
-    if (!next || !translate_worth(t->backend, next))
-        return NULL;
-    for (unsigned i = 0; i < count; i++) {
-        if (parts[i] == next)
-            return NULL;
-    }
-    return next;
+    return next && translate_worth(t->backend, next) ? next : NULL;
 }
 
-/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken.
+static bool is_part(const struct block *const *parts, unsigned count, const struct block *block)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (parts[i] == block)
+            return true;
+    }
+    return false;
+}
+
+/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken. Not where it is a loop.
 static void choose_next(struct translation *t, const struct block *const *parts, unsigned count)
 {
     const struct block *last = parts[count - 1];
@@ -58,13 +59,13 @@ static void choose_next(struct translation *t, const struct block *const *parts,
         return;
     switch (last->uops[last->uop_count - 1].op) {
     case UOP_EXIT:
-        t->next = successor(t, parts, count, 0);
+        t->next = successor(t, last, 0);
         t->next_exit = 0;
         break;
     case UOP_EXIT_IF:
     case UOP_EXIT_IF_ZERO:
-        taken = successor(t, parts, count, 0);
-        other = successor(t, parts, count, 1);
+        taken = successor(t, last, 0);
+        other = successor(t, last, 1);
         if (!taken == !other)
             return;
         t->next = taken ? taken : other;
@@ -73,6 +74,8 @@ static void choose_next(struct translation *t, const struct block *const *parts,
     default:
         break;
     }
+    if (t->next && is_part(parts, count, t->next))
+        t->next = NULL;
 }
 
 /// translation.killers for a superblock that ends with `last`.
