@@ -78,6 +78,7 @@ struct side_exit {
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
     bool addend;          // ... less the address
+    bool by_base;         // ... the TLB was asked with the base's page
     uint32_t access;      // ... as the backend tells its walk
     uint8_t which;        // SIDE_START: 1: of a loop
     uint8_t edge;         // SIDE_DIRECT: number of the jump, or NO_EDGE

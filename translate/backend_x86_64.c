@@ -376,6 +376,17 @@ static void compare_handle(struct translation *t, const struct uop *u, uint8_t r
 }
 #endif
 
+/// The register whose page is looked up in the TLB: the base's, which is known earlier, where the address is so little
+/// above it that the last byte's page can be found there only if the base is on the same page.
+static uint8_t early_page(const struct translation *t, const struct uop *u, int32_t low)
+{
+    uint8_t base = t->pass->tlb_base[t->index], reg;
+    if (base == VAR_NONE || low < 0 || u->op != UOP_XLAT)
+        return t->a;
+    reg = registers_read(&t->registers, base);
+    return reg == NO_REGISTER ? t->a : reg;
+}
+
 void x86_emit_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -388,7 +399,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
     bool addend;   // it is left apart from the address
-    uint8_t to;
+    uint8_t to, page = early_page(t, u, low);
 
     if (u->aux & UOP_ALIGNED) {
         emit_test_imm(e, WIDTH_32, t->a, (int32_t)u->param - 1);
@@ -403,13 +414,13 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     last.displacement = low + (int32_t)bytes - 1;
     emit_lea(e, WIDTH_64, S1, last);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
-    if (!low && x86_host_has(t, FEATURE_BMI2))
-        emit_rotate_right(e, WIDTH_64, S0, t->a, PAGE_SHIFT - X86_TLB_SHIFT);
+    if ((!low || page != t->a) && x86_host_has(t, FEATURE_BMI2))
+        emit_rotate_right(e, WIDTH_64, S0, page, PAGE_SHIFT - X86_TLB_SHIFT);
     else {
-        if (low)
+        if (low && page == t->a)
             emit_lea(e, WIDTH_32, S0, first);
         else
-            x86_copy(t, WIDTH_32, S0, t->a);
+            x86_copy(t, WIDTH_32, S0, page);
         emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
     }
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
@@ -433,10 +444,13 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     }
     exit->linear = u->a;
     exit->addend = addend;
+    exit->by_base = page != t->a;
     exit->result = to;
     exit->access = x86_access(u->param, write, mode);
     if (group)
         exit->access |= x86_access_group(low, bytes);
+    if (t->pass->early_write[t->index])
+        exit->access |= X86_ACCESS_EARLY;
     exit->back = e->at;
     if (!addend)
         finish_handle(t, u, to);

@@ -422,6 +422,13 @@ static bool is_pure_comparison(const struct translation *t, const struct uop *u)
            x86_may_loop(t, next, &which);
 }
 
+/// In its place. The flags' recipe would want the operand as it was.
+static bool adds_to_itself(const struct translation *t, const struct uop *u)
+{
+    return u->a == u->b && u->dst == u->a && u->width >= WIDTH_32 && !t->flags &&
+           registers_read(&t->registers, u->a) == t->a;
+}
+
 static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
 {
     uint8_t to;
@@ -443,7 +450,7 @@ static void emit_arithmetic(struct translation *t, const struct uop *u, enum emi
         to = NO_REGISTER;
         operate_in_memory(t, u, op);
     } else {
-        to = x86_result_register(t, u);
+        to = adds_to_itself(t, u) ? t->a : x86_result_register(t, u);
         x86_copy(t, x86_at_least_32(u->width), to, t->a);
         operate(t, u, op, to);
     }

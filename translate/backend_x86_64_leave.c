@@ -286,6 +286,40 @@ void x86_miss_routines(struct emit *e, struct backend_entries *entries, const st
     }
 }
 
+/// The TLB's entry of the address itself, after that of its base's page was another one.
+static void look_again(struct translation *t, const struct side_exit *exit)
+{
+    struct emit *e = &t->emit;
+    uint8_t linear = exit->registers.of[exit->linear];
+    unsigned bytes = exit->pass->group_bytes[exit->uop];
+    struct emit_memory last, entry = x86_tlb_entry((enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3),
+                                                   exit->access & X86_ACCESS_WRITE, S0);
+    emit_place other;
+
+    if (linear == NO_REGISTER)
+        x86_load_home(e, S0, exit->linear);
+    else
+        x86_copy(t, WIDTH_64, S0, linear);
+    last = x86_at_register(S0);
+    last.displacement =
+        (bytes ? exit->pass->group_low[exit->uop] + (int32_t)bytes : (int32_t)(exit->access & X86_ACCESS_SIZE)) - 1;
+    emit_lea(e, WIDTH_64, S1, last);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, PAGE_SHIFT - X86_TLB_SHIFT);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    other = emit_jump_if_short(e, EMIT_NOT_EQUAL);
+    entry.displacement += X86_TLB_ADDEND;
+    emit_load(e, WIDTH_64, S0, entry);
+    if (!exit->addend && linear == NO_REGISTER)
+        emit_alu_load(e, EMIT_ADD, WIDTH_64, S0, x86_home(exit->linear));
+    else if (!exit->addend)
+        emit_alu(e, EMIT_ADD, WIDTH_64, S0, linear);
+    x86_copy(t, WIDTH_64, exit->result, S0);
+    emit_jump_shortest(e, exit->back);
+    emit_patch_short(e, other);
+}
+
 /// The walk, and the interpreter when that cannot give a host address.
 void x86_miss(struct translation *t, const struct side_exit *exit)
 {
@@ -293,6 +327,8 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
     uint8_t linear = exit->registers.of[exit->linear];
     emit_place slow;
 
+    if (exit->by_base)
+        look_again(t, exit);
     if (linear != NO_REGISTER)
         x86_copy(t, WIDTH_64, S0, linear);
     else

@@ -14,8 +14,14 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
     struct mmu_fault fault;
     enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
+    if (access & X86_ACCESS_EARLY) // the read first
+        kind = MMU_READ;
     if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault)) {
         cpu->walk_fault = fault; // whoever host code leaves to need not walk again
+        return 0;
+    }
+    if (access & X86_ACCESS_EARLY) {
+        cpu->group_failed = true;
         return 0;
     }
     if (handle.crosses)
@@ -36,10 +42,12 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
 /// The plain case, with vector registers in place. The result may be BESIDE_CODE.
 static uint64_t refill(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
+    enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
     bool code;
     uint64_t host;
-    host = (uint64_t)(uintptr_t)mmu_refill(&cpu->mmu, (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3),
-                                           access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear,
+    if (access & X86_ACCESS_EARLY)
+        return (uint64_t)(uintptr_t)mmu_refill_dirty(&cpu->mmu, mode, linear, access & X86_ACCESS_SIZE);
+    host = (uint64_t)(uintptr_t)mmu_refill(&cpu->mmu, mode, access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear,
                                            access & X86_ACCESS_SIZE, &code);
     if (UNLIKELY(code))
         return access & X86_ACCESS_GROUP ? 0 : host | BESIDE_CODE;

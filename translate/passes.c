@@ -271,6 +271,8 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
     forward_copies(pass);
     memset(pass->group_bytes, 0, pass->count * sizeof pass->group_bytes[0]);
     memset(pass->displacement, 0, pass->count * sizeof pass->displacement[0]);
+    memset(pass->tlb_base, VAR_NONE, pass->count);
+    memset(pass->early_write, 0, pass->count);
     memset(pass->leader, VAR_ZERO, pass->count);
     pass->followers = 0;
     pass_reuse(pass, n);

@@ -62,6 +62,8 @@ struct pass_block {
     int16_t group_low[LIFT_MAX_UOPS];
     uint16_t group_bytes[LIFT_MAX_UOPS];
     int32_t displacement[LIFT_MAX_UOPS]; // of a load or store from its handle
+    uint8_t tlb_base[LIFT_MAX_UOPS]; // of an XLAT: a guest register that is little below its address; VAR_NONE: none
+    bool early_write[LIFT_MAX_UOPS]; // of an XLAT that only reads but checks for writing, because a write follows
     uint8_t leader[LIFT_MAX_UOPS]; // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
     unsigned followers;            // accesses without a check
     uint8_t writes[VAR_R15 + 1];   // how often guest registers are written, up to 255
@@ -100,6 +102,7 @@ struct pass_numbering {
     uint16_t fresh; // the next name
     uint8_t sum_count, group_count, anchor_count;
     struct pass_value value[VAR_COUNT];
+    uint8_t bits[VAR_COUNT]; // of a variable's 64 those above are zero
     struct pass_sum sum[PASS_SUMS];
     struct pass_group group[PASS_GROUPS];
 };

@@ -88,10 +88,58 @@ static struct pass_value result(struct pass_numbering *n, const struct uop *u)
     }
 }
 
+/// How many bits the result may have, of 64.
+static unsigned result_bits(const struct pass_numbering *n, const struct uop *u)
+{
+    unsigned width = 8u << u->width, bits = width, count = (unsigned)u->imm & (width - 1);
+    if (width < 32)
+        return 64;
+    switch (u->op) {
+    case UOP_MOV:
+        bits = u->b == VAR_IMM ? width : n->bits[u->b];
+        break;
+    case UOP_ZEXT:
+        bits = n->bits[u->a] < 8u << u->sub ? n->bits[u->a] : 8u << u->sub;
+        break;
+    case UOP_AND:
+        if (u->b == VAR_IMM && u->imm > 0)
+            bits = 64 - (unsigned)__builtin_clzll((uint64_t)u->imm);
+        break;
+    case UOP_SHR:
+        if (u->b == VAR_IMM)
+            bits = width - count;
+        break;
+    default:
+        break;
+    }
+    return bits < width ? bits : width;
+}
+
+#define SMALL_INDEX 10 // bits of an index, scaled: with more, too often base and address are on different pages
+
+/// The base of an address base + index whose index is small and not negative. The base may be known long before the
+/// index, which often comes from memory, and on the same page.
+static uint8_t early_base(const struct pass_numbering *n, const struct pass_block *pass, unsigned index)
+{
+    uint8_t address = pass->uops[index].a;
+    const struct uop *sum = &pass->uops[pass->defined[address]], *next = sum + 1;
+    if (address < VAR_TEMP || address >= VAR_ANCHOR || sum >= &pass->uops[index] || sum->op != UOP_EA ||
+        sum->dst != address || sum->width != WIDTH_64 || sum->a > VAR_R15 || sum->b > VAR_R15 || sum->imm < 0 ||
+        sum->imm > 64 || n->bits[sum->b] + sum->sub > SMALL_INDEX)
+        return VAR_NONE;
+    for (; next < &pass->uops[index]; next++) {
+        if ((uop_effects(next) & (DEFINE_DST | DEFINE_C)) &&
+            (next->dst == sum->a || next->dst == sum->b || next->c == sum->a || next->c == sum->b))
+            return VAR_NONE;
+    }
+    return sum->a;
+}
+
 /// Everything may be different now.
 static void forget(struct pass_numbering *n)
 {
     n->group_count = 0;
+    memset(n->bits, 64, sizeof n->bits);
     for (unsigned var = 0; var < VAR_TEMP; var++)
         n->value[var] = unknown(n);
 }
@@ -102,10 +150,13 @@ static void define(struct pass_numbering *n, const struct uop *u)
     struct pass_value v;
     if (e & DEFINE_DST) {
         v = result(n, u);
+        n->bits[u->dst] = (uint8_t)result_bits(n, u);
         n->value[u->dst] = v;
     }
-    if (e & DEFINE_C)
+    if (e & DEFINE_C) {
+        n->bits[u->c] = 64;
         n->value[u->c] = unknown(n);
+    }
 }
 
 // ---- groups -------------------------------------------------------------------------------------------------------
@@ -234,6 +285,27 @@ static void follow(struct pass_block *pass, struct pass_group *group, unsigned i
 #endif
 }
 
+/// A group for a write that has reads only, whose leader could check for writing as well.
+static struct pass_group *find_reads(struct pass_numbering *n, const struct pass_value *at, const struct uop *u)
+{
+    for (struct pass_group *group = n->group; (u->aux & UOP_WRITE) && group < n->group + n->group_count; group++) {
+        struct uop read = *u;
+        read.aux &= (uint8_t)~UOP_WRITE;
+        if (!(group->aux & UOP_WRITE) && same_place(group, at, &read) && has_room(group, distance_to(group, at), u))
+            return group;
+    }
+    return NULL;
+}
+
+/// The leader checks for writing before it reads. What may be written, on a page that is Dirty, may be read; where that
+/// is not so a detour reads first.
+static void write_early(struct pass_group *group)
+{
+    group->aux |= UOP_WRITE;
+    group->pass->uops[group->leader].aux |= UOP_WRITE;
+    group->pass->early_write[group->leader] = true;
+}
+
 static struct pass_group *find_group(struct pass_numbering *n, const struct pass_value *at, const struct uop *u)
 {
     struct pass_group *found = NULL;
@@ -278,9 +350,14 @@ static void access(struct pass_numbering *n, struct pass_block *pass, unsigned i
     const struct uop *u = &pass->uops[index];
     struct pass_value at = n->value[u->a];
     struct pass_group *group = find_group(n, &at, u);
-    if (group && can_follow(pass, index) && (group->pass == pass || make_anchor(n, group)))
+    bool reads = !group;
+    if (reads)
+        group = find_reads(n, &at, u);
+    if (group && can_follow(pass, index) && (group->pass == pass || make_anchor(n, group))) {
+        if (reads)
+            write_early(group);
         follow(pass, group, index, (int32_t)distance_to(group, &at));
-    else
+    } else
         lead(n, pass, &at, index);
 }
 
@@ -289,6 +366,7 @@ void passes_start(struct pass_numbering *n)
     n->head = NULL;
     n->fresh = FRESH;
     n->sum_count = n->group_count = n->anchor_count = 0;
+    memset(n->bits, 64, sizeof n->bits);
     for (unsigned var = 0; var < VAR_TEMP; var++)
         n->value[var] = (struct pass_value){.base = (uint16_t)var};
 }
@@ -304,6 +382,8 @@ void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
         n->value[VAR_RIP] = (struct pass_value){.base = VAR_RIP, .constant = block->backing - n->head->backing};
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
+        if (u->op == UOP_XLAT)
+            pass->tlb_base[i] = early_base(n, pass, i);
         if (u->op == UOP_XLAT && u->param && !block->no_reuse && !(n->head->mode & MODE_UNSHARED))
             access(n, pass, i);
         if (u->op == UOP_CALL)

@@ -165,9 +165,49 @@ static void test_write_after_read(void **state)
     write = access_at(VAR_RDI, VAR_ZERO, 8, 8, UOP_WRITE);
     other = access_at(VAR_RDI, VAR_ZERO, 16, 8, 0);
     run(false);
-    assert_checks(read);
+    assert_checks(read); // for writing
+    assert_true(pass.early_write[read - 1]);
+    assert_true(pass.uops[read - 1].aux & UOP_WRITE);
+    assert_follows(write, read, 8);
+    assert_follows(other, read, 16);
+}
+
+static void test_only_reads(void **state)
+{
+    unsigned read, write;
+    start();
+    read = access_at(VAR_RDI, VAR_ZERO, 0, 8, 0);
+    access_at(VAR_RDI, VAR_ZERO, 8, 8, 0);
+    write = access_at(VAR_RSI, VAR_ZERO, 8, 8, UOP_WRITE);
+    run(false);
+    assert_false(pass.early_write[read - 1]);
+    assert_false(pass.uops[read - 1].aux & UOP_WRITE);
     assert_checks(write);
-    assert_follows(other, write, 8);
+    assert_false(pass.early_write[write - 1]);
+}
+
+/// An index of 8 bits lets the base stand for the address, unless something changes it in between.
+static void test_small_index(void **state)
+{
+    unsigned small, shifted, large, moved;
+    start();
+    add(UOP_ZEXT, WIDTH_32, VAR_RCX, VAR_RCX, VAR_ZERO, 0);
+    small = access_at(VAR_RDI, VAR_RCX, 0, 8, 0);
+    add(UOP_SHR, WIDTH_32, VAR_RDX, VAR_RDX, VAR_IMM, 23);
+    shifted = access_at(VAR_RDI, VAR_RDX, 8, 8, 0);
+    add(UOP_ADD, WIDTH_32, VAR_RCX, VAR_RCX, VAR_RCX, 0);
+    large = access_at(VAR_RSI, VAR_RCX, 0, 8, 0);
+    add(UOP_AND, WIDTH_64, VAR_RCX, VAR_RCX, VAR_IMM, 0xff);
+    moved = access_at(VAR_RBX, VAR_RCX, 0, 8, 0);
+    uops[moved + 1] = uops[moved];
+    uops[moved] = uops[moved - 1];
+    uops[moved - 1] = (struct uop){.op = UOP_MOV, .width = WIDTH_64, .dst = VAR_RBX, .b = VAR_RDX, .c = VAR_ZERO};
+    count++;
+    run(false);
+    assert_int_equal(pass.tlb_base[small - 1], VAR_RDI);
+    assert_int_equal(pass.tlb_base[shifted - 1], VAR_RDI);
+    assert_int_equal(pass.tlb_base[large - 1], VAR_NONE);
+    assert_int_equal(pass.tlb_base[moved], VAR_NONE);
 }
 
 static void test_too_far(void **state)
@@ -229,6 +269,8 @@ int main(void)
         cmocka_unit_test(test_sum_of_two),
         cmocka_unit_test(test_calls_end_groups),
         cmocka_unit_test(test_write_after_read),
+        cmocka_unit_test(test_only_reads),
+        cmocka_unit_test(test_small_index),
         cmocka_unit_test(test_too_far),
         cmocka_unit_test(test_alignment),
         cmocka_unit_test(test_cut_base),
