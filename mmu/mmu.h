@@ -247,7 +247,7 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
 void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code);
 /// Likewise for a write, but nothing that is not Dirty is made so: NULL then, and for pages with PAGE_HAS_CODE.
 void *mmu_refill_dirty(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size);
-/// The same, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of
+/// mmu_access, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of
 /// RAM is not told.
 static inline bool mmu_access_cached(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
                                      unsigned size, struct mmu_handle *handle, struct mmu_fault *fault)
