@@ -377,6 +377,56 @@ void emit_vector_plain(struct emit *e, struct emit_vector_op op)
     put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, 0, 0, 0, false);
 }
 
+/// Two bytes of prefix where they do.
+static void put_vex(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, uint8_t index, uint8_t rm)
+{
+    unsigned last = (~second & 15u) << 3 | (op.is_long ? 4u : 0u) | op.prefix, r = reg & 8 ? 0u : 0x80u;
+    if (op.map == 1 && !op.wide && !(index & 8) && !(rm & 8)) {
+        emit_put(e, 0xc5u | (r | last) << 8 | (unsigned)op.opcode << 16, 3);
+        return;
+    }
+    unsigned first = r | (index & 8 ? 0u : 0x40u) | (rm & 8 ? 0u : 0x20u) | op.map;
+    last |= op.wide ? 0x80u : 0u;
+    emit_put(e, 0xc4u | first << 8 | last << 16 | (unsigned)op.opcode << 24, 4);
+}
+
+void emit_avx_registers(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, uint8_t rm)
+{
+    put_vex(e, op, reg, second, 0, rm);
+    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+}
+
+void emit_avx_memory(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, struct emit_memory m)
+{
+    if (m.base == HOST_STATE) {
+        m.base = HOST_RSP;
+        m.displacement += e->depth;
+    }
+    if (m.base == HOST_GS)
+        emit_put(e, 0x65, 1);
+    put_vex(e, op, reg, second, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base);
+    put_address(e, reg, m);
+}
+
+void emit_avx_plain(struct emit *e, struct emit_avx_op op)
+{
+    put_vex(e, op, 0, 0, 0, 0);
+}
+
+void emit_avx_load(struct emit *e, unsigned bytes, uint8_t ymm, struct emit_memory from)
+{
+    static const struct emit_avx_op movd = {1, 1, 0x6e, false, false}, movq = {1, 2, 0x7e, false, false},
+                                    movups = {1, 0, 0x10, false, false}, movups_long = {1, 0, 0x10, false, true};
+    emit_avx_memory(e, bytes == 32 ? movups_long : bytes == 16 ? movups : bytes == 8 ? movq : movd, ymm, 0, from);
+}
+
+void emit_avx_store(struct emit *e, unsigned bytes, struct emit_memory to, uint8_t ymm)
+{
+    static const struct emit_avx_op movd = {1, 1, 0x7e, false, false}, movq = {1, 1, 0xd6, false, false},
+                                    movups = {1, 0, 0x11, false, false}, movups_long = {1, 0, 0x11, false, true};
+    emit_avx_memory(e, bytes == 32 ? movups_long : bytes == 16 ? movups : bytes == 8 ? movq : movd, ymm, 0, to);
+}
+
 void emit_byte(struct emit *e, uint8_t value)
 {
     emit_put(e, value, 1);

@@ -112,6 +112,19 @@ struct emit_vector_op {
 void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm);
 void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m);
 void emit_vector_plain(struct emit *e, struct emit_vector_op op); // without ModRM
+
+/// A VEX-encoded instruction on vector registers. map: 1: 0F, 2: 0F38, 3: 0F3A; prefix as in struct emit_vex; wide: W;
+/// is_long: 32 bytes. `second` is VEX.vvvv; 0 where there is no such operand.
+struct emit_avx_op {
+    uint8_t map, prefix, opcode;
+    bool wide, is_long;
+};
+void emit_avx_registers(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, uint8_t rm);
+void emit_avx_memory(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, struct emit_memory m);
+void emit_avx_plain(struct emit *e, struct emit_avx_op op); // without ModRM
+/// ymm = 4, 8, 16 or 32 bytes, zero-extended; and back.
+void emit_avx_load(struct emit *e, unsigned bytes, uint8_t ymm, struct emit_memory from);
+void emit_avx_store(struct emit *e, unsigned bytes, struct emit_memory to, uint8_t ymm);
 void emit_byte(struct emit *e, uint8_t value);
 void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from);
 

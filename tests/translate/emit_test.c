@@ -515,6 +515,62 @@ static void is_vector(unsigned n, ZydisRegister first, unsigned number)
     assert_int_equal(operand[n].reg.value, first + number);
 }
 
+static void test_avx(void **state)
+{
+    static const struct {
+        struct emit_avx_op op;
+        ZydisMnemonic mnemonic;
+        bool immediate;
+    } cases[] = {{{1, 1, 0xfc, false, false}, ZYDIS_MNEMONIC_VPADDB, false},
+                 {{1, 0, 0x58, false, true}, ZYDIS_MNEMONIC_VADDPS, false},
+                 {{2, 1, 0x98, true, true}, ZYDIS_MNEMONIC_VFMADD132PD, false},
+                 {{3, 1, 0x0f, false, false}, ZYDIS_MNEMONIC_VPALIGNR, true}};
+    static const ZydisMnemonic moves[] = {ZYDIS_MNEMONIC_VMOVD, ZYDIS_MNEMONIC_VMOVQ, ZYDIS_MNEMONIC_VMOVUPS,
+                                          ZYDIS_MNEMONIC_VMOVUPS};
+    FOR_REGISTERS(a, b)
+    {
+        for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+            unsigned first = cases[i].op.is_long ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0,
+                     c = (a * 5u + b * 3u) % 16;
+            begin();
+            emit_avx_registers(&e, cases[i].op, a, b, (uint8_t)c);
+            if (cases[i].immediate)
+                emit_byte(&e, 0x1b);
+            decode_one(cases[i].mnemonic);
+            is_vector(0, first, a);
+            is_vector(1, first, b);
+            is_vector(2, first, c);
+        }
+    }
+    for (unsigned n = 0; n < ADDRESSES; n++) {
+        struct emit_memory m = address(n);
+        begin();
+        emit_avx_memory(&e, cases[n % 3].op, n % 16, 15 - n % 16, m);
+        decode_one(cases[n % 3].mnemonic);
+        is_memory(2, cases[n % 3].op.is_long ? 256 : 128, m);
+        is_vector(1, cases[n % 3].op.is_long ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0, 15 - n % 16);
+        for (unsigned i = 0; i < 4; i++) {
+            unsigned first = i == 3 ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0;
+            begin();
+            emit_avx_load(&e, 4u << i, n % 16, m);
+            decode_one(moves[i]);
+            is_vector(0, first, n % 16);
+            is_memory(1, 32u << i, m);
+            begin();
+            emit_avx_store(&e, 4u << i, m, n % 16);
+            decode_one(moves[i]);
+            is_memory(0, 32u << i, m);
+            is_vector(1, first, n % 16);
+        }
+    }
+    begin();
+    emit_avx_plain(&e, (struct emit_avx_op){1, 0, 0x77, false, false});
+    decode_one(ZYDIS_MNEMONIC_VZEROUPPER);
+    begin();
+    emit_avx_plain(&e, (struct emit_avx_op){1, 0, 0x77, false, true});
+    decode_one(ZYDIS_MNEMONIC_VZEROALL);
+}
+
 static void test_vector_operations(void **state)
 {
     static const struct emit_vector_op addsd = {.opcode = 0x0f58, .prefix = 0xf2},
@@ -624,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_shifts),
         cmocka_unit_test(test_control),    cmocka_unit_test(test_full_buffer),
         cmocka_unit_test(test_bits),       cmocka_unit_test(test_vector_operations),
+        cmocka_unit_test(test_avx),
     };
     return cmocka_run_group_tests_name("translate: encoder", tests, NULL, NULL);
 }
