@@ -316,11 +316,22 @@ static bool certainly_calls(const struct translation *t, unsigned index)
     return (u->op == UOP_CALL && !x86_inlines_call(t, u)) || (u->op == UOP_ROW && !x86_inlines_row(t, index));
 }
 
+static bool is_gone_move(const struct translation *t, unsigned index)
+{
+    return t->pass->uops[index].op == UOP_NOP && t->pass->block->uops[index].op == UOP_MOV;
+}
+
 /// Only at a block's start, and right behind C code that may change control words, can it turn out that exceptions are
-/// unmasked and the interpreter must go on: there flags and registers are exact. Other calls merely spill.
+/// unmasked and the interpreter must go on: there flags and registers are exact. Other calls merely spill. The
+/// interpreter cannot go on at a MOV that has gone: what it moves went to the other place at once.
 static bool begins_stretch(const struct translation *t)
 {
-    return t->index == 0 || certainly_calls(t, t->index - 1);
+    unsigned index = t->index;
+    if (is_gone_move(t, index))
+        return false;
+    while (index > 0 && is_gone_move(t, index - 1))
+        index--;
+    return index == 0 || certainly_calls(t, index - 1);
 }
 
 void x86_fpu_prepare(struct translation *t, const struct uop *u)
