@@ -24,9 +24,9 @@ struct block_table {
     uint8_t *arena;
 };
 
-#define BLOCK_BACKING_BITS 42
-#define BLOCK_MODE_BITS 22
-_Static_assert(BLOCK_BACKING_BITS + BLOCK_MODE_BITS == 64 && MODE_UNSHARED == 1u << (BLOCK_MODE_BITS - 1), "a key");
+#define BLOCK_BACKING_BITS 41
+#define BLOCK_MODE_BITS 23
+_Static_assert(BLOCK_BACKING_BITS + BLOCK_MODE_BITS == 64 && MODE_AVX == 1u << (BLOCK_MODE_BITS - 1), "a key");
 
 static inline uint64_t block_key(uint64_t backing, uint32_t mode)
 {

@@ -263,6 +263,8 @@ void cpu_update_mode(struct cpu *cpu)
     mode |= cpu->cr0 & CR0_TS ? MODE_TS : 0;
     mode |= cpu->cr0 & CR0_EM ? MODE_EM : 0;
     mode |= cpu->cr4 & CR4_OSFXSR ? 0 : MODE_NO_SSE;
+    if ((cpu->cr4 & CR4_OSXSAVE) && (~cpu->xcr0 & (XCR0_SSE | XCR0_AVX)) == 0)
+        mode |= MODE_AVX;
     if (!protected || (!vm86 && cpu->cpl <= (flags & FLAG_IOPL) >> 12))
         mode |= MODE_IOPL;
     if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (flags & FLAG_AC))

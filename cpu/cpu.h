@@ -121,6 +121,10 @@ enum cc_op {
 
 #define MISC_ENABLE_MONITOR BIT(18)
 
+#define XCR0_X87 BIT(0)
+#define XCR0_SSE BIT(1)
+#define XCR0_AVX BIT(2)
+
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
@@ -177,6 +181,7 @@ struct descriptor_table {
 /// Parts of the state that host code keeps in the host's registers of the same name.
 #define RESIDENT_SSE 1u // xmm0..15, MXCSR
 #define RESIDENT_X87 2u // x87 and MMX, but for the pointers
+#define RESIDENT_AVX 4u // upper halves of ymm0..15; only together with RESIDENT_SSE
 
 /// A vector register, wide enough for what follows SSE. x86 byte order.
 union vreg {
@@ -192,6 +197,7 @@ union vreg {
     double f64[8];
 };
 
+#define AVX_BYTES 32u // of a union vreg are in use
 /// Numbers of vector registers in uops; cpu_vreg gives their place. MMX registers are physical (MM0 = 40).
 enum { VREG_XMM = 0, VREG_TEMP = 32, VREG_TEMPS = 4, VREG_MM = 40, VREG_COUNT = 48 };
 
@@ -242,6 +248,7 @@ struct x87 {
 #define MODE_ALIGN (1u << 16)    // CR0.AM && EFLAGS.AC && CPL 3: #AC on unaligned accesses
 #define MODE_PARANOID (1u << 18) // every TLB hit is walked again and compared
 #define MODE_UNSHARED (1u << 21) // for a translator: no access shares its check with others
+#define MODE_AVX (1u << 22)      // CR4.OSXSAVE, and XCR0 has SSE and AVX
 #define MODE_ONE (1u << 17)      // the block holds one instruction (interrupt shadow, end of a counted run)
 // In code that is not flat: CS.limit is 0xffff, or 0xffffffff.
 #define MODE_LIMIT_64K (1u << 19)
@@ -391,7 +398,7 @@ struct cpu {
     uint8_t monitor_line[MONITOR_LINE_BYTES]; // what the line held
     uint64_t random_state;                    // RDRAND, RDSEED: a generator that repeats in counting mode
 
-    union vreg vreg[32]; // xmm0.. (0..15 are used)
+    union vreg vreg[32]; // ymm0.. (0..15 are used, 32 bytes of each)
     union vreg vtemp[VREG_TEMPS];
     uint32_t mxcsr;
     struct x87 x87;

@@ -103,7 +103,7 @@ static bool decode_memory16(struct reader *reader, struct insn *insn)
 }
 
 /// SDM vol. 2 tables 2-2 and 2-3.
-static bool decode_memory(struct reader *reader, struct insn *insn, bool code64)
+static bool decode_memory(struct reader *reader, struct insn *insn, bool code64, bool vector_index)
 {
     unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
     unsigned base = rm;
@@ -113,7 +113,7 @@ static bool decode_memory(struct reader *reader, struct insn *insn, bool code64)
         uint8_t sib = *reader->at++;
         unsigned index = (sib >> 3 & 7) | (insn->rex & 2u) << 2;
         base = sib & 7;
-        if (index != 4) {
+        if (index != 4 || vector_index) {
             insn->index = (int8_t)index;
             insn->scale = sib >> 6;
         }
@@ -136,11 +136,12 @@ static bool decode_memory(struct reader *reader, struct insn *insn, bool code64)
 }
 
 /// What follows ModRM for a memory operand, if it has one. False: bytes are missing.
-static bool decode_address(struct reader *reader, struct insn *insn)
+static bool decode_address(struct reader *reader, struct insn *insn, bool vector_index)
 {
     if (insn->modrm >= 0xc0)
         return true;
-    return insn->address_bytes == 2 ? decode_memory16(reader, insn) : decode_memory(reader, insn, insn->code64);
+    return insn->address_bytes == 2 ? decode_memory16(reader, insn)
+                                    : decode_memory(reader, insn, insn->code64, vector_index);
 }
 
 /// Bytes that an immediate takes.
@@ -263,11 +264,15 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
         operand->reg = (uint8_t)(reg | rex_r);
         return true;
     case PLACE_VEX_GPR:
-        set_gpr(operand, insn->vex_register, insn->rex);
+        set_gpr(operand, insn->vex_register & (code64 ? 15 : 7), insn->rex);
         return true;
     case PLACE_VEX_XMM:
         operand->kind = OPERAND_XMM;
-        operand->reg = insn->vex_register;
+        operand->reg = insn->vex_register & (code64 ? 15 : 7);
+        return true;
+    case PLACE_IMMEDIATE_XMM: // there are eight registers outside 64-bit code
+        operand->kind = OPERAND_XMM;
+        operand->reg = (uint8_t)(insn->immediate >> 4 & (code64 ? 15 : 7));
         return true;
     case PLACE_RM_MMX:
         operand->kind = OPERAND_MMX;
@@ -374,10 +379,8 @@ static int decode_vex(struct reader *reader, struct insn *insn, unsigned byte, u
     insn->vex_prefix = last & 3;
     insn->vex_register = ~last >> 3 & 15;
     insn->vector_bytes = last & 4 ? 32 : 16;
-    if (!insn->code64) { // there are eight registers; R and X made it no LES or LDS
+    if (!insn->code64) // there are eight registers; R and X made it no LES or LDS
         insn->rex &= 0x48;
-        insn->vex_register &= 7;
-    }
     *map = number >= 1 && number <= 3 && byte != 0x62 && !void_prefix ? MAP_VEX_0F + number - 1 : MAP_COUNT;
     if (byte == 0x62)
         number = first & 7;
@@ -412,7 +415,7 @@ static enum decode_status refuse(const struct row_index *index, struct reader *r
         insn->modrm = *reader->at++;
         modrm = true;
     }
-    if (modrm && !decode_address(reader, insn))
+    if (modrm && !decode_address(reader, insn, false))
         return stop_short(reader, insn);
     if (insn->vex && vex_has_immediate(insn, opcode)) {
         if (!reader_has(reader, 1))
@@ -468,10 +471,20 @@ static uint8_t operand_bytes(const struct row_form *form, const struct insn *ins
     return prefix ? 2 : attributes & ROW_DEFAULT_64 ? 8 : 4;
 }
 
+/// A gather has a SIB byte, and its destination, index and mask are three registers (SDM vol. 2 sec. 2.3.12).
+static bool vector_index_is_good(const struct insn *insn)
+{
+    uint8_t destination = insn->operand[0].reg, mask = insn->operand[2].reg, index = (uint8_t)insn->index;
+    return (insn->modrm & 7) == 4 && insn->address_bytes != 2 && destination != mask && destination != index &&
+           mask != index;
+}
+
 /// What the row forbids in this mode and with these prefixes.
 static bool row_allows(const struct row *row, const struct insn *insn, uint32_t mode)
 {
     if ((row->attributes & ROW_NO_REAL) && (mode & (MODE_PROTECTED | MODE_VM86)) != MODE_PROTECTED)
+        return false;
+    if ((row->attributes & ROW_VSIB) && !vector_index_is_good(insn))
         return false;
     if (insn->lock)
         return (row->attributes & ROW_LOCKABLE) && insn->operand[0].kind == OPERAND_MEMORY;
@@ -522,7 +535,7 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
     insn->operand_bytes = operand_bytes(form, insn, code_size);
     bool reg = slot->modrm && (insn->modrm >= 0xc0 || (form->row->attributes & ROW_MODRM_IGNORED_MOD));
     insn->segment = SEG_DS;
-    if (slot->modrm && !reg && !decode_address(&reader, insn))
+    if (slot->modrm && !reg && !decode_address(&reader, insn, form->row->attributes & ROW_VSIB))
         return stop_short(&reader, insn);
     if (form->immediate[0] && (!decode_immediate(&reader, form->immediate[0], insn, &insn->immediate) ||
                                !decode_immediate(&reader, form->immediate[1], insn, &insn->immediate2)))

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cpu/row.h"
+#include "cpu/avx.h"
 
 /// A text that grows inside a fixed buffer; what does not fit is cut.
 struct writer {
@@ -92,6 +92,13 @@ static bool operand_hides_size(const struct row *row, unsigned n)
     return at && (at[1] == 'p' || at[1] == 's') && (at[2] == 0 || at[2] == ',');
 }
 
+static void write_vector_index(struct writer *writer, const struct insn *insn)
+{
+    uint32_t argument = insn->row->argument;
+    unsigned bytes = avx_gather_count(argument, insn->vector_bytes) * AVX_GATHER_INDEX(argument);
+    write_text(writer, "%cmm%d", bytes == 32 ? 'y' : 'x', insn->index);
+}
+
 static void write_address(struct writer *writer, const struct insn *insn)
 {
     write_text(writer, "[");
@@ -105,7 +112,10 @@ static void write_address(struct writer *writer, const struct insn *insn)
     }
     if (insn->index >= 0) {
         write_text(writer, first ? "" : " + ");
-        write_gpr(writer, (unsigned)insn->index, insn->address_bytes, false);
+        if (insn->row->attributes & ROW_VSIB)
+            write_vector_index(writer, insn);
+        else
+            write_gpr(writer, (unsigned)insn->index, insn->address_bytes, false);
         if (insn->scale)
             write_text(writer, "*%u", 1u << insn->scale);
         first = false;

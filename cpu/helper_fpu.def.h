@@ -11,6 +11,8 @@
     X(fldenv, true)          /* a = linear, imm = operand bytes | 8: FRSTOR */                                         \
     X(maskmov, true)         /* a = linear, imm = data vreg | mask vreg << 8 | bytes << 16 */                          \
     X(vector_set, false)     /* vreg imm = a, zero-extended */                                                         \
+    X(avx_mask, true)        /* VMASKMOV: a = offset, imm = AVX_ACCESS_* (avx.h) */                                    \
+    X(avx_gather, true)      /* a = base and displacement, imm = AVX_ACCESS_* */                                       \
     X(string_lengths, false) /* PCMPESTRx: a = RAX, b = RDX, imm = immediate | 0x100: REX.W; the rows' operand */
 
 #endif

@@ -1,32 +1,35 @@
 // XSAVE, XRSTOR and their kin, XCR0 (SDM vol. 1 ch. 13). State components 0 (x87) and 1 (SSE), both in the legacy
-// region; later ones get a place behind the header and a bit in xsave_components. No supervisor components: IA32_XSS is
-// 0.
+// region, and 2 (AVX) behind the header, in either format; later ones get a place behind it and a bit in
+// xsave_components. No supervisor components: IA32_XSS is 0.
 #include "cpu/fpu.h"
 #include "cpu/privileged.h"
 #include "cpu/xsave.h"
 
-#define COMPONENT_X87 BIT(0)
-#define COMPONENT_SSE BIT(1)
-#define COMPONENT_AVX BIT(2) // shares MXCSR with SSE
-#define COMPACTED BIT(63)    // of XCOMP_BV
+#define COMPONENT_X87 XCR0_X87
+#define COMPONENT_SSE XCR0_SSE
+#define COMPONENT_AVX XCR0_AVX // shares MXCSR with SSE
+#define COMPACTED BIT(63)      // of XCOMP_BV
 
 enum {
     AREA_MXCSR = 24,
     AREA_X87 = 32,
     AREA_XMM = 160,
     AREA_HEADER = 512,
-    AREA_PIECES = 16,
+    AREA_AVX = XSAVE_LEGACY_AND_HEADER,
+    AREA_PIECES = 20,
     HEADER_BYTES = 64,
 };
 
 uint64_t xsave_components(const struct cpu_model *model)
 {
-    return model_has(model, FEATURE_XSAVE) ? COMPONENT_X87 | COMPONENT_SSE : 0;
+    if (!model_has(model, FEATURE_XSAVE))
+        return 0;
+    return COMPONENT_X87 | COMPONENT_SSE | (model_has(model, FEATURE_AVX) ? COMPONENT_AVX : 0);
 }
 
 unsigned xsave_area_size(uint64_t components)
 {
-    return XSAVE_LEGACY_AND_HEADER;
+    return XSAVE_LEGACY_AND_HEADER + (components & COMPONENT_AVX ? XSAVE_AVX_BYTES : 0);
 }
 
 // ---- The area: pieces of guest memory, all checked before the first is stored to ------------------------------------
@@ -37,7 +40,7 @@ struct area {
     unsigned count;
     struct mmu_handle handle[AREA_PIECES];
     uint16_t offset[AREA_PIECES];
-    uint8_t image[XSAVE_LEGACY_AND_HEADER];
+    uint8_t image[XSAVE_LEGACY_AND_HEADER + XSAVE_AVX_BYTES];
 };
 
 /// Checks [offset, +size) of the area, in pieces that an access can have. False: a fault is pending.
@@ -95,7 +98,8 @@ static bool open_components(struct area *area, uint64_t components, bool mxcsr, 
     bool x87 = components & COMPONENT_X87;
     return (!x87 || area_open(area, 0, AREA_MXCSR, kind)) && (!mxcsr || area_open(area, AREA_MXCSR, 8, kind)) &&
            (!x87 || area_open(area, AREA_X87, AREA_XMM - AREA_X87, kind)) &&
-           (!(components & COMPONENT_SSE) || area_open(area, AREA_XMM, xmm_bytes(area->cpu), kind));
+           (!(components & COMPONENT_SSE) || area_open(area, AREA_XMM, xmm_bytes(area->cpu), kind)) &&
+           (!(components & COMPONENT_AVX) || area_open(area, AREA_AVX, xmm_bytes(area->cpu), kind));
 }
 
 // ---- State components -----------------------------------------------------------------------------------------------
@@ -110,9 +114,12 @@ static uint64_t components_in_use(const struct cpu *cpu)
     for (unsigned i = 0; i < 8; i++)
         if (x87->reg[i].significand || x87->reg[i].sign_exponent)
             used |= COMPONENT_X87;
-    for (unsigned i = 0; i < xmm_bytes(cpu) / 16; i++)
+    for (unsigned i = 0; i < xmm_bytes(cpu) / 16; i++) {
         if (cpu->vreg[i].u64[0] | cpu->vreg[i].u64[1])
             used |= COMPONENT_SSE;
+        if (cpu->vreg[i].u64[2] | cpu->vreg[i].u64[3])
+            used |= COMPONENT_AVX;
+    }
     return used;
 }
 
@@ -124,6 +131,8 @@ static void initialise(struct cpu *cpu, uint64_t components)
         cpu->x87.reg[i] = (struct f80){0};
     for (unsigned i = 0; (components & COMPONENT_SSE) && i < xmm_bytes(cpu) / 16; i++)
         cpu->vreg[i].u64[0] = cpu->vreg[i].u64[1] = 0;
+    for (unsigned i = 0; (components & COMPONENT_AVX) && i < xmm_bytes(cpu) / 16; i++)
+        cpu->vreg[i].u64[2] = cpu->vreg[i].u64[3] = 0;
 }
 
 // ---- Instructions ---------------------------------------------------------------------------------------------------
@@ -201,8 +210,10 @@ uint64_t helper_xsave(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     }
     store_le32(area.image + AREA_MXCSR, cpu->mxcsr);
     store_le32(area.image + AREA_MXCSR + 4, MXCSR_DEFINED);
-    for (unsigned i = 0; i < xmm_bytes(cpu) / 16; i++)
-        memcpy(area.image + AREA_XMM + 16 * i, &cpu->vreg[i], 16);
+    for (unsigned i = 0; i < xmm_bytes(cpu) / 16; i++) {
+        memcpy(area.image + AREA_XMM + 16 * i, &cpu->vreg[i].u8[0], 16);
+        memcpy(area.image + AREA_AVX + 16 * i, &cpu->vreg[i].u8[16], 16);
+    }
     area_move(&area, 0, true);
     return 0;
 }
@@ -245,7 +256,9 @@ uint64_t helper_xrstor(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (load & COMPONENT_X87)
         x87_get_image(cpu, area.image, imm & XSAVE_WIDE);
     for (unsigned i = 0; (load & COMPONENT_SSE) && i < xmm_bytes(cpu) / 16; i++)
-        memcpy(&cpu->vreg[i], area.image + AREA_XMM + 16 * i, 16);
+        memcpy(&cpu->vreg[i].u8[0], area.image + AREA_XMM + 16 * i, 16);
+    for (unsigned i = 0; (load & COMPONENT_AVX) && i < xmm_bytes(cpu) / 16; i++)
+        memcpy(&cpu->vreg[i].u8[16], area.image + AREA_AVX + 16 * i, 16);
     if (mxcsr || (clear & COMPONENT_SSE))
         cpu->mxcsr = value;
     return 0;
@@ -272,8 +285,9 @@ uint64_t helper_xsetbv(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
     if (!(cpu->cr4 & CR4_OSXSAVE))
         return cpu_raise(cpu, VECTOR_UD);
     if (cpu->cpl > 0 || (uint32_t)cpu->var[VAR_RCX] != 0 || !(value & COMPONENT_X87) ||
-        (value & ~xsave_components(cpu->model)))
+        (value & ~xsave_components(cpu->model)) || (value & (COMPONENT_SSE | COMPONENT_AVX)) == COMPONENT_AVX)
         return general_protection(cpu);
     cpu->xcr0 = value;
+    cpu_update_mode(cpu);
     return 0;
 }

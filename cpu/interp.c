@@ -169,7 +169,22 @@ static void vector_load(struct cpu *cpu, const struct uop *u)
         mmu_handle_load_bytes(&cpu->mmu, &cpu->handle[(handle - 1) & 7], value.u8);
         device_end(cpu, &cpu->handle[(handle - 1) & 7]);
     }
+    if (u->sub)
+        size = AVX_BYTES;
     memcpy(to->u8, value.u8, u->param > size ? u->param : size);
+}
+
+static void vector_move(struct cpu *cpu, const struct uop *u)
+{
+    union vreg *to = cpu_vreg(cpu, u->dst);
+    const union vreg *from = cpu_vreg(cpu, u->b);
+    if (!u->sub) {
+        memcpy(to, from, u->dst >= VREG_MM || u->b >= VREG_MM ? 8 : 16);
+        return;
+    }
+    if (to != from)
+        memcpy(to, from, u->param);
+    memset(&to->u8[u->param], 0, AVX_BYTES - u->param);
 }
 
 static void vector_store(struct cpu *cpu, const struct uop *u)
@@ -622,7 +637,7 @@ enter:
             NEXT_OR_LEAVE();
             break;
         case CODE(UOP_VMOV, WIDTH_8, 0, 0):
-            memcpy(cpu_vreg(cpu, u->dst), cpu_vreg(cpu, u->b), u->dst >= VREG_MM || u->b >= VREG_MM ? 8 : 16);
+            vector_move(cpu, u);
             break;
         case CODE(UOP_CALL, WIDTH_8, 0, 0):
         case CODE(UOP_CALL, WIDTH_64, 0, 0):

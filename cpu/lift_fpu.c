@@ -7,9 +7,10 @@ bool lift_fpu_check(struct lift *l, const struct insn *insn)
 {
     uint32_t attributes = insn->row->attributes;
     bool undefined = ((attributes & ROW_SSE) && (l->mode & (MODE_EM | MODE_NO_SSE))) ||
-                     ((attributes & ROW_MMX) && (l->mode & MODE_EM));
+                     ((attributes & ROW_MMX) && (l->mode & MODE_EM)) ||
+                     ((attributes & ROW_AVX) && !(l->mode & MODE_AVX));
     bool absent = (attributes & (ROW_X87 | ROW_X87_NO_WAIT)) && (l->mode & MODE_EM);
-    absent |= (attributes & (ROW_X87 | ROW_X87_NO_WAIT | ROW_MMX | ROW_SSE)) && (l->mode & MODE_TS);
+    absent |= (attributes & (ROW_X87 | ROW_X87_NO_WAIT | ROW_MMX | ROW_SSE | ROW_AVX)) && (l->mode & MODE_TS);
     if (undefined || absent)
         lift_raise(l, undefined ? VECTOR_UD : VECTOR_NM);
     return !undefined && !absent; // a pending #MF is seen by the rows' own functions
@@ -214,6 +215,10 @@ void lift_string_mask(struct lift *l, const struct insn *insn)
     emit_vmov(l, copy, vreg_of(&insn->operand[0]));
     lift_row(l, insn, result, copy, source, operand, 0);
     emit_vmov(l, VREG_XMM, copy);
+    if (insn->row->attributes & ROW_AVX) {
+        l->uops[l->uop_count - 1].sub = 1;
+        l->uops[l->uop_count - 1].param = 16;
+    }
     set_flags(l, result);
 }
 

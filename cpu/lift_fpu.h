@@ -8,6 +8,7 @@ lift_function lift_simd, lift_simd_one, lift_simd_to_gpr, lift_simd_to_flags, li
 lift_function lift_simd_insertps, lift_string_index, lift_string_mask;
 lift_function lift_simd_move, lift_simd_store_high, lift_simd_extract, lift_mmx_store, lift_simd_maskmov;
 lift_function lift_ldmxcsr, lift_stmxcsr;
+lift_function lift_avx, lift_avx_move, lift_avx_mask, lift_avx_gather; // lift_avx.c
 lift_function lift_x87, lift_x87_to_flags, lift_x87_cmov, lift_x87_store, lift_fldcw, lift_fnstcw;
 lift_function lift_x87_environment, lift_fxsave, lift_fwait;
 

@@ -86,6 +86,10 @@ static const struct feature_info features[FEATURE_COUNT] = {
     [FEATURE_TSC_DEADLINE] = {"tsc-deadline", WORD_1_ECX, 24},
     [FEATURE_AES] = {"aes", WORD_1_ECX, 25},
     [FEATURE_XSAVE] = {"xsave", WORD_1_ECX, 26},
+    [FEATURE_FMA] = {"fma", WORD_1_ECX, 12},
+    [FEATURE_AVX] = {"avx", WORD_1_ECX, 28},
+    [FEATURE_F16C] = {"f16c", WORD_1_ECX, 29},
+    [FEATURE_AVX2] = {"avx2", WORD_7_EBX, 5},
     [FEATURE_RDRAND] = {"rdrand", WORD_1_ECX, 30},
     [FEATURE_HYPERVISOR] = {"hypervisor", WORD_1_ECX, 31},
     [FEATURE_FSGSBASE] = {"fsgsbase", WORD_7_EBX, 0},
@@ -180,7 +184,9 @@ static const uint8_t features_max[] = {
     FEATURE_XSAVEOPT,     FEATURE_XSAVEC,
     FEATURE_XGETBV1,      FEATURE_XSAVES,
     FEATURE_BHI_CTRL,     FEATURE_MCDT_NO,
-    FEATURE_MONITOR,
+    FEATURE_MONITOR,      FEATURE_AVX,
+    FEATURE_AVX2,         FEATURE_FMA,
+    FEATURE_F16C,
 };
 
 /// What doppel implements but `max` leaves off.
@@ -238,6 +244,11 @@ static const struct {
     {FEATURE_SPEC_CTRL, FEATURE_MSR},
     {FEATURE_ARCH_CAPABILITIES, FEATURE_MSR},
     {FEATURE_BHI_CTRL, FEATURE_SPEC_CTRL},
+    {FEATURE_AVX, FEATURE_XSAVE},
+    {FEATURE_AVX, FEATURE_SSE42},
+    {FEATURE_AVX2, FEATURE_AVX},
+    {FEATURE_FMA, FEATURE_AVX},
+    {FEATURE_F16C, FEATURE_AVX},
     {FEATURE_XSAVEOPT, FEATURE_XSAVE},
     {FEATURE_XSAVEC, FEATURE_XSAVE},
     {FEATURE_XGETBV1, FEATURE_XSAVE},
@@ -658,20 +669,22 @@ static struct cpuid_result leaf_tsc(const struct cpu_model *model)
     return (struct cpuid_result){.eax = 1000, .ebx = (uint32_t)(model->tsc_hz / 1000000), .ecx = MODEL_CRYSTAL_HZ};
 }
 
-/// XSAVE: components and sizes, then the instructions. Components 0 and 1 have no leaf of their own.
+/// XSAVE: components and sizes, then the instructions; then size and offset of each component but 0 and 1.
 static struct cpuid_result leaf_xsave(const struct cpu *cpu, uint32_t subleaf)
 {
     const struct cpu_model *model = cpu->model;
     uint64_t components = xsave_components(model);
     struct cpuid_result r = {0};
-    if (!model_has(model, FEATURE_XSAVE) || subleaf > 1)
+    if (!model_has(model, FEATURE_XSAVE) || subleaf > 2)
         return r;
+    if (subleaf == 2 && (components & XCR0_AVX))
+        return (struct cpuid_result){.eax = XSAVE_AVX_BYTES, .ebx = XSAVE_LEGACY_AND_HEADER};
     if (subleaf == 0) {
         r.eax = (uint32_t)components;
         r.ebx = xsave_area_size(cpu->xcr0);
         r.ecx = xsave_area_size(components);
         r.edx = components >> 32;
-    } else {
+    } else if (subleaf == 1) {
         r.eax = feature_word(model, WORD_D1_EAX);
         if (model_has(model, FEATURE_XSAVEC))
             r.ebx = xsave_area_size(cpu->xcr0 | cpu->xss);

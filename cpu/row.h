@@ -36,6 +36,8 @@ struct insn;
 // Which flags are undefined depends on the count (SDM vol. 2, shifts and SHLD): none for 0; OF is defined for 1; CF is
 // undefined for SHL and SHR beyond the width, and for SHLD and SHRD by more than the width everything is.
 #define ROW_COUNT_FLAGS BIT(20)
+#define ROW_AVX BIT(21) // VEX-encoded, on vector registers: #UD unless XCR0 has SSE and AVX, #NM on TS; as ROW_SSE else
+#define ROW_VSIB BIT(22) // the memory operand's index is a vector register; no two of the three may be the same
 
 enum cpu_feature; // model.h
 
@@ -61,7 +63,7 @@ typedef uint64_t row_execute(struct cpu *cpu, union vreg *dst, const union vreg 
 /// Operands: SDM appendix A letters, comma-separated. First the place:
 ///   E (ModRM: GPR or memory)  G (ModRM.reg: GPR)  R (ModRM.rm: GPR)  M (memory)  Z (GPR in the opcode's low bits)
 ///   P Q N (MMX: reg, rm or memory, rm)  V W U (XMM likewise)  S C D (segment, control, debug register in reg)
-///   B H (VEX.vvvv: GPR, XMM or YMM)
+///   B H (VEX.vvvv: GPR, XMM or YMM)  L (XMM or YMM: the upper four bits of an immediate byte)
 ///   I (immediate)  J (relative)  A (far pointer)  O (moffs)  X Y (string source DS:rSI, destination ES:rDI)
 /// then the size: b 1, w 2, d 4, q 8, dq 16, qq 32, ss 4, sd 8, ps pd x (16; 32 with VEX.L), t 10, v (operand size: 2,
 /// 4, 8), z (2 or 4), y (4, or 8 with REX.W), p (far pointer in memory), s (6 or 10: GDTR, IDTR), a (BOUND's pair); M
@@ -82,6 +84,7 @@ struct row {
     uint16_t flags_read, flags_written, flags_undefined; // FLAG_* (CF..OF fit 12 bits)
     uint16_t feature;                                    // enum cpu_feature; 0: always there
     row_execute *execute;
+    row_execute *lane; // ROW_AVX: what avx_lanes does in each lane of 128 bits
 };
 
 /// Row tables by chapter; the lookup index is built from all. A row's number (uop.param) counts through them in order.
@@ -92,9 +95,10 @@ struct row_table {
 };
 extern const struct row_table row_tables[]; // rows.c
 extern const unsigned row_table_count;
-extern const struct row rows_integer[], rows_system[], rows_x87[], rows_sse[], rows_sse4[], rows_bmi[];
+extern const struct row rows_integer[], rows_system[], rows_x87[], rows_sse[], rows_sse4[], rows_bmi[], rows_avx[],
+    rows_fma[];
 extern const unsigned rows_integer_count, rows_system_count, rows_x87_count, rows_sse_count, rows_sse4_count,
-    rows_bmi_count;
+    rows_bmi_count, rows_avx_count, rows_fma_count;
 
 unsigned row_count(void);
 const struct row *row_get(unsigned number);

@@ -237,6 +237,7 @@ static const struct {
     {'U', PLACE_NONE, PLACE_RM_XMM, SIZE_16},
     {'B', PLACE_VEX_GPR, PLACE_VEX_GPR, SIZE_NONE},
     {'H', PLACE_VEX_XMM, PLACE_VEX_XMM, SIZE_16},
+    {'L', PLACE_IMMEDIATE_XMM, PLACE_IMMEDIATE_XMM, SIZE_16},
     {'P', PLACE_REG_MMX, PLACE_REG_MMX, SIZE_8},
     {'Q', PLACE_MEMORY, PLACE_RM_MMX, SIZE_8},
     {'N', PLACE_NONE, PLACE_RM_MMX, SIZE_8},
@@ -309,7 +310,8 @@ static bool parse_operand(struct row_form *form, char *word, unsigned *bound)
         form->vex_register = true;
         return first && map_is_vex(form->map);
     }
-    if (place == PLACE_IMMEDIATE || place == PLACE_RELATIVE || place == PLACE_FAR || place == PLACE_OFFSET)
+    if (place == PLACE_IMMEDIATE || place == PLACE_IMMEDIATE_XMM || place == PLACE_RELATIVE || place == PLACE_FAR ||
+        place == PLACE_OFFSET)
         return bind_immediate(form, places, sign, bound);
     bool wants_modrm = place != PLACE_OPCODE_GPR && place != PLACE_STRING_SOURCE && place != PLACE_STRING_DESTINATION;
     return wants_modrm ? form->modrm : place != PLACE_OPCODE_GPR || form->opcode_register;

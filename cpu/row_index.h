@@ -42,6 +42,7 @@ enum place {
     PLACE_REG_XMM,
     PLACE_VEX_GPR, // VEX.vvvv
     PLACE_VEX_XMM,
+    PLACE_IMMEDIATE_XMM, // bits 4.. of the immediate
     PLACE_RM_MMX,
     PLACE_REG_MMX,
     PLACE_RM_ST,

@@ -9,6 +9,8 @@ const struct row_table row_tables[] = {
     {"sse", rows_sse, &rows_sse_count},
     {"sse4", rows_sse4, &rows_sse4_count},
     {"bmi", rows_bmi, &rows_bmi_count},
+    {"avx", rows_avx, &rows_avx_count},
+    {"fma", rows_fma, &rows_fma_count},
 };
 const unsigned row_table_count = ARRAY_SIZE(row_tables);
 

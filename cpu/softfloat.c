@@ -5,6 +5,7 @@
 
 typedef unsigned __int128 u128;
 
+const struct soft_format soft_half = {11, -14, 15};
 const struct soft_format soft_single = {24, -126, 127};
 const struct soft_format soft_double = {53, -1022, 1023};
 const struct soft_format soft_extended = {64, -16382, 16383};
@@ -100,6 +101,21 @@ uint64_t soft_pack(struct soft value, bool is_double)
 void soft_pack80(struct soft value, uint64_t *significand, uint16_t *sign_exponent)
 {
     *sign_exponent = (uint16_t)(pack_parts(value, -16382, 0x7fff, significand) | (value.sign ? 0x8000u : 0));
+}
+
+struct soft soft_unpack16(uint16_t bits)
+{
+    unsigned exponent = bits >> 10 & 31;
+    uint64_t fraction = ((uint64_t)bits & 0x3ff) << 53;
+    if (exponent)
+        fraction |= BIT(63);
+    return classify(bits >> 15, exponent == 31, !exponent, (int)(exponent ? exponent : 1) - 15, fraction);
+}
+
+uint16_t soft_pack16(struct soft value)
+{
+    uint64_t significand, exponent = pack_parts(value, soft_half.minimum, 31, &significand);
+    return (uint16_t)((value.sign ? 0x8000u : 0) | exponent << 10 | (significand >> 53 & 0x3ff));
 }
 
 struct soft soft_from_integer(int64_t integer)
@@ -248,6 +264,39 @@ struct soft soft_multiply(struct soft_context *context, struct soft a, struct so
     if (a.class == SOFT_ZERO || b.class == SOFT_ZERO)
         return zero(sign);
     return soft_finish(context, sign, a.exponent + b.exponent + 1, (u128)a.significand * b.significand);
+}
+
+struct soft soft_multiply_add(struct soft_context *context, struct soft a, struct soft b, struct soft c)
+{
+    bool sign = a.sign != b.sign, swap;
+    if (a.class == SOFT_INFINITY || b.class == SOFT_INFINITY) {
+        if (a.class == SOFT_ZERO || b.class == SOFT_ZERO || (c.class == SOFT_INFINITY && c.sign != sign))
+            return invalid(context);
+        return infinity(sign);
+    }
+    if (c.class == SOFT_INFINITY)
+        return c;
+    if (a.class == SOFT_ZERO || b.class == SOFT_ZERO) {
+        if (c.class == SOFT_ZERO)
+            return zero(sign == c.sign ? sign : context->rounding == SOFT_DOWN);
+        return soft_round(context, c);
+    }
+    if (c.class == SOFT_ZERO)
+        return soft_multiply(context, a, b);
+    // The low 22 bits of the product are zeros, so that it can make room for a carry, and for one place more, exactly.
+    // Farther away only the sum's lowest bit is not.
+    u128 product = (u128)a.significand * b.significand >> 2, addend = (u128)c.significand << 62;
+    int exponent = a.exponent + b.exponent + 1, difference = exponent - c.exponent;
+    swap = difference < 0;
+    u128 big = swap ? addend : product, small = swap ? product : addend;
+    small = shift_jam(small, (unsigned)(swap ? -difference : difference));
+    exponent = swap ? c.exponent : exponent;
+    if (sign == c.sign)
+        return soft_finish(context, sign, exponent + 2, big + small);
+    if (big == small)
+        return zero(context->rounding == SOFT_DOWN);
+    bool negative = big < small; // their exponents are the same, but the product may begin one place lower
+    return soft_finish(context, swap != negative ? c.sign : sign, exponent + 2, negative ? small - big : big - small);
 }
 
 struct soft soft_divide(struct soft_context *context, struct soft a, struct soft b)

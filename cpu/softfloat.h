@@ -22,7 +22,7 @@ struct soft_format {
     unsigned bits;
     int minimum, maximum;
 };
-extern const struct soft_format soft_single, soft_double, soft_extended;
+extern const struct soft_format soft_half, soft_single, soft_double, soft_extended;
 
 /// Exceptions are bits as in FSW and MXCSR: IE DE ZE OE UE PE.
 enum { SOFT_IE = 1, SOFT_DE = 2, SOFT_ZE = 4, SOFT_OE = 8, SOFT_UE = 16, SOFT_PE = 32 };
@@ -41,12 +41,17 @@ struct soft soft_unpack(uint64_t bits, bool is_double);
 struct soft soft_unpack80(uint64_t significand, uint16_t sign_exponent);
 uint64_t soft_pack(struct soft value, bool is_double);
 void soft_pack80(struct soft value, uint64_t *significand, uint16_t *sign_exponent);
+/// Half precision.
+struct soft soft_unpack16(uint16_t bits);
+uint16_t soft_pack16(struct soft value);
 struct soft soft_from_integer(int64_t integer);
 
 /// Operands are no NaNs and none unsupported (the callers have their own rules for those). Invalid combinations give
 /// the default NaN and SOFT_IE.
 struct soft soft_add(struct soft_context *context, struct soft a, struct soft b);
 struct soft soft_multiply(struct soft_context *context, struct soft a, struct soft b);
+/// a * b + c with one rounding; significands of at most 53 bits.
+struct soft soft_multiply_add(struct soft_context *context, struct soft a, struct soft b, struct soft c);
 struct soft soft_divide(struct soft_context *context, struct soft a, struct soft b);
 struct soft soft_sqrt(struct soft_context *context, struct soft a);
 /// Rounds to the context's format.

@@ -1,6 +1,6 @@
 // SSE3's sums across lanes, SSE4.1's dot products and roundings: what MXCSR governs and is put together from simpler
 // operations.
-#include "cpu/fpu.h"
+#include "cpu/avx.h"
 
 // ---- SSE3 ---------------------------------------------------------------------------------------------------------
 /// HADDPS, HADDPD, HSUBPS, HSUBPD: the row's argument is the operation on lanes; neighbours become its operands.
@@ -140,47 +140,85 @@ uint64_t sse_round(struct cpu *cpu, union vreg *dst, const union vreg *src, uint
 }
 
 // ---- Dot products: immediate bits 4.. choose the products, bits 0.. the lanes that get the sum --------------------
-static bool step(struct cpu *cpu, enum sse_operation operation, union vreg *a, const union vreg *b)
+/// A step in all lanes of 16 bytes at once. False: a fault.
+static bool step(struct cpu *cpu, enum sse_operation operation, union vreg *a, const union vreg *b, unsigned lanes)
 {
-    return sse_commit_flags(cpu, sse_compute(operation, a, b, cpu->mxcsr, 0, NULL));
+    uint32_t flags = 0;
+    for (unsigned lane = 0; lane < lanes; lane++)
+        flags |= sse_compute(operation, &a[lane], &b[lane], cpu->mxcsr, 0, NULL);
+    return sse_commit_flags(cpu, flags);
+}
+
+static bool dot_single(struct cpu *cpu, union vreg *result, const union vreg *first, const union vreg *second,
+                       uint64_t operand, unsigned lanes)
+{
+    union vreg a[2] = {{{0}}}, b[2] = {{{0}}};
+    for (unsigned i = 0; i < 4 * lanes; i++) {
+        bool chosen = operand >> (4 + i % 4) & 1;
+        a[i / 4].u32[i % 4] = chosen ? first->u32[i] : 0;
+        b[i / 4].u32[i % 4] = chosen ? second->u32[i] : 0;
+    }
+    if (!step(cpu, SSE_MULPS, a, b, lanes))
+        return false;
+    for (unsigned lane = 0; lane < lanes; lane++) {
+        b[lane] = (union vreg){.u32 = {a[lane].u32[1], a[lane].u32[3]}};
+        a[lane] = (union vreg){.u32 = {a[lane].u32[0], a[lane].u32[2]}};
+    }
+    if (!step(cpu, SSE_ADDPS, a, b, lanes))
+        return false;
+    for (unsigned lane = 0; lane < lanes; lane++)
+        b[lane] = (union vreg){.u32 = {a[lane].u32[1]}};
+    if (!step(cpu, SSE_ADDSS, a, b, lanes))
+        return false;
+    for (unsigned i = 0; i < 4 * lanes; i++)
+        result->u32[i] = operand >> i % 4 & 1 ? a[i / 4].u32[0] : 0;
+    return true;
+}
+
+static bool dot_double(struct cpu *cpu, union vreg *result, const union vreg *first, const union vreg *second,
+                       uint64_t operand)
+{
+    union vreg a, b;
+    for (unsigned i = 0; i < 2; i++) {
+        bool chosen = operand >> (4 + i) & 1;
+        a.u64[i] = chosen ? first->u64[i] : 0;
+        b.u64[i] = chosen ? second->u64[i] : 0;
+    }
+    if (!step(cpu, SSE_MULPD, &a, &b, 1))
+        return false;
+    b = (union vreg){.u64 = {a.u64[1]}};
+    if (!step(cpu, SSE_ADDSD, &a, &b, 1))
+        return false;
+    for (unsigned i = 0; i < 2; i++)
+        result->u64[i] = operand >> i & 1 ? a.u64[0] : 0;
+    return true;
 }
 
 uint64_t sse_dpps(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    union vreg a, b;
-    for (unsigned i = 0; i < 4; i++) {
-        bool chosen = operand >> (4 + i) & 1;
-        a.u32[i] = chosen ? dst->u32[i] : 0;
-        b.u32[i] = chosen ? src->u32[i] : 0;
-    }
-    if (!step(cpu, SSE_MULPS, &a, &b))
-        return 0;
-    b = (union vreg){.u32 = {a.u32[1], a.u32[3]}};
-    a = (union vreg){.u32 = {a.u32[0], a.u32[2]}};
-    if (!step(cpu, SSE_ADDPS, &a, &b))
-        return 0;
-    b = (union vreg){.u32 = {a.u32[1]}};
-    if (!step(cpu, SSE_ADDSS, &a, &b))
-        return 0;
-    for (unsigned i = 0; i < 4; i++)
-        dst->u32[i] = operand >> i & 1 ? a.u32[0] : 0;
+    dot_single(cpu, dst, dst, src, operand, 1);
     return 0;
 }
 
 uint64_t sse_dppd(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
 {
-    union vreg a, b;
-    for (unsigned i = 0; i < 2; i++) {
-        bool chosen = operand >> (4 + i) & 1;
-        a.u64[i] = chosen ? dst->u64[i] : 0;
-        b.u64[i] = chosen ? src->u64[i] : 0;
-    }
-    if (!step(cpu, SSE_MULPD, &a, &b))
-        return 0;
-    b = (union vreg){.u64 = {a.u64[1]}};
-    if (!step(cpu, SSE_ADDSD, &a, &b))
-        return 0;
-    for (unsigned i = 0; i < 2; i++)
-        dst->u64[i] = operand >> i & 1 ? a.u64[0] : 0;
+    dot_double(cpu, dst, dst, src, operand);
+    return 0;
+}
+
+/// Not lane by lane: a step's exceptions come before the next step.
+uint64_t avx_dpps(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
+{
+    union vreg result = {0};
+    if (dot_single(cpu, &result, cpu_vreg(cpu, AVX_FIRST(operand)), src, operand, avx_bytes(operand) / 16))
+        memcpy(dst, &result, AVX_BYTES);
+    return 0;
+}
+
+uint64_t avx_dppd(struct cpu *cpu, union vreg *dst, const union vreg *src, uint64_t operand)
+{
+    union vreg result = {0};
+    if (dot_double(cpu, &result, cpu_vreg(cpu, AVX_FIRST(operand)), src, operand))
+        memcpy(dst, &result, AVX_BYTES);
     return 0;
 }

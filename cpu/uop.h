@@ -77,9 +77,9 @@
     X(LOAD)         /* dst = value at handle a (zero-extended) */                                                      \
     X(STORE)        /* handle a = b */                                                                                 \
     X(FENCE)        /* sub: 1 load, 2 store, 3 full */                                                                 \
-    X(VLOAD)        /* vreg dst = `param` bytes at handle a; bytes above are zero */                                   \
+    X(VLOAD)        /* vreg dst = `param` bytes at handle a; bytes above, up to 16 (sub 1: 32), are zero */            \
     X(VSTORE)       /* `param` bytes at handle a = vreg b */                                                           \
-    X(VMOV)         /* vreg dst = vreg b, low 16 bytes */                                                              \
+    X(VMOV)         /* vreg dst = vreg b, low 16 bytes; sub 1: low `param` bytes, above zeros up to 32 */              \
     X(ROW)          /* var dst = row[param].execute(cpu, vreg a, vreg b, var c or imm); may fault */                   \
     X(CALL)         /* var dst = helper[param](cpu, a, b, imm); may fault if the helper says so */                     \
     X(RAISE)        /* fault imm (vector), param = error code, aux UOP_ERROR_CODE; ends the block */                   \

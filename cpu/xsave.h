@@ -6,6 +6,7 @@
 #include "cpu/model.h"
 
 #define XSAVE_LEGACY_AND_HEADER 576u // bytes
+#define XSAVE_AVX_BYTES 256u         // of component 2, the upper halves of YMM registers; right behind the header
 
 /// imm of the helpers xsave and xrstor.
 #define XSAVE_WIDE 0x01u      // REX.W: 64-bit FIP and FDP

@@ -30,7 +30,7 @@ struct host_result {
 
 /// Routines that the backend writes once into a code memory, beside the ways in and out.
 struct fpu_routines {
-    const uint8_t *spill, *keep, *ensure_sse, *ensure_x87, *poison;
+    const uint8_t *spill, *keep, *ensure_sse, *ensure_avx, *ensure_x87, *poison;
 };
 
 /// The x87 instruction that was translated last, when its FIP, FCS and FOP are not in struct cpu yet.

@@ -504,11 +504,11 @@ static bool supported(const struct uop *u)
         return u->sub <= SEG_GS && u->param >= 1 && u->param <= 4096;
     case UOP_XLAT:
         return u->param >= 1 && u->param <= 64 && (!(u->aux & UOP_MODE) || u->c < MMU_MODES);
-    case UOP_VLOAD: // 2 and 10 bytes for x87 only, by way of a temporary
-        return u->dst < VREG_MM && (u->param == 4 || u->param == 8 || u->param == 16 ||
-                                    (u->dst >= VREG_TEMP && (u->param == 2 || u->param == 10)));
+    case UOP_VLOAD: // 1, 2 and 10 bytes by way of a temporary
+        return u->dst < VREG_MM && (u->param == 4 || u->param == 8 || u->param == 16 || (u->param == 32 && u->sub) ||
+                                    (u->dst >= VREG_TEMP && (u->param <= 2 || u->param == 10)));
     case UOP_VSTORE:
-        return u->param == 4 || u->param == 8 || (u->param == 16 && u->b < VREG_MM);
+        return u->param == 4 || u->param == 8 || ((u->param == 16 || u->param == 32) && u->b < VREG_MM);
     case UOP_VMOV:
         return u->dst < VREG_MM && u->b < VREG_MM;
     case UOP_CALL:

@@ -107,6 +107,74 @@ static void load_sse(struct emit *e, uint8_t base)
     emit_load_mxcsr(e, from(base, FIELD(mxcsr)));
 }
 
+static const struct emit_avx_op vzeroupper = {1, 0, 0x77, false, false};
+
+/// With upper halves, which are then zeros, so that C code finds none.
+static void store_avx(struct emit *e, uint8_t base)
+{
+    for (unsigned i = 0; i < SSE_REGISTERS; i++)
+        emit_avx_store(e, 32, from(base, xmm_home(i)), (uint8_t)i);
+    emit_avx_plain(e, vzeroupper);
+    emit_store_mxcsr(e, from(base, FIELD(mxcsr)));
+}
+
+static struct emit_memory upper_home(unsigned n)
+{
+    struct emit_memory upper = xmm_home(n);
+    upper.displacement += 16;
+    return upper;
+}
+
+/// ZF: the upper halves in memory are all zeros, as they mostly are behind a VZEROUPPER. Changes xmm0, xmm1.
+static void test_upper(struct emit *e, uint8_t base)
+{
+    static const struct emit_avx_op vpor = {1, 1, 0xeb, false, false}, vptest = {2, 1, 0x17, false, false};
+    emit_avx_load(e, 16, 0, from(base, upper_home(0)));
+    emit_avx_load(e, 16, 1, from(base, upper_home(1)));
+    for (unsigned i = 2; i < SSE_REGISTERS; i++)
+        emit_avx_memory(e, vpor, i % 2, i % 2, from(base, upper_home(i)));
+    emit_avx_registers(e, vpor, 0, 0, 1);
+    emit_avx_registers(e, vptest, 0, 0, 0);
+}
+
+/// Registers whose upper halves were written, be it with zeros, slow down instructions without VEX on some processors:
+/// zeros come as what loads of 16 bytes leave there. Changes flags.
+static void load_avx(struct emit *e, uint8_t base)
+{
+    emit_place zeros, done;
+    test_upper(e, base);
+    zeros = emit_jump_if(e, EMIT_EQUAL);
+    for (unsigned i = 0; i < SSE_REGISTERS; i++)
+        emit_avx_load(e, 32, (uint8_t)i, from(base, xmm_home(i)));
+    done = emit_jump(e);
+    emit_patch_here(e, zeros);
+    for (unsigned i = 0; i < SSE_REGISTERS; i++)
+        emit_avx_load(e, 16, (uint8_t)i, from(base, xmm_home(i)));
+    emit_patch_here(e, done);
+    emit_load_mxcsr(e, from(base, FIELD(mxcsr)));
+}
+
+/// The upper halves alone. Changes flags.
+static void load_upper(struct emit *e)
+{
+    static const struct emit_avx_op vinsertf128 = {3, 1, 0x18, false, true};
+    emit_place zeros, done;
+    for (unsigned i = 0; i < 2; i++)
+        emit_avx_store(e, 16, xmm_home(i), (uint8_t)i);
+    test_upper(e, CPU);
+    for (unsigned i = 0; i < 2; i++)
+        emit_avx_load(e, 16, (uint8_t)i, xmm_home(i));
+    zeros = emit_jump_if(e, EMIT_EQUAL);
+    for (unsigned i = 0; i < SSE_REGISTERS; i++) {
+        emit_avx_memory(e, vinsertf128, (uint8_t)i, (uint8_t)i, upper_home(i));
+        emit_byte(e, 1);
+    }
+    done = emit_jump(e);
+    emit_patch_here(e, zeros);
+    emit_avx_plain(e, vzeroupper);
+    emit_patch_here(e, done);
+}
+
 /// MXCSR for C code, by way of a register.
 static void load_host_mxcsr(struct emit *e, uint8_t by)
 {
@@ -127,6 +195,18 @@ static emit_place jump_unless_resident(struct emit *e, uint8_t which)
     return emit_jump_if(e, EMIT_EQUAL);
 }
 
+/// What is resident of vector registers, some of it, goes to memory, and MXCSR becomes that of C code. Changes rax.
+static void store_vectors(struct emit *e)
+{
+    emit_place no_avx = jump_unless_resident(e, RESIDENT_AVX), done;
+    store_avx(e, CPU);
+    done = emit_jump(e);
+    emit_patch_here(e, no_avx);
+    store_sse(e, CPU);
+    emit_patch_here(e, done);
+    load_host_mxcsr(e, HOST_RAX);
+}
+
 static void set_resident(struct emit *e, enum emit_alu op, int32_t value)
 {
     emit_alu_memory_imm(e, op, WIDTH_8, FIELD(resident), value);
@@ -139,8 +219,7 @@ static void emit_spill(struct emit *e)
     x86_begin_routine(e);
     push_all(e); // the stack is aligned again
     no_sse = jump_unless_resident(e, RESIDENT_SSE);
-    store_sse(e, CPU);
-    load_host_mxcsr(e, HOST_RAX);
+    store_vectors(e);
     emit_patch_here(e, no_sse);
     no_x87 = jump_unless_resident(e, RESIDENT_X87);
     take_stack(e, X87_IMAGE_BYTES);
@@ -155,23 +234,34 @@ static void emit_spill(struct emit *e)
     emit_return(e);
 }
 
+/// Calls the function in rax, with struct cpu in rdi, and returns.
+static void keep_vectors(struct emit *e, int32_t resident, void (*store)(struct emit *, uint8_t),
+                         void (*load)(struct emit *, uint8_t))
+{
+    emit_push(e, HOST_RDI);
+    store(e, HOST_RDI);
+    load_host_mxcsr(e, HOST_RCX);
+    emit_alu_memory_imm(e, EMIT_AND, WIDTH_8, from(HOST_RDI, FIELD(resident)), ~resident);
+    emit_call_register(e, HOST_RAX);
+    emit_load(e, WIDTH_64, HOST_RDI, x86_at_register(HOST_RSP));
+    load(e, HOST_RDI);
+    emit_alu_memory_imm(e, EMIT_OR, WIDTH_8, from(HOST_RDI, FIELD(resident)), resident);
+    emit_lea(e, WIDTH_64, HOST_RSP, (struct emit_memory){.base = HOST_RSP, .index = HOST_NO_INDEX, .displacement = 8});
+    emit_return(e);
+}
+
 /// A call of the function in rax, with struct cpu in rdi and up to two arguments more, that leaves vector registers in
 /// place (and x87 alone). Other routines call it, so rsp does not tell where struct cpu is.
 static void emit_keep(struct emit *e)
 {
-    emit_place no_sse;
+    emit_place no_sse, no_avx;
     emit_test_memory_imm(e, from(HOST_RDI, FIELD(resident)), RESIDENT_SSE);
     no_sse = emit_jump_if(e, EMIT_EQUAL);
-    emit_push(e, HOST_RDI);
-    store_sse(e, HOST_RDI);
-    load_host_mxcsr(e, HOST_RCX);
-    emit_alu_memory_imm(e, EMIT_AND, WIDTH_8, from(HOST_RDI, FIELD(resident)), ~RESIDENT_SSE);
-    emit_call_register(e, HOST_RAX);
-    emit_load(e, WIDTH_64, HOST_RDI, x86_at_register(HOST_RSP));
-    load_sse(e, HOST_RDI);
-    emit_alu_memory_imm(e, EMIT_OR, WIDTH_8, from(HOST_RDI, FIELD(resident)), RESIDENT_SSE);
-    emit_lea(e, WIDTH_64, HOST_RSP, (struct emit_memory){.base = HOST_RSP, .index = HOST_NO_INDEX, .displacement = 8});
-    emit_return(e);
+    emit_test_memory_imm(e, from(HOST_RDI, FIELD(resident)), RESIDENT_AVX);
+    no_avx = emit_jump_if(e, EMIT_EQUAL);
+    keep_vectors(e, RESIDENT_SSE | RESIDENT_AVX, store_avx, load_avx);
+    emit_patch_here(e, no_avx);
+    keep_vectors(e, RESIDENT_SSE, store_sse, load_sse);
     emit_patch_here(e, no_sse);
     emit_jump_register(e, HOST_RAX);
 }
@@ -225,16 +315,32 @@ static void emit_ensure_sse(struct emit *e)
     end_ensure(e, unmasked);
 }
 
+/// Upper halves come to what is resident already, or all does.
+static void emit_ensure_avx(struct emit *e)
+{
+    emit_place unmasked, no_sse, done;
+    begin_ensure(e, RESIDENT_AVX);
+    no_sse = jump_unless_resident(e, RESIDENT_SSE);
+    load_upper(e);
+    done = emit_jump(e);
+    emit_patch_here(e, no_sse);
+    emit_load(e, WIDTH_32, HOST_RAX, FIELD(mxcsr));
+    unmasked = check_masks(e, MXCSR_MASKS, ~MXCSR_DEFINED);
+    load_avx(e, CPU);
+    emit_patch_here(e, done);
+    set_resident(e, EMIT_OR, RESIDENT_SSE | RESIDENT_AVX);
+    end_ensure(e, unmasked);
+}
+
 static void emit_ensure_x87(struct emit *e)
 {
-    emit_place unmasked, no_sse, was_no_sse;
+    emit_place unmasked, no_sse, was_no_sse, was_no_avx, done;
     begin_ensure(e, RESIDENT_X87); // stack: return address, flags, rax
     emit_load(e, WIDTH_16, HOST_RAX, FIELD(x87.control));
     unmasked = check_masks(e, X87_EXCEPTIONS, 0);
     push_all(e);
     no_sse = jump_unless_resident(e, RESIDENT_SSE); // the C function may use them
-    store_sse(e, CPU);
-    load_host_mxcsr(e, HOST_RAX);
+    store_vectors(e);
     emit_patch_here(e, no_sse);
     take_stack(e, X87_IMAGE_BYTES);
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
@@ -243,7 +349,12 @@ static void emit_ensure_x87(struct emit *e)
     emit_x87_memory(e, 5, 4, x86_at_register(HOST_RSP)); // FRSTOR
     take_stack(e, -X87_IMAGE_BYTES);
     was_no_sse = jump_unless_resident(e, RESIDENT_SSE);
+    was_no_avx = jump_unless_resident(e, RESIDENT_AVX);
+    load_avx(e, CPU);
+    done = emit_jump(e);
+    emit_patch_here(e, was_no_avx);
     load_sse(e, CPU);
+    emit_patch_here(e, done);
     emit_patch_here(e, was_no_sse);
     set_resident(e, EMIT_OR, RESIDENT_X87);
     pop_all(e);
@@ -253,8 +364,11 @@ static void emit_ensure_x87(struct emit *e)
 /// Garbage in what is not resident, so that a missing spill or load shows.
 static void emit_poison(struct emit *e)
 {
-    for (uint8_t i = 0; i < SSE_REGISTERS; i++)
-        emit_vector_registers(e, (struct emit_vector_op){.opcode = 0x0f76, .prefix = 0x66}, i, i); // PCMPEQD: all ones
+    for (uint8_t i = 0; i < SSE_REGISTERS; i++) // PCMPEQD: all ones
+        if (__builtin_cpu_supports("avx2"))
+            emit_avx_registers(e, (struct emit_avx_op){1, 1, 0x76, false, true}, i, i, i);
+        else
+            emit_vector_registers(e, (struct emit_vector_op){.opcode = 0x0f76, .prefix = 0x66}, i, i);
     emit_return(e);
 }
 
@@ -266,6 +380,8 @@ void x86_fpu_routines(struct emit *e, struct fpu_routines *routines)
     emit_keep(e);
     routines->ensure_sse = e->at;
     emit_ensure_sse(e);
+    routines->ensure_avx = e->at;
+    emit_ensure_avx(e);
     routines->ensure_x87 = e->at;
     emit_ensure_x87(e);
     routines->poison = e->at;
@@ -347,7 +463,10 @@ void x86_fpu_prepare(struct translation *t, const struct uop *u)
             need |= x86_simd_needs(t, i);
     if (need & RESIDENT_X87)
         ensure(t, RESIDENT_X87, t->fpu->ensure_x87);
-    if (need & RESIDENT_SSE)
+    if (need & RESIDENT_AVX) {
+        ensure(t, RESIDENT_AVX, t->fpu->ensure_avx);
+        t->resident |= RESIDENT_SSE;
+    } else if (need & RESIDENT_SSE)
         ensure(t, RESIDENT_SSE, t->fpu->ensure_sse);
 }
 
@@ -427,7 +546,15 @@ void x86_host_features(uint64_t features[2])
     add_feature(features, FEATURE_SSE42, ecx, 20);
     add_feature(features, FEATURE_AES, ecx, 25);
     add_feature(features, FEATURE_POPCNT, ecx, 23);
+    bool has_upper = __builtin_cpu_supports("avx"); // asks XCR0, too
+    if (has_upper) {
+        add_feature(features, FEATURE_AVX, ecx, 28);
+        add_feature(features, FEATURE_FMA, ecx, 12);
+        add_feature(features, FEATURE_F16C, ecx, 29);
+    }
     if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
+        if (has_upper)
+            add_feature(features, FEATURE_AVX2, ebx, 5);
         add_feature(features, FEATURE_SHA, ebx, 29);
         add_feature(features, FEATURE_BMI1, ebx, 3);
         add_feature(features, FEATURE_BMI2, ebx, 8);

@@ -3,8 +3,8 @@
 // row that the host lacks, or that a test hides from us, is a call of the row's function.
 #ifdef __x86_64__
 
+#include "cpu/avx.h"
 #include "cpu/cc.h"
-#include "cpu/fpu.h"
 #include "cpu/helper.h"
 #include "cpu/lift_fpu.h"
 #include "cpu/model.h"
@@ -29,6 +29,7 @@ enum kind {
     KIND_X87_FLAGS,
     KIND_X87_CMOV,
     KIND_WAIT,
+    KIND_AVX, // a = f(first, b, third), as avx.h says
 };
 
 static enum kind kind_of(const struct row *row)
@@ -57,6 +58,8 @@ static enum kind kind_of(const struct row *row)
         {lift_x87_to_flags, KIND_X87_FLAGS},
         {lift_x87_cmov, KIND_X87_CMOV},
         {lift_fwait, KIND_WAIT},
+        {lift_avx, KIND_AVX},
+        {lift_avx_move, KIND_AVX},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
         if (row->lift == kinds[i].lift)
@@ -66,7 +69,10 @@ static enum kind kind_of(const struct row *row)
 
 // ---- encodings ------------------------------------------------------------------------------------------------------
 struct encoding {
-    struct emit_vector_op op;
+    struct emit_vector_op op; // without VEX; `wide` is of both
+    bool vex;
+    struct emit_avx_op avx;
+    uint8_t second; // VEX.vvvv
     bool modrm, immediate;
     int8_t digit;  // of ModRM.reg; -1: a register
     bool rm_first; // the first operand stands in ModRM.rm
@@ -89,18 +95,42 @@ static const char *next_word(const char *text)
     return text;
 }
 
-/// Reads "66 0F 38 00 /r ib" (row.h has the grammar). Only for rows behind the escape 0F.
+/// "VEX.256.66.0F38.W0 00 /r ib": what is before the opcode.
+static void read_vex(struct encoding *encoding, const char *text)
+{
+    const char *end = next_word(text);
+    encoding->vex = true;
+    while (text < end) {
+        if (!strncmp(text, "0F", 2))
+            encoding->avx.map = text[2] == '3' ? (text[3] == '8' ? 2 : 3) : 1;
+        else if (!strncmp(text, "66", 2) || !strncmp(text, "F2", 2) || !strncmp(text, "F3", 2))
+            encoding->avx.prefix = text[0] == '6' ? 1 : text[1] == '3' ? 2 : 3;
+        else if (!strncmp(text, "256", 3))
+            encoding->avx.is_long = true;
+        else if (!strncmp(text, "W1", 2))
+            encoding->op.wide = true;
+        text += strcspn(text, ". ") + 1;
+    }
+}
+
+/// Reads "66 0F 38 00 /r ib" (row.h has the grammar). Only for rows behind the escape 0F, or with VEX.
 static struct encoding encoding_of(const struct row *row)
 {
     struct encoding encoding = {.digit = -1};
     const char *text = row->encoding;
-    for (; *text && strncmp(text, "0F", 2); text = next_word(text)) {
+    if (row->attributes & ROW_AVX) {
+        read_vex(&encoding, text);
+        text = next_word(text);
+        encoding.avx.opcode = (uint8_t)hex(text);
+        text = next_word(text);
+    }
+    for (; !encoding.vex && *text && strncmp(text, "0F", 2); text = next_word(text)) {
         if (!strncmp(text, "66", 2) || !strncmp(text, "F2", 2) || !strncmp(text, "F3", 2))
             encoding.op.prefix = (uint8_t)hex(text);
         else if (!strncmp(text, "REX.W ", 6))
             encoding.op.wide = true;
     }
-    for (; *text && text[0] != '/' && text[0] != 'i'; text = next_word(text))
+    for (; !encoding.vex && *text && text[0] != '/' && text[0] != 'i'; text = next_word(text))
         encoding.op.opcode = encoding.op.opcode << 8 | hex(text);
     if (*text == '/') {
         encoding.modrm = true;
@@ -155,7 +185,15 @@ static struct place place_of(unsigned vreg)
 static void emit_encoding(struct translation *t, const struct encoding *encoding, uint8_t reg, struct place rm,
                           uint64_t immediate)
 {
-    if (!encoding->modrm)
+    struct emit_avx_op avx = encoding->avx;
+    avx.wide = encoding->op.wide;
+    if (encoding->vex && !encoding->modrm)
+        emit_avx_plain(&t->emit, avx);
+    else if (encoding->vex && rm.memory)
+        emit_avx_memory(&t->emit, avx, reg, encoding->second, rm.m);
+    else if (encoding->vex)
+        emit_avx_registers(&t->emit, avx, reg, encoding->second, rm.reg);
+    else if (!encoding->modrm)
         emit_vector_plain(&t->emit, encoding->op);
     else if (rm.memory)
         emit_vector_memory(&t->emit, encoding->op, reg, rm.m);
@@ -226,7 +264,8 @@ bool x86_inlines_row(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index);
     const struct row *row = u->op == UOP_ROW ? row_get(u->param) : NULL;
-    if (!row || !row->execute || !has(t, row->feature) || !has(t, FEATURE_SSE2) || !has(t, FEATURE_FPU))
+    if (!row || !row->execute || !has(t, row->feature) || !has(t, FEATURE_SSE2) || !has(t, FEATURE_FPU) ||
+        ((row->attributes & ROW_AVX) && !has(t, FEATURE_AVX)))
         return false;
     enum kind kind = kind_of(row);
     switch (kind) {
@@ -243,6 +282,8 @@ bool x86_inlines_row(const struct translation *t, unsigned index)
                uop_at(t, index - 1)->b == VAR_IMM;
     case KIND_WAIT:
         return !(t->block->mode & MODE_TS); // else CR0.MP decides
+    case KIND_AVX:                          // VZEROUPPER and VZEROALL: the host's change 16 registers
+        return row->operands[0] || (t->block->mode & MODE_CODE_MASK) == MODE_CODE64;
     default:
         return true;
     }
@@ -260,6 +301,8 @@ static uint8_t row_needs(const struct translation *t, unsigned index)
         return 0;
     const struct row *row = row_get(u->param);
     uint8_t need = row->attributes & ROW_SSE ? RESIDENT_SSE : RESIDENT_X87;
+    if (row->attributes & ROW_AVX)
+        return RESIDENT_SSE | RESIDENT_AVX;
     if (is_x87(kind_of(row)))
         return RESIDENT_X87;
     if (is_mmx(u->a) || is_mmx(u->b))
@@ -286,7 +329,8 @@ static bool fuses_load(const struct translation *t, unsigned index)
     case KIND_BINARY:
     case KIND_TO_GPR:
     case KIND_TO_FLAGS:
-        return u->param < 16 || (row->attributes & ROW_ALIGNED);
+    case KIND_AVX:
+        return u->param < 16 || (row->attributes & (ROW_ALIGNED | ROW_AVX));
     case KIND_X87:
         return true;
     default:
@@ -303,6 +347,8 @@ static bool fuses_insertion(const struct translation *t, const struct uop *u)
         row->insn != u->insn || !x86_inlines_row(t, index))
         return false;
     row_execute *execute = row_get(row->param)->execute;
+    if (kind_of(row_get(row->param)) == KIND_AVX)
+        return strpbrk(row_get(row->param)->operands, "ER");
     return execute == simd_pinsrb || execute == simd_pinsrw || execute == simd_pinsrd || execute == simd_pinsrq;
 }
 
@@ -318,17 +364,20 @@ uint8_t x86_simd_needs(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index);
     uint8_t sse = has(t, FEATURE_SSE2) ? RESIDENT_SSE : 0;
+    uint8_t avx = has(t, FEATURE_AVX) ? RESIDENT_SSE | RESIDENT_AVX : 0;
     switch (u->op) {
     case UOP_VLOAD:
         if (fuses_load(t, index))
             return row_needs(t, row_behind_load(t, index));
-        return is_temporary(u->dst) ? 0 : sse;
+        return is_temporary(u->dst) ? 0 : u->sub ? avx : sse;
     case UOP_VSTORE:
         if (is_mmx(u->b)) // the row before has made the state that of MMX
             return has(t, FEATURE_MMX) && has(t, FEATURE_FPU) && sse ? RESIDENT_X87 : 0;
-        return is_temporary(u->b) ? 0 : sse;
+        return is_temporary(u->b) ? 0 : u->param == 32 ? avx : sse;
     case UOP_VMOV:
-        return sse;
+        if (fuses_copy(t, index))
+            return row_needs(t, index + 1);
+        return u->sub ? avx : sse;
     case UOP_CALL:
         if (fuses_insertion(t, u))
             return row_needs(t, index + 1);
@@ -508,6 +557,52 @@ static void emit_x87_cmov(struct translation *t, const struct uop *u)
     x86_x87_note_pointers(t, (uint64_t) or->imm);
 }
 
+/// The letter of operand n in a row's text; 0: there is none.
+static char letter_of(const struct row *row, unsigned n)
+{
+    const char *at = row->operands;
+    for (; n && at; n--) {
+        at = strchr(at, ',');
+        at = at ? at + 1 : NULL;
+    }
+    return at ? *at : 0;
+}
+
+/// Each operand goes where its letter says. The last vector but a third one is the source.
+static void emit_avx_row(struct translation *t, const struct uop *u, struct place source)
+{
+    const struct row *row = row_get(u->param);
+    struct encoding encoding = encoding_of(row);
+    uint64_t operand = (uint64_t)u->imm, immediate = operand & SIMD_IMMEDIATE;
+    unsigned places = 0, reg = encoding.digit >= 0 ? (unsigned)encoding.digit : 0;
+    struct place rm = source;
+    if (operand & AVX_WIDE)
+        encoding.avx.is_long = true;
+    if (row->lane == avx_cvtsi2ss || row->lane == avx_cvtsi2sd) // the value is extended to 64 bits
+        encoding.op.wide = true;
+    while (letter_of(row, places) && letter_of(row, places) != 'I')
+        places++;
+    for (unsigned i = 0; i < places; i++) {
+        bool is_source = i == (places > 2 ? 2 : 1);
+        unsigned vreg = i == 0 ? u->a : i == 1 ? AVX_FIRST(operand) : AVX_THIRD(operand);
+        struct place place = is_source ? source : place_of(vreg);
+        switch (letter_of(row, i)) {
+        case 'V':
+            reg = place.reg;
+            break;
+        case 'H':
+            encoding.second = place.reg;
+            break;
+        case 'L':
+            immediate = (immediate & 15) | (uint64_t)place.reg << 4;
+            break;
+        default:
+            rm = place;
+        }
+    }
+    emit_encoding(t, &encoding, (uint8_t)reg, rm, immediate);
+}
+
 static void emit_simd_row(struct translation *t, unsigned index, struct place source)
 {
     const struct uop *u = uop_at(t, index);
@@ -543,6 +638,9 @@ static void emit_simd_row(struct translation *t, unsigned index, struct place so
     case KIND_TO_FLAGS:
         emit_encoding(t, &encoding, place_of(u->a).reg, source, (uint64_t)u->imm);
         take_flags(t, t->pass->flags_live[index + 1], false);
+        break;
+    case KIND_AVX:
+        emit_avx_row(t, u, source);
         break;
     case KIND_STORE_HIGH:
         emit_encoding(t, &encoding, source.reg, place_of(u->a), 0);
@@ -624,12 +722,17 @@ static struct emit_memory at(struct emit_memory m, int32_t offset)
     return m;
 }
 
-/// Copies through S1, for temporaries and for hosts without SSE2: never in vector registers. 2, 4, 8, 10 or 16 bytes;
-/// `extend`: zeros up to 16.
+/// Copies through S1, for temporaries and for hosts without SSE2: never in vector registers. 1, 2, 4, 8, 10, 16 or 32
+/// bytes; `extend`: zeros up to 16.
 static void copy(struct translation *t, struct emit_memory to, struct emit_memory from, unsigned bytes, bool extend)
 {
     struct emit *e = &t->emit;
-    unsigned low = bytes == 2 ? WIDTH_16 : bytes == 4 ? WIDTH_32 : WIDTH_64;
+    unsigned low = bytes < 8 ? width_of(bytes) : WIDTH_64;
+    if (bytes == 32) {
+        copy(t, to, from, 16, false);
+        to = at(to, 16);
+        from = at(from, 16);
+    }
     unsigned high = bytes == 10 ? WIDTH_16 : WIDTH_64;
     emit_load(e, low, S1, from);
     emit_store(e, extend ? WIDTH_64 : low, to, S1);
@@ -647,6 +750,24 @@ static struct emit_memory home(unsigned vreg)
     return x86_memory_at(offsetof(struct cpu, vreg) + (vreg & 31) * sizeof(union vreg));
 }
 
+/// The host has no registers of 32 bytes: the guest's are to be found in struct cpu. Keeps flags.
+static void spill_for_copy(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    emit_push_flags(e);
+    emit_pop_memory(e, FIELD(host_word[WORD_FLAGS]));
+    x86_fpu_spill(e, t->fpu);
+    emit_push_memory(e, FIELD(host_word[WORD_FLAGS]));
+    emit_pop_flags(e);
+    t->resident = 0;
+}
+
+static void zero_above(struct translation *t, struct emit_memory to, unsigned bytes)
+{
+    for (unsigned i = bytes < 16 ? 16 : bytes; i < AVX_BYTES; i += 8)
+        emit_store_imm(&t->emit, WIDTH_64, at(to, (int32_t)i), 0);
+}
+
 void x86_emit_vector_load(struct translation *t, const struct uop *u)
 {
     struct emit_memory from = x86_at_handle(t);
@@ -657,8 +778,16 @@ void x86_emit_vector_load(struct translation *t, const struct uop *u)
         if (index != t->index + 1)
             x86_x87_store_data(t, (uint64_t)uop_at(t, index)->imm, uop_at(t, t->index + 1)->b);
         t->fused = index - t->index + row_tail(row_get(uop_at(t, index)->param));
+    } else if (u->sub && !is_temporary(u->dst) && !has(t, FEATURE_AVX)) {
+        spill_for_copy(t);
+        copy(t, home(u->dst), from, u->param, true);
+        zero_above(t, home(u->dst), u->param);
     } else if (is_temporary(u->dst) || !has(t, FEATURE_SSE2)) {
         copy(t, home(u->dst), from, u->param, true);
+        if (u->sub)
+            zero_above(t, home(u->dst), u->param);
+    } else if (u->sub) {
+        emit_avx_load(&t->emit, u->param, u->dst & 15, from);
     } else {
         emit_vector_load(&t->emit, u->param, u->dst & 15, from);
     }
@@ -672,8 +801,13 @@ void x86_emit_vector_store(struct translation *t, const struct uop *u)
         emit_vector_memory(&t->emit, movq, u->b & 7, to);
     else if (is_mmx(u->b))
         copy(t, to, x86_memory_at(offsetof(struct cpu, x87.reg) + (u->b & 7) * sizeof(struct f80)), 8, false);
-    else if (is_temporary(u->b) || !has(t, FEATURE_SSE2))
+    else if (u->param == 32 && !is_temporary(u->b) && !has(t, FEATURE_AVX)) {
+        spill_for_copy(t);
         copy(t, to, home(u->b), u->param, false);
+    } else if (is_temporary(u->b) || !has(t, FEATURE_SSE2))
+        copy(t, to, home(u->b), u->param, false);
+    else if (u->param == 32)
+        emit_avx_store(&t->emit, u->param, to, u->b & 15);
     else
         emit_vector_store(&t->emit, u->param, to, u->b & 15);
 }
@@ -681,11 +815,20 @@ void x86_emit_vector_store(struct translation *t, const struct uop *u)
 void x86_emit_vector_move(struct translation *t, const struct uop *u)
 {
     static const struct emit_vector_op movaps = {.opcode = 0x0f28};
+    struct emit_avx_op vmovaps = {1, 0, 0x28, false, u->param == 32};
     t->made_flags = t->host_flags;
     if (fuses_copy(t, t->index)) {
         struct encoding encoding = encoding_of(row_get(uop_at(t, t->index + 1)->param));
         emit_string(t, t->index + 1, &encoding, place_of(u->b).reg);
         t->fused = 3;
+    } else if (u->sub && !has(t, FEATURE_AVX)) {
+        spill_for_copy(t);
+        copy(t, home(u->dst), home(u->b), u->param, false);
+        zero_above(t, home(u->dst), u->param);
+    } else if (u->sub && is_temporary(u->b)) {
+        emit_avx_load(&t->emit, u->param, u->dst & 15, home(u->b));
+    } else if (u->sub) {
+        emit_avx_registers(&t->emit, vmovaps, u->dst & 15, 0, u->b & 15);
     } else if (!has(t, FEATURE_SSE2)) {
         copy(t, home(u->dst), home(u->b), 16, false);
     } else if (is_temporary(u->dst)) {

@@ -398,7 +398,7 @@ static void test_rows_against_zydis(void **state)
 static bool row_is_reached(const struct row_form *form)
 {
     for (unsigned n = 0; n < ARRAY_SIZE(modes) * 256; n++) {
-        struct support_encoding how = {.modrm = (uint8_t)n, .filler = n};
+        struct support_encoding how = {.modrm = (uint8_t)n, .sib = 2 << 3, .filler = n};
         uint8_t bytes[32];
         struct insn insn;
         support_encode(form, &how, bytes);

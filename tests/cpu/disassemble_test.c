@@ -135,6 +135,18 @@ static const struct {
     {"C2 iw", "ret", "66 with REX.W: the immediate stays a word"},
     {"E3 cb", "jrcxz", "67 with REX"},
     {"VEX.LZ.F2.0F3A.WIG F0 /r ib", "rorx", "the count is unsigned"},
+    {"VEX.256.66.0F38.W0 5A /r", NULL, "VBROADCASTI128 is newer"},
+    {"VEX.LIG.0F.WIG 2F /r", "vcomiss", "a doubleword"},
+    {"VEX.LIG.66.0F.WIG 2F /r", "vcomisd", "a quadword"},
+    {"VEX.128.66.0F.WIG 5A /r", "vcvtpd2psx", "AT&T's name"},
+    {"VEX.128.F2.0F.WIG E6 /r", "vcvtpd2dqx", "likewise"},
+    {"VEX.128.66.0F.WIG E6 /r", "vcvttpd2dqx", "likewise"},
+    {"VEX.128.66.0F3A.WIG 22 /r ib", "vpinsrq", "W says nothing outside 64-bit code"},
+    {"VEX.128.66.0F3A.WIG 16 /r ib", "vpextrq", "likewise"},
+    {"VEX.128.66.0F3A.W0 4C /r ib", "vpblendvb", "there is no eighth register outside 64-bit code"},
+    {"VEX.256.66.0F3A.W0 4C /r ib", "vpblendvb", "likewise"},
+    {"VEX.66.0F3A.W0 4A /r ib", "vblendvps", "likewise"},
+    {"VEX.66.0F3A.W0 4B /r ib", "vblendvpd", "likewise"},
 };
 
 static void test_exceptions_name_rows(void **state)
@@ -166,7 +178,7 @@ static bool is_exception(const struct insn *insn, const char *theirs)
 static bool is_comparable(const struct insn *insn, unsigned m)
 {
     const struct row_form *form = &row_index->forms[row_number(insn->row)];
-    if (form->map == MAP_0F && form->opcode == 0xc2)
+    if ((form->map == MAP_0F || form->map == MAP_VEX_0F) && form->opcode == 0xc2)
         return false;
     bool chosen = form->mask & KEY_PREFIX;
     return !chosen ||

@@ -39,7 +39,7 @@ static bool find_encoding(const struct row_index *index, const struct row_form *
     static const uint32_t modes[] = {MODE_CODE64 | MODE_PROTECTED | MODE_LONG, MODE_CODE32 | MODE_PROTECTED};
     struct cpu_model full = support_full_model();
     for (unsigned n = 0; n < 512; n++) {
-        struct support_encoding how = {.modrm = (uint8_t)n, .filler = n};
+        struct support_encoding how = {.modrm = (uint8_t)n, .sib = 2 << 3, .filler = n};
         struct insn insn;
         *mode = modes[n / 256];
         support_encode(form, &how, bytes);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/avx.h"
 #include "cpu/support_rows.h"
 
 static void test_numbers(void **state)
@@ -27,7 +28,7 @@ static void test_numbers(void **state)
 
 static void check_row(const struct row *row)
 {
-    const uint32_t kinds = ROW_X87 | ROW_X87_NO_WAIT | ROW_MMX | ROW_SSE;
+    const uint32_t kinds = ROW_X87 | ROW_X87_NO_WAIT | ROW_MMX | ROW_SSE | ROW_AVX;
     const unsigned flags = FLAGS_ARITHMETIC | FLAG_DF | FLAG_TF | FLAG_IF;
     const char *bad = NULL;
     if (!row->lift)
@@ -42,8 +43,10 @@ static void check_row(const struct row *row)
         bad = "cannot be lockable";
     else if ((row->attributes & ROW_DEFAULT_64) && (row->attributes & ROW_FORCE_64))
         bad = "has two 64-bit rules";
-    else if ((row->attributes & ROW_ALIGNED) && !(row->attributes & ROW_SSE))
-        bad = "is aligned without being SSE";
+    else if ((row->attributes & ROW_ALIGNED) && !(row->attributes & (ROW_SSE | ROW_AVX)))
+        bad = "is aligned without being SSE or AVX";
+    else if ((row->execute == avx_lanes || row->execute == avx_narrow) != (row->lane != NULL))
+        bad = "has no function for a lane, or one too many";
     else if (row->mnemonic[0] == 0 || strlen(row->mnemonic) > 40)
         bad = "has no proper mnemonic";
     if (bad)

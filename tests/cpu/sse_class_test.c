@@ -1,4 +1,4 @@
-// Every MMX and SSE row against the host processor, run from memory: all classes of operands, roundings, DAZ, FTZ,
+// Every MMX, SSE and AVX row against the host processor, run from memory: all classes of operands, roundings, DAZ, FTZ,
 // exceptions masked and not, register and memory forms; for MMX what becomes of tags, TOP and exponents.
 // DOPPEL_TEST_STATES says how many states an encoding gets.
 #include <setjmp.h>
@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "cpu/avx.h"
 #include "cpu/lift_fpu.h"
+#include "cpu/model.h"
 #include "cpu/support_fpu.h"
 #include "cpu/support_native.h"
 
@@ -66,6 +68,8 @@ static void make_state(unsigned number, uint64_t *random, struct fpu_state *stat
     state->mxcsr = make_mxcsr(support_random(random));
     for (unsigned i = 0; i < 8; i++)
         make_vector(kind, i == 1 ? first : i == 2 ? second : (unsigned)(r >> 4 * i) & 63, random, state->xmm[i]);
+    for (unsigned i = 0; i < 16; i++)
+        make_vector(kind, (unsigned)(r >> 3 * i) & 63, random, state->upper[i]);
     if ((r >> 24 & 7) == 0)
         memcpy(state->xmm[2], state->xmm[1], 16);
     make_vector(kind, second, random, state->memory);
@@ -121,9 +125,12 @@ static bool is_close(uint32_t a, uint32_t b)
 static void forgive(const struct row *row, const struct fpu_state *host, struct fpu_state *ours)
 {
 #ifdef DOPPEL_PORTABLE_FPU
-    for (unsigned i = 0; i < 16 && (row->attributes & ROW_APPROXIMATE); i += 4)
+    for (unsigned i = 0; i < 16 && (row->attributes & ROW_APPROXIMATE); i += 4) {
         if (is_close(load_le32(host->xmm[1] + i), load_le32(ours->xmm[1] + i)))
             memcpy(ours->xmm[1] + i, host->xmm[1] + i, 4);
+        if (is_close(load_le32(host->upper[1] + i), load_le32(ours->upper[1] + i)))
+            memcpy(ours->upper[1] + i, host->upper[1] + i, 4);
+    }
 #endif
 }
 
@@ -148,41 +155,88 @@ static bool has(const struct row *row, const char *letters)
     return strpbrk(row->operands, letters);
 }
 
-static unsigned check_form(struct fpu_bench *bench, const struct row *row, bool memory, bool rex_w, unsigned states,
-                           uint64_t *random)
+/// How an encoding is put together, less its immediate.
+struct form {
+    bool memory, rex_w;
+    bool wide;      // 32 bytes, where the row leaves that open
+    unsigned alias; // of VEX-encoded rows: 1: the first source is the destination, 2: the second one is, 3: both are
+};
+
+static unsigned encode(const struct row *row, const struct form *form, uint8_t immediate, uint8_t bytes[16])
+{
+    unsigned reg = has(row, "G") ? 0 : 1, rm = has(row, "ER") ? 1 : 2;
+    if (!(row->attributes & ROW_AVX))
+        return native_encode(row, form->rex_w, reg, rm, form->memory, immediate, bytes);
+    struct native_vex how = {.reg = (uint8_t)reg,
+                             .vvvv = form->alias & 1 ? 1 : 3,
+                             .rm = form->alias & 2 ? 1 : (uint8_t)rm,
+                             .memory = form->memory,
+                             .rex_w = form->rex_w,
+                             .wide = form->wide,
+                             .immediate = immediate};
+    return native_encode_vex(row, &how, bytes);
+}
+
+/// What some rows want, so that they do something.
+static void adjust_state(const struct row *row, unsigned number, uint64_t *random, struct fpu_state *before)
 {
     bool string = row->lift == lift_string_index || row->lift == lift_string_mask;
-    bool immediate = strstr(row->encoding, " ib"), shift = !strncmp(row->mnemonic, "ps", 2);
-    unsigned reg = has(row, "G") ? 0 : 1, rm = has(row, "ER") ? 1 : 2, bad = 0;
+    if (string && number % 4)
+        make_strings(random, before, support_random(random) & 1);
+    if (row->lift == lift_ldmxcsr && number % 4)
+        store_le32(before->memory, load_le32(before->memory) & 0xffff);
+    if (row->lift == lift_ldmxcsr)
+        before->memory[2] &= 0xfd; // MM, of AMD's processors alone
+    if (!(row->attributes & ROW_ALIGNED) && row->lift != lift_ldmxcsr && number % 8 == 7)
+        before->rdi += 1 + number / 8 % 15;
+    if (row->lift == lift_simd_maskmov && !(before->x87.status & X87_ES))
+        before->rdi = FPU_DATA; // processors enter MMX state before they look at the address
+    if (row->lift != lift_avx_gather)
+        return;
+    for (unsigned i = 0; i < 32; i += 8) // small indices of either size; and memory that they reach
+        store_le64(i < 16 ? &before->xmm[5][i] : &before->upper[5][i - 16],
+                   support_random(random) % 200 | (AVX_GATHER_INDEX(row->argument) == 4 ? UINT64_C(77) << 32 : 0));
+    for (unsigned i = 0; i < FPU_DATA_BYTES; i += 8)
+        store_le64(before->memory + i, support_random(random));
+}
+
+static unsigned check_form(struct fpu_bench *bench, const struct row *row, const struct form *form, unsigned states,
+                           uint64_t *random)
+{
+    bool immediate = strstr(row->encoding, " ib"), shift = !strncmp(row->mnemonic + (row->mnemonic[0] == 'v'), "ps", 2);
+    unsigned bad = 0;
     for (unsigned number = 0; number < states; number++) {
         struct fpu_state before;
         uint8_t bytes[16], value = (uint8_t)support_random(random);
         char text[256];
         if (shift && number % 2)
             value &= 0x1f;
-        unsigned length = native_encode(row, rex_w, reg, rm, memory, value, bytes);
+        if (has(row, "L")) // a register that no form uses otherwise
+            value = (uint8_t)((value & 15) | 4 << 4);
+        unsigned length = encode(row, form, value, bytes);
         if (number == 0 || immediate)
             fpu_bench_set_code(bench, bytes, length);
         make_state(number, random, &before);
-        if (string && number % 4)
-            make_strings(random, &before, value & 1);
-        if (row->lift == lift_ldmxcsr && number % 4)
-            store_le32(before.memory, load_le32(before.memory) & 0xffff);
-        if (row->lift == lift_ldmxcsr)
-            before.memory[2] &= 0xfd; // MM, of AMD's processors alone
-        if (!(row->attributes & ROW_ALIGNED) && row->lift != lift_ldmxcsr && number % 8 == 7)
-            before.rdi += 1 + number / 8 % 15;
-        if (row->lift == lift_simd_maskmov && !(before.x87.status & X87_ES))
-            before.rdi = FPU_DATA; // processors enter MMX state before they look at the address
+        adjust_state(row, number, random, &before);
         if (same(bench, row, &before, text, sizeof text) || bad++ >= 3)
             continue;
-        print_message("%s %s %s %s %02x: %s (mxcsr %04x fcw %04x fsw %04x xmm1 %016llx%016llx xmm2 %016llx%016llx)\n",
-                      row->encoding, row->mnemonic, row->operands, memory ? "memory" : "register", value, text,
-                      before.mxcsr, before.x87.control, before.x87.status,
-                      (unsigned long long)load_le64(before.xmm[1] + 8), (unsigned long long)load_le64(before.xmm[1]),
-                      (unsigned long long)load_le64(before.xmm[2] + 8), (unsigned long long)load_le64(before.xmm[2]));
+        print_message("%s %s %s %s%s %u %02x: %s (mxcsr %04x fcw %04x fsw %04x xmm1 %016llx%016llx xmm2 "
+                      "%016llx%016llx xmm3 %016llx%016llx)\n",
+                      row->encoding, row->mnemonic, row->operands, form->memory ? "memory" : "register",
+                      form->wide ? " wide" : "", form->alias, value, text, before.mxcsr, before.x87.control,
+                      before.x87.status, (unsigned long long)load_le64(before.xmm[1] + 8),
+                      (unsigned long long)load_le64(before.xmm[1]), (unsigned long long)load_le64(before.xmm[2] + 8),
+                      (unsigned long long)load_le64(before.xmm[2]), (unsigned long long)load_le64(before.xmm[3] + 8),
+                      (unsigned long long)load_le64(before.xmm[3]));
     }
     return bad;
+}
+
+/// Whether the row's VEX encoding says nothing of the length, and its operands ask for it.
+static bool is_any_length(const struct row *row)
+{
+    return (row->attributes & ROW_AVX) && has(row, "x") && !strstr(row->encoding, ".128.") &&
+           !strstr(row->encoding, ".256.");
 }
 
 static unsigned check_row(struct fpu_bench *bench, const struct row *row, unsigned states, uint64_t *random)
@@ -190,14 +244,17 @@ static unsigned check_row(struct fpu_bench *bench, const struct row *row, unsign
     bool fixed = !strchr(row->encoding, '/') || row->lift == lift_simd_maskmov;
     bool memory_only = row->operands[0] == 'M' || strstr(row->operands, ",M");
     bool register_only = has(row, "UN"), wide = has(row, "y") || (row->argument && row->lift == lift_string_index);
+    bool gather = row->attributes & ROW_VSIB, three = has(row, "H") && !gather;
     unsigned bad = 0;
     if (strchr(row->operands, '/')) // Mw/Rd
         memory_only = register_only = false;
-    for (unsigned form = 0; form < 4; form++) {
-        bool memory = form & 1, rex_w = form & 2;
-        if ((memory && (fixed || register_only)) || (!memory && memory_only) || (rex_w && !wide))
+    for (unsigned n = 0; n < 32; n++) {
+        struct form form = {.memory = n & 1, .rex_w = n & 2, .wide = n & 4, .alias = n >> 3};
+        if ((form.memory && (fixed || register_only)) || (!form.memory && memory_only) || (form.rex_w && !wide) ||
+            (form.wide && !is_any_length(row)) || (form.alias && (!three || has(row, "ERG"))) ||
+            (form.alias > 1 && form.memory))
             continue;
-        bad += check_form(bench, row, memory, rex_w, states, random);
+        bad += check_form(bench, row, &form, form.alias ? states / 4 : states, random);
     }
     return bad;
 }
@@ -212,6 +269,8 @@ static void check_table(const struct row *rows, unsigned count)
         skip();
     }
     for (unsigned n = 0; n < count; n++) {
+        if (!fpu_host_has(rows[n].feature))
+            continue;
         unsigned row_bad = check_row(&bench, &rows[n], states, &random);
         if (row_bad)
             print_message("%s %s: %u wrong\n", rows[n].encoding, rows[n].mnemonic, row_bad);
@@ -229,6 +288,20 @@ static void sse_rows_match_the_host(void **state)
 static void sse4_rows_match_the_host(void **state)
 {
     check_table(rows_sse4, rows_sse4_count);
+}
+
+static void avx_rows_match_the_host(void **state)
+{
+    if (!fpu_host_has(FEATURE_AVX))
+        skip();
+    check_table(rows_avx, rows_avx_count);
+}
+
+static void fma_rows_match_the_host(void **state)
+{
+    if (!fpu_host_has(FEATURE_FMA) && !fpu_host_has(FEATURE_F16C))
+        skip();
+    check_table(rows_fma, rows_fma_count);
 }
 
 /// RCPPS and RSQRTPS, of either implementation: a relative error of at most 1.5 * 2^-12 (SDM vol. 2).
@@ -250,8 +323,8 @@ static void approximations_are_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sse_rows_match_the_host),
-        cmocka_unit_test(sse4_rows_match_the_host),
+        cmocka_unit_test(sse_rows_match_the_host),  cmocka_unit_test(sse4_rows_match_the_host),
+        cmocka_unit_test(avx_rows_match_the_host),  cmocka_unit_test(fma_rows_match_the_host),
         cmocka_unit_test(approximations_are_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

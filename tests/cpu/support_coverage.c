@@ -94,7 +94,7 @@ static const char *host_program(const struct row *row, bool user)
         return strstr(row->mnemonic, "saves") || strstr(row->mnemonic, "rstors") ? NULL : "xsave_test";
     if (row->attributes & (ROW_X87 | ROW_X87_NO_WAIT))
         return is_image(row) ? "x87_image_test" : "x87_class_test";
-    if (row->attributes & (ROW_MMX | ROW_SSE))
+    if (row->attributes & (ROW_MMX | ROW_SSE | ROW_AVX))
         return "sse_class_test";
     return is_image(row) ? "x87_image_test" : NULL;
 }

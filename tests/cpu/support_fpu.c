@@ -1,6 +1,8 @@
 // See support_fpu.h.
 #include "cpu/support_fpu.h"
 
+#include "cpu/model.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -37,6 +39,24 @@ __asm__(
     "movups 64(%rax), %xmm4\n\tmovups 80(%rax), %xmm5\n\tmovups 96(%rax), %xmm6\n\tmovups 112(%rax), %xmm7\n\t"
     "movups 128(%rax), %xmm8\n\tmovups 144(%rax), %xmm9\n\tmovups 160(%rax), %xmm10\n\tmovups 176(%rax), %xmm11\n\t"
     "movups 192(%rax), %xmm12\n\tmovups 208(%rax), %xmm13\n\tmovups 224(%rax), %xmm14\n\tmovups 240(%rax), %xmm15\n\t"
+    "cmpq $0, 664(%rbx)\n\tje 1f\n\tlea 408(%rbx), %rax\n\t"
+    "vinsertf128 $1, 0(%rax), %ymm0, %ymm0\n\t"
+    "vinsertf128 $1, 16(%rax), %ymm1, %ymm1\n\t"
+    "vinsertf128 $1, 32(%rax), %ymm2, %ymm2\n\t"
+    "vinsertf128 $1, 48(%rax), %ymm3, %ymm3\n\t"
+    "vinsertf128 $1, 64(%rax), %ymm4, %ymm4\n\t"
+    "vinsertf128 $1, 80(%rax), %ymm5, %ymm5\n\t"
+    "vinsertf128 $1, 96(%rax), %ymm6, %ymm6\n\t"
+    "vinsertf128 $1, 112(%rax), %ymm7, %ymm7\n\t"
+    "vinsertf128 $1, 128(%rax), %ymm8, %ymm8\n\t"
+    "vinsertf128 $1, 144(%rax), %ymm9, %ymm9\n\t"
+    "vinsertf128 $1, 160(%rax), %ymm10, %ymm10\n\t"
+    "vinsertf128 $1, 176(%rax), %ymm11, %ymm11\n\t"
+    "vinsertf128 $1, 192(%rax), %ymm12, %ymm12\n\t"
+    "vinsertf128 $1, 208(%rax), %ymm13, %ymm13\n\t"
+    "vinsertf128 $1, 224(%rax), %ymm14, %ymm14\n\t"
+    "vinsertf128 $1, 240(%rax), %ymm15, %ymm15\n\t"
+    "1:\n\t"
     "mov 368(%rbx), %rax\n\tmov 376(%rbx), %rcx\n\tmov 384(%rbx), %rdx\n\tmov 392(%rbx), %rdi\n\t"
     "pushq 400(%rbx)\n\tpopfq\n\t"
     "frstor (%rbx)\n\t"
@@ -50,10 +70,30 @@ __asm__(
     "movups %xmm4, 64(%rax)\n\tmovups %xmm5, 80(%rax)\n\tmovups %xmm6, 96(%rax)\n\tmovups %xmm7, 112(%rax)\n\t"
     "movups %xmm8, 128(%rax)\n\tmovups %xmm9, 144(%rax)\n\tmovups %xmm10, 160(%rax)\n\tmovups %xmm11, 176(%rax)\n\t"
     "movups %xmm12, 192(%rax)\n\tmovups %xmm13, 208(%rax)\n\tmovups %xmm14, 224(%rax)\n\tmovups %xmm15, 240(%rax)\n\t"
+    "cmpq $0, 664(%rbx)\n\tje 1f\n\tlea 408(%rbx), %rax\n\t"
+    "vextractf128 $1, %ymm0, 0(%rax)\n\t"
+    "vextractf128 $1, %ymm1, 16(%rax)\n\t"
+    "vextractf128 $1, %ymm2, 32(%rax)\n\t"
+    "vextractf128 $1, %ymm3, 48(%rax)\n\t"
+    "vextractf128 $1, %ymm4, 64(%rax)\n\t"
+    "vextractf128 $1, %ymm5, 80(%rax)\n\t"
+    "vextractf128 $1, %ymm6, 96(%rax)\n\t"
+    "vextractf128 $1, %ymm7, 112(%rax)\n\t"
+    "vextractf128 $1, %ymm8, 128(%rax)\n\t"
+    "vextractf128 $1, %ymm9, 144(%rax)\n\t"
+    "vextractf128 $1, %ymm10, 160(%rax)\n\t"
+    "vextractf128 $1, %ymm11, 176(%rax)\n\t"
+    "vextractf128 $1, %ymm12, 192(%rax)\n\t"
+    "vextractf128 $1, %ymm13, 208(%rax)\n\t"
+    "vextractf128 $1, %ymm14, 224(%rax)\n\t"
+    "vextractf128 $1, %ymm15, 240(%rax)\n\t"
+    "vzeroupper\n\t"
+    "1:\n\t"
     "fxrstor64 (%rsp)\n\t"
     "add $520, %rsp\n\tpop %rbp\n\tpop %rbx\n\tret\n");
 _Static_assert(offsetof(struct fpu_state, mxcsr) == 108 && offsetof(struct fpu_state, xmm) == 112 &&
-                   offsetof(struct fpu_state, rax) == 368 && offsetof(struct fpu_state, rflags) == 400,
+                   offsetof(struct fpu_state, rax) == 368 && offsetof(struct fpu_state, rflags) == 400 &&
+                   offsetof(struct fpu_state, upper) == 408 && offsetof(struct fpu_state, has_upper) == 664,
                "as in fpu_native_call");
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -79,6 +119,7 @@ void fpu_bench_run_host(struct fpu_bench *bench, const struct fpu_state *before,
 {
     uint8_t *data = (uint8_t *)(uintptr_t)FPU_DATA;
     *after = *before;
+    after->has_upper = __builtin_cpu_supports("avx") != 0;
     after->fault = FPU_FAULT_NONE;
     after->rflags = (before->rflags & FLAGS_ARITHMETIC) | 0x202;
     memcpy(data, before->memory, FPU_DATA_BYTES);
@@ -103,6 +144,24 @@ uint8_t fpu_host_policy(void)
                      (amd && !always_loads ? X87_LOAD_IF_PENDING : 0));
 }
 
+bool fpu_host_has(unsigned feature)
+{
+    unsigned a, b, c = 0, d;
+    switch (feature) {
+    case FEATURE_AVX:
+        return __builtin_cpu_supports("avx");
+    case FEATURE_AVX2:
+        return __builtin_cpu_supports("avx2");
+    case FEATURE_FMA:
+        return __builtin_cpu_supports("fma");
+    case FEATURE_F16C:
+        __get_cpuid(1, &a, &b, &c, &d);
+        return __builtin_cpu_supports("avx") && (c >> 29 & 1);
+    default:
+        return true;
+    }
+}
+
 static void get_selectors(struct cpu *cpu)
 {
     uint16_t cs, ds, ss;
@@ -115,6 +174,11 @@ static void get_selectors(struct cpu *cpu)
 uint8_t fpu_host_policy(void)
 {
     return 0;
+}
+
+bool fpu_host_has(unsigned feature)
+{
+    return false;
 }
 
 static bool open_host(struct fpu_bench *bench)
@@ -136,7 +200,8 @@ static void make_64_bit(struct cpu *cpu)
 {
     // 64-bit code without paging is no real mode, but what is tested here does not see the difference.
     cpu->cr0 = CR0_PE | CR0_NE | CR0_ET;
-    cpu->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
+    cpu->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    cpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     cpu->efer = EFER_LMA | EFER_LME;
     for (unsigned i = 0; i < SEG_LDTR; i++) {
         cpu->segment[i].rights = SEGMENT_P | SEGMENT_S | SEGMENT_G | (i == SEG_CS ? 0xbu | SEGMENT_L : 3u | SEGMENT_DB);
@@ -237,7 +302,9 @@ static void to_cpu(const struct fpu_state *state, struct cpu *cpu)
         memcpy(&cpu->x87.reg[(cpu->x87.top + i) & 7], image->st[i], 10);
     cpu->mxcsr = state->mxcsr;
     for (unsigned i = 0; i < 16; i++)
-        memcpy(&cpu->vreg[i], state->xmm[i], 16);
+        memcpy(&cpu->vreg[i].u8[0], state->xmm[i], 16);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(&cpu->vreg[i].u8[16], state->upper[i], 16);
     cpu->var[VAR_RAX] = state->rax;
     cpu->var[VAR_RCX] = state->rcx;
     cpu->var[VAR_RDX] = state->rdx;
@@ -262,7 +329,9 @@ static void from_cpu(struct cpu *cpu, struct fpu_state *state)
         memcpy(image->st[i], &cpu->x87.reg[(cpu->x87.top + i) & 7], 10);
     state->mxcsr = cpu->mxcsr;
     for (unsigned i = 0; i < 16; i++)
-        memcpy(state->xmm[i], &cpu->vreg[i], 16);
+        memcpy(state->xmm[i], &cpu->vreg[i].u8[0], 16);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(state->upper[i], &cpu->vreg[i].u8[16], 16);
     state->rax = cpu->var[VAR_RAX];
     state->rcx = cpu->var[VAR_RCX];
     state->rdx = cpu->var[VAR_RDX];
@@ -345,7 +414,8 @@ bool fpu_state_equal(const struct fpu_state *host, const struct fpu_state *ours,
     if (differs(text, size, "mxcsr", 0, &host->mxcsr, &ours->mxcsr, 4))
         return false;
     for (unsigned i = 0; i < 16; i++)
-        if (differs(text, size, "xmm", i, host->xmm[i], ours->xmm[i], 16))
+        if (differs(text, size, "xmm", i, host->xmm[i], ours->xmm[i], 16) ||
+            differs(text, size, "upper half of ymm", i, host->upper[i], ours->upper[i], 16))
             return false;
     if (differs(text, size, "rax", 0, &host->rax, &ours->rax, 8) ||
         differs(text, size, "rcx", 0, &host->rcx, &ours->rcx, 8) ||

@@ -31,6 +31,8 @@ struct fpu_state {
     uint32_t mxcsr;
     uint8_t xmm[16][16];
     uint64_t rax, rcx, rdx, rdi, rflags;
+    uint8_t upper[16][16];          // of the YMM registers
+    uint64_t has_upper;             // the host has them; fpu_bench_run_host knows
     uint8_t memory[FPU_DATA_BYTES]; // at FPU_DATA
     enum fpu_fault fault;           // after
 };
@@ -56,6 +58,8 @@ void fpu_bench_engine_closing(void *state) __attribute__((weak));
 
 /// How the host's processor tracks pointers, as cpu->x87_policy.
 uint8_t fpu_host_policy(void);
+/// Whether the host has what rows of `feature` need, for those that not every x86-64 has.
+bool fpu_host_has(unsigned feature);
 /// False where the host is no x86-64: then there is only the guest's side.
 bool fpu_bench_open(struct fpu_bench *bench, uint8_t policy);
 void fpu_bench_close(struct fpu_bench *bench);

@@ -1,6 +1,8 @@
 // See support_native.h. The host's side is for x86-64 only; elsewhere native_available says no.
 #include "support_native.h"
 
+#include "cpu/row_index.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,12 +26,49 @@ __asm__(".text\n"
         "push %rbx\n\tpush %rbp\n\tsub $520, %rsp\n\t"
         "mov %rdi, %rbx\n\tmov %rsi, %rbp\n\t"
         "fxsave64 (%rsp)\n\t"
+        "fxrstor64 (%rbx)\n\t"
+        "cmpq $0, 2496(%rbx)\n\tje 1f\n\t"
+        "vinsertf128 $1, 1984(%rbx), %ymm0, %ymm0\n\t"
+        "vinsertf128 $1, 2000(%rbx), %ymm1, %ymm1\n\t"
+        "vinsertf128 $1, 2016(%rbx), %ymm2, %ymm2\n\t"
+        "vinsertf128 $1, 2032(%rbx), %ymm3, %ymm3\n\t"
+        "vinsertf128 $1, 2048(%rbx), %ymm4, %ymm4\n\t"
+        "vinsertf128 $1, 2064(%rbx), %ymm5, %ymm5\n\t"
+        "vinsertf128 $1, 2080(%rbx), %ymm6, %ymm6\n\t"
+        "vinsertf128 $1, 2096(%rbx), %ymm7, %ymm7\n\t"
+        "vinsertf128 $1, 2112(%rbx), %ymm8, %ymm8\n\t"
+        "vinsertf128 $1, 2128(%rbx), %ymm9, %ymm9\n\t"
+        "vinsertf128 $1, 2144(%rbx), %ymm10, %ymm10\n\t"
+        "vinsertf128 $1, 2160(%rbx), %ymm11, %ymm11\n\t"
+        "vinsertf128 $1, 2176(%rbx), %ymm12, %ymm12\n\t"
+        "vinsertf128 $1, 2192(%rbx), %ymm13, %ymm13\n\t"
+        "vinsertf128 $1, 2208(%rbx), %ymm14, %ymm14\n\t"
+        "vinsertf128 $1, 2224(%rbx), %ymm15, %ymm15\n\t"
+        "1:\n\t"
         "mov 1024(%rbx), %rax\n\tmov 1032(%rbx), %rcx\n\tmov 1040(%rbx), %rdi\n\tmov 1056(%rbx), %rdx\n\t"
         "pushq 1048(%rbx)\n\tpopfq\n\t"
-        "fxrstor64 (%rbx)\n\t"
         "call *%rbp\n\t"
         "pushfq\n\tpopq 1048(%rbx)\n\t"
         "fxsave64 512(%rbx)\n\t"
+        "cmpq $0, 2496(%rbx)\n\tje 1f\n\t"
+        "vextractf128 $1, %ymm0, 2240(%rbx)\n\t"
+        "vextractf128 $1, %ymm1, 2256(%rbx)\n\t"
+        "vextractf128 $1, %ymm2, 2272(%rbx)\n\t"
+        "vextractf128 $1, %ymm3, 2288(%rbx)\n\t"
+        "vextractf128 $1, %ymm4, 2304(%rbx)\n\t"
+        "vextractf128 $1, %ymm5, 2320(%rbx)\n\t"
+        "vextractf128 $1, %ymm6, 2336(%rbx)\n\t"
+        "vextractf128 $1, %ymm7, 2352(%rbx)\n\t"
+        "vextractf128 $1, %ymm8, 2368(%rbx)\n\t"
+        "vextractf128 $1, %ymm9, 2384(%rbx)\n\t"
+        "vextractf128 $1, %ymm10, 2400(%rbx)\n\t"
+        "vextractf128 $1, %ymm11, 2416(%rbx)\n\t"
+        "vextractf128 $1, %ymm12, 2432(%rbx)\n\t"
+        "vextractf128 $1, %ymm13, 2448(%rbx)\n\t"
+        "vextractf128 $1, %ymm14, 2464(%rbx)\n\t"
+        "vextractf128 $1, %ymm15, 2480(%rbx)\n\t"
+        "vzeroupper\n\t"
+        "1:\n\t"
         "mov %rax, 1024(%rbx)\n\tmov %rcx, 1032(%rbx)\n\tmov %rdi, 1040(%rbx)\n\t"
         "fnclex\n\tfxrstor64 (%rsp)\n\tcld\n\t"
         "add $520, %rsp\n\tpop %rbp\n\tpop %rbx\n\tret\n");
@@ -63,7 +102,8 @@ void native_close(void)
 void native_run(struct native *native, const uint8_t *bytes, unsigned length)
 {
     _Static_assert(offsetof(struct native, rax) == 1024 && offsetof(struct native, rflags) == 1048 &&
-                       offsetof(struct native, rdx) == 1056,
+                       offsetof(struct native, rdx) == 1056 && offsetof(struct native, upper_before) == 1984 &&
+                       offsetof(struct native, upper_after) == 2240 && offsetof(struct native, has_upper) == 2496,
                    "as in native_call");
     if (host.length != length || memcmp(host.code, bytes, length)) {
         memcpy(host.code, bytes, length);
@@ -71,6 +111,8 @@ void native_run(struct native *native, const uint8_t *bytes, unsigned length)
         host.length = length;
     }
     native->faulted = false;
+    native->has_upper = __builtin_cpu_supports("avx") != 0;
+    memcpy(native->upper_after, native->upper_before, sizeof native->upper_after);
     native->rdi = (uint64_t)(uintptr_t)native->memory;
     native->rflags = (native->rflags & FLAGS_ARITHMETIC) | 0x202;
     host.running = native;
@@ -133,6 +175,33 @@ unsigned native_encode(const struct row *row, bool rex_w, unsigned reg, unsigned
     return length;
 }
 
+unsigned native_encode_vex(const struct row *row, const struct native_vex *how, uint8_t bytes[16])
+{
+    struct row_form form;
+    struct error error = {{0}};
+    unsigned length = 0;
+    if (!row_form_parse(row, &form, &error))
+        return 0;
+    bool w = form.mask & KEY_REX_W ? form.value & KEY_REX_W : how->rex_w;
+    bool l = form.mask & KEY_VEX_L ? form.value & KEY_VEX_L : how->wide;
+    unsigned vvvv = form.vex_register ? how->vvvv : 0;
+    bytes[length++] = 0xc4;
+    bytes[length++] = (uint8_t)(0xe0 | (form.map - MAP_VEX_0F + 1));
+    bytes[length++] =
+        (uint8_t)((w ? 0x80 : 0) | (~vvvv & 15) << 3 | (l ? 4 : 0) | (form.value >> KEY_PREFIX_SHIFT & 3));
+    bytes[length++] = form.opcode;
+    if (form.modrm) {
+        unsigned reg = (form.mask & KEY_MODRM_REG) == KEY_MODRM_REG ? (form.value & KEY_MODRM_REG) >> 3 : how->reg;
+        bool vector_index = row->attributes & ROW_VSIB;
+        bytes[length++] = (uint8_t)((how->memory ? (vector_index ? 4 : 7) : 0xc0 | how->rm) | reg << 3);
+        if (vector_index)
+            bytes[length++] = 2 << 6 | 5 << 3 | 7;
+    }
+    if (form.immediate[0])
+        bytes[length++] = how->immediate;
+    return length;
+}
+
 // ---- State --------------------------------------------------------------------------------------------------------
 void native_to_cpu(const struct native *native, struct cpu *cpu)
 {
@@ -144,7 +213,9 @@ void native_to_cpu(const struct native *native, struct cpu *cpu)
     for (unsigned i = 0; i < 8; i++)
         memcpy(&cpu->x87.reg[(cpu->x87.top + i) & 7], image->st[i], 10);
     for (unsigned i = 0; i < 16; i++)
-        memcpy(&cpu->vreg[i], image->xmm[i], 16);
+        memcpy(&cpu->vreg[i].u8[0], image->xmm[i], 16);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(&cpu->vreg[i].u8[16], native->upper_before[i], 16);
     cpu->mxcsr = image->mxcsr;
     cpu->var[VAR_RAX] = native->rax;
     cpu->var[VAR_RCX] = native->rcx;
@@ -181,7 +252,8 @@ bool native_equals_cpu(const struct native *native, const struct cpu *cpu, char 
         if (differs(text, size, "st", i, image->st[i], &cpu->x87.reg[(cpu->x87.top + i) & 7], 10))
             return false;
     for (unsigned i = 0; i < 16; i++)
-        if (differs(text, size, "xmm", i, image->xmm[i], &cpu->vreg[i], 16))
+        if (differs(text, size, "xmm", i, image->xmm[i], &cpu->vreg[i].u8[0], 16) ||
+            differs(text, size, "upper half of ymm", i, native->upper_after[i], &cpu->vreg[i].u8[16], 16))
             return false;
     return true;
 }

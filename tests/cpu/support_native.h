@@ -24,8 +24,10 @@ struct native {
     struct fxsave_image before, after;
     uint64_t rax, rcx, rdi, rflags; // in and out; rdi: memory[] for memory operands
     uint64_t rdx;                   // in
-    _Alignas(64) uint8_t memory[640];
-    bool faulted; // SIGFPE: #XM, #MF
+    _Alignas(64) uint8_t memory[896];
+    uint8_t upper_before[16][16], upper_after[16][16]; // of the YMM registers
+    uint64_t has_upper;                                // the host has them; native_run knows
+    bool faulted;                                      // SIGFPE: #XM, #MF
 };
 
 /// False where the host is no x86-64.
@@ -38,6 +40,15 @@ void native_run(struct native *native, const uint8_t *bytes, unsigned length);
 /// Puts a row's instruction together with register operands reg and rm (memory: [rdi]); returns its length.
 unsigned native_encode(const struct row *row, bool rex_w, unsigned reg, unsigned rm, bool memory, uint8_t immediate,
                        uint8_t bytes[16]);
+
+/// Of a VEX-encoded row; the memory operand of one with a vector index is [rdi + register 5 * 4]. wide: 32 bytes, for
+/// rows that leave the length open.
+struct native_vex {
+    uint8_t reg, vvvv, rm;
+    bool memory, rex_w, wide;
+    uint8_t immediate;
+};
+unsigned native_encode_vex(const struct row *row, const struct native_vex *how, uint8_t bytes[16]);
 
 /// State between the processor and a vCPU.
 void native_to_cpu(const struct native *native, struct cpu *cpu);

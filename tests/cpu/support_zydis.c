@@ -5,8 +5,12 @@
 
 bool zydis_extension_may_be_missing(const ZydisDecodedInstruction *zydis)
 {
-    if (zydis->meta.isa_ext == ZYDIS_ISA_EXT_BMI1 || zydis->meta.isa_ext == ZYDIS_ISA_EXT_BMI2)
-        return false;
+    static const uint8_t with_vex[] = {ZYDIS_ISA_EXT_BMI1,       ZYDIS_ISA_EXT_BMI2,   ZYDIS_ISA_EXT_AVX,
+                                       ZYDIS_ISA_EXT_AVX2,       ZYDIS_ISA_EXT_AVXAES, ZYDIS_ISA_EXT_FMA,
+                                       ZYDIS_ISA_EXT_AVX2GATHER, ZYDIS_ISA_EXT_F16C};
+    for (unsigned i = 0; i < sizeof with_vex; i++)
+        if (zydis->meta.isa_ext == (ZydisISAExt)with_vex[i])
+            return false;
     if (zydis->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         return true; // VEX, EVEX, XOP, 3DNow!
     switch (zydis->meta.isa_ext) {

@@ -23,7 +23,7 @@
 
 static struct row_index *rows;
 
-enum { AREA = 0x20000, GUARD = 0x30000 };
+enum { AREA = 0x20000, GUARD = 0x30000, AREA_BYTES = XSAVE_LEGACY_AND_HEADER + XSAVE_AVX_BYTES };
 
 // 48 0F AE 27 and the like: [rdi].
 enum instruction { XSAVE, XRSTOR, XSAVEOPT, XSAVEC, XSAVES, XRSTORS, FIRST_SUPERVISOR = XSAVES };
@@ -104,10 +104,25 @@ static void random_state(struct random *random, struct native *native)
     }
     for (unsigned i = 0; (r & 4) && i < 16; i++)
         random_vector(random, image->xmm[i]);
+    for (unsigned i = 0; (r & 0x20) && i < 16; i++)
+        random_vector(random, native->upper_before[i]);
     for (unsigned i = 0; i < sizeof native->memory; i++)
         native->memory[i] = (uint8_t)(random_next(random) >> 8);
     native->rflags = random_next(random);
 }
+
+/// Of those that there are here.
+#if defined(__x86_64__)
+static uint64_t host_components(void)
+{
+    return __builtin_cpu_supports("avx") ? 7 : 3;
+}
+#else
+static uint64_t host_components(void)
+{
+    return 3;
+}
+#endif
 
 /// An area that XRSTOR takes: of any bytes, but for control words and the header.
 static void fit_area(struct random *random, uint8_t *bytes, bool compacted)
@@ -119,8 +134,8 @@ static void fit_area(struct random *random, uint8_t *bytes, bool compacted)
     store_le16(bytes + 6, 0);
     store_le32(bytes + 24, MXCSR_DEFAULT | (uint32_t)(r >> 32 & (MXCSR_FLAGS | MXCSR_RC | MXCSR_FTZ)));
     memset(bytes + 512, 0, 64);
-    uint64_t have = compacted ? r >> 50 & 3 : 3;
-    bytes[512] = (uint8_t)(r >> 56 & have);
+    uint64_t all = host_components(), have = compacted ? r >> 50 & all : all;
+    bytes[512] = (uint8_t)(r >> 53 & have);
     if (compacted)
         store_le64(bytes + 520, have | BIT(63));
     else
@@ -154,11 +169,12 @@ static bool host_has(enum instruction instruction)
 static void compare(struct fixture *f, struct random *random, enum instruction instruction)
 {
     struct cpu *cpu = f->cpu;
+    cpu->xcr0 = host_components();
     for (unsigned i = 0; i < 3000; i++) {
         struct native native;
         char text[256];
         random_state(random, &native);
-        uint64_t r = random_next(random), mask = r & 3;
+        uint64_t r = random_next(random), mask = r & host_components();
         bool wide = r >> 4 & 1, restore = instructions[instruction].restore;
         uint8_t bytes[4] = {0x48, 0x0f, instructions[instruction].opcode,
                             (uint8_t)(7 | instructions[instruction].digit << 3)};
@@ -267,16 +283,21 @@ static void test_headers(void **state)
         {1, BIT(63) | 1, 1, 0, 3, false, false},
         {1, BIT(63) | 1, 0, BIT(56), 3, false, false},
         {BIT(63) | 1, BIT(63) | 1, 0, 0, 3, false, false},
+        {4, 0, 0, 0, 7, true, false},
+        {7, 0, 0, 0, 7, true, false},
+        {8, 0, 0, 0, 7, false, false},
+        {4, BIT(63) | 4, 0, 0, 7, true, true},
+        {4, BIT(63) | 3, 0, 0, 7, false, false},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-        memset(area(f), 0, 576);
+        memset(area(f), 0, AREA_BYTES);
         store_le64(area(f) + 512, cases[i].state);
         store_le64(area(f) + 520, cases[i].compaction);
         store_le64(area(f) + 528, cases[i].bytes16);
         store_le64(area(f) + 568, cases[i].bytes56);
         cpu->xcr0 = cases[i].xcr0;
         // A bad header counts even if nothing is asked for.
-        for (uint64_t mask = 0; mask < 4; mask++) {
+        for (uint64_t mask = 0; mask < 8; mask++) {
             if (run(f, XRSTOR, true, AREA, mask) != (cases[i].good ? -1 : VECTOR_GP) ||
                 run(f, XRSTORS, true, AREA, mask) != (cases[i].good_supervisor ? -1 : VECTOR_GP))
                 fail_msg("header %u, mask %u", i, (unsigned)mask);
@@ -354,6 +375,19 @@ static void test_32_bit(void **state)
     area(f)[160 + 8 * 16] = 0x77;
     assert_int_equal(run(f, XRSTOR, false, AREA, 3), -1);
     assert_int_equal(cpu->vreg[8].u64[0], 9);
+    cpu->xcr0 = 7;
+    for (unsigned i = 0; i < 16; i++)
+        cpu->vreg[i].u64[2] = 0x20 + i;
+    memset(area(f), 0, AREA_BYTES);
+    assert_int_equal(run(f, XSAVE, false, AREA, 4), -1);
+    assert_int_equal(load_le64(area(f) + 512), 4);
+    assert_int_equal(load_le64(area(f) + 576 + 7 * 16), 0x27);
+    assert_int_equal(load_le64(area(f) + 576 + 8 * 16), 0);
+    area(f)[512] = 0;
+    store_le32(area(f) + 24, MXCSR_DEFAULT);
+    assert_int_equal(run(f, XRSTOR, false, AREA, 4), -1);
+    assert_int_equal(cpu->vreg[7].u64[2], 0);
+    assert_int_equal(cpu->vreg[8].u64[2], 0x28);
     // Selectors of pointers are kept there only, and by models that have them.
     cpu->x87_policy = 0;
     cpu->x87.cs = 0x1234;
@@ -380,8 +414,9 @@ static void test_pages(void **state)
     cpu->cr0 |= CR0_WP;
     cpu_update_paging(cpu, true);
     for (unsigned i = 0; i < 16; i++)
-        cpu->vreg[i].u64[0] = 1;
-    for (unsigned before = 64; before < 576; before += 64) {
+        cpu->vreg[i].u64[0] = cpu->vreg[i].u64[3] = 1;
+    cpu->xcr0 = 7;
+    for (unsigned before = 64; before < AREA_BYTES; before += 64) {
         uint64_t at = GUARD - before;
         for (unsigned absent = 0; absent < 2; absent++) {
             uint64_t page = absent ? GUARD >> 12 : (GUARD >> 12) - 1;
@@ -391,18 +426,19 @@ static void test_pages(void **state)
                 else
                     poke(f, table + page * 8, page << 12 | 1, 8); // read-only
                 mmu_flush_all(&cpu->mmu);
-                memset(f->memory.host + at, 0, 576);
-                store_le64(f->memory.host + at + 512, 3);
-                store_le64(f->memory.host + at + 520, n == XRSTORS ? BIT(63) | 3 : 0);
+                memset(f->memory.host + at, 0, AREA_BYTES);
+                store_le64(f->memory.host + at + 512, 7);
+                store_le64(f->memory.host + at + 520, n == XRSTORS ? BIT(63) | 7 : 0);
                 store_le32(f->memory.host + at + 24, MXCSR_DEFAULT);
-                uint8_t copy[576];
+                uint8_t copy[AREA_BYTES];
                 memcpy(copy, f->memory.host + at, sizeof copy);
                 cpu->cr2 = 0;
-                if (run(f, n, true, at, 3) != VECTOR_PF)
+                if (run(f, n, true, at, 7) != VECTOR_PF)
                     fail_msg("%s %u bytes before the page's end does not fault", instructions[n].name, before);
                 assert_int_equal(cpu->cr2 >> 12, page);
                 assert_memory_equal(copy, f->memory.host + at, sizeof copy);
                 assert_int_equal(cpu->vreg[0].u64[0], 1);
+                assert_int_equal(cpu->vreg[0].u64[3], 1);
                 poke(f, table + page * 8, page << 12 | 3, 8);
                 mmu_flush_all(&cpu->mmu);
             }
@@ -449,6 +485,22 @@ static void test_xcr0(void **state)
     for (unsigned bit = 2; bit < 64; bit++)
         assert_int_equal(set_xcr(f, 0, BIT(bit) | 1), VECTOR_GP);
     assert_int_equal(set_xcr(f, 0, 2), VECTOR_GP);
+    assert_int_equal(set_xcr(f, 0, 4), VECTOR_GP);
+    assert_int_equal(set_xcr(f, 0, 5), VECTOR_GP); // not without SSE
+    assert_int_equal(set_xcr(f, 0, 6), VECTOR_GP);
+    assert_int_equal(set_xcr(f, 0, 15), VECTOR_GP);
+    assert_int_equal(cpu->mode & MODE_AVX, 0);
+    assert_int_equal(set_xcr(f, 0, 7), -1);
+    assert_int_equal(cpu->mode & MODE_AVX, MODE_AVX);
+    cpu->vreg[7].u64[3] = 1;
+    assert_int_equal(get_xcr(f, 1, &value), -1);
+    assert_int_equal(value & 6, 4);
+    cpu->vreg[7].u64[3] = 0;
+    f->model.features[FEATURE_AVX / 64] &= ~BIT(FEATURE_AVX % 64);
+    assert_int_equal(set_xcr(f, 0, 7), VECTOR_GP);
+    f->model.features[FEATURE_AVX / 64] |= BIT(FEATURE_AVX % 64);
+    assert_int_equal(set_xcr(f, 0, 3), -1);
+    assert_int_equal(cpu->mode & MODE_AVX, 0);
     assert_int_equal(set_xcr(f, 1, 1), VECTOR_GP);
     cpu->cpl = 3;
     assert_int_equal(set_xcr(f, 0, 1), VECTOR_GP);
@@ -475,16 +527,28 @@ static void test_cpuid(void **state)
     cpu->cr4 &= ~CR4_OSXSAVE;
     assert_int_equal(model_cpuid(cpu, 1, 0).ecx >> 26 & 3, 1);
     struct cpuid_result r = model_cpuid(cpu, 0xd, 0);
-    assert_int_equal(r.eax, 3);
+    assert_int_equal(r.eax, 7);
     assert_int_equal(r.ebx, 576);
-    assert_int_equal(r.ecx, 576);
+    assert_int_equal(r.ecx, 832);
     assert_int_equal(r.edx, 0);
     r = model_cpuid(cpu, 0xd, 1);
     assert_int_equal(r.eax, 15);
     assert_int_equal(r.ebx, 576);
     assert_int_equal(r.ecx | r.edx, 0);
-    for (unsigned n = 2; n < 64; n++)
+    r = model_cpuid(cpu, 0xd, 2); // size, offset, no supervisor state, not aligned in the compacted form
+    assert_int_equal(r.eax, 256);
+    assert_int_equal(r.ebx, 576);
+    assert_int_equal(r.ecx | r.edx, 0);
+    for (unsigned n = 3; n < 64; n++)
         assert_int_equal(model_cpuid(cpu, 0xd, n).eax, 0);
+    cpu->xcr0 = 7;
+    assert_int_equal(model_cpuid(cpu, 0xd, 0).ebx, 832);
+    assert_int_equal(model_cpuid(cpu, 0xd, 1).ebx, 832);
+    cpu->xcr0 = 3;
+    f->model.features[FEATURE_AVX / 64] &= ~BIT(FEATURE_AVX % 64);
+    assert_int_equal(model_cpuid(cpu, 0xd, 0).eax, 3);
+    assert_int_equal(model_cpuid(cpu, 0xd, 0).ecx, 576);
+    assert_int_equal(model_cpuid(cpu, 0xd, 2).eax | model_cpuid(cpu, 0xd, 2).ebx, 0);
     // IA32_XSS has no bits.
     cpu->var[VAR_RCX] = 0xda0;
     cpu->var[VAR_RAX] = cpu->var[VAR_RDX] = 0;

@@ -37,7 +37,8 @@ static void encode_vex(struct encoder *e, const char *word)
     unsigned map = strstr(word, ".0F38") ? 2 : strstr(word, ".0F3A") ? 3 : 1;
     unsigned pp = strstr(word, ".66") ? 1 : strstr(word, ".F3") ? 2 : strstr(word, ".F2") ? 3 : 0;
     bool w = strstr(word, ".W1") || (strstr(word, ".WIG") && stress_one_in(r, 2));
-    bool l = strstr(word, ".L1") || strstr(word, ".256") || (strstr(word, ".LIG") && stress_one_in(r, 2));
+    bool fixed = strstr(word, ".L0") || strstr(word, ".LZ") || strstr(word, ".128");
+    bool l = strstr(word, ".L1") || strstr(word, ".256") || (!fixed && stress_one_in(r, 2));
     unsigned high = e->code64 ? stress_below(r, 8) : 7;
     unsigned vvvv = strstr(word, "NV") ? 15 : stress_one_in(r, 4) ? 15 : stress_below(r, 16) | (e->code64 ? 0 : 8);
     e->vex[0] = 0xc4;

@@ -410,6 +410,8 @@ static void make_controls(struct maker *m)
     cpu->cr4 |= stress_one_in(r, 8) && !m->trouble ? CR4_SMAP : 0;
     if (model_has(&m->world->model, FEATURE_XSAVE) && stress_one_in(r, 2))
         cpu->cr4 |= CR4_OSXSAVE;
+    if (model_has(&m->world->model, FEATURE_AVX) && !stress_one_in(r, 8))
+        cpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     cpu->efer = (long_mode ? EFER_LME | EFER_LMA : 0) | (stress_one_in(r, 4) ? 0 : EFER_NXE) | EFER_SCE;
     cpu->gdt = (struct descriptor_table){.base = GDT, .limit = GDT_BYTES - 1};
     cpu->idt = (struct descriptor_table){.base = real ? IVT : IDT, .limit = real ? 0x3ff : 0xfff};
@@ -451,6 +453,9 @@ static void make_registers(struct maker *m)
     cpu->var[VAR_RIP] = 0;
     if (cpu_segment_base(cpu, SEG_CS) == 0)
         cpu->var[VAR_RIP] = STRESS_CODE;
+    for (unsigned i = 0; i < 16 && stress_one_in(&m->random, 2); i++)
+        for (unsigned k = 0; k < 4; k++)
+            cpu->vreg[i].u64[k] = stress_next(&m->random);
     cpu_set_rflags(cpu, random_flags(m));
 }
 

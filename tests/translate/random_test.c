@@ -63,6 +63,36 @@ static bool bmi_instruction(const struct guest *g, uint32_t mode, uint64_t *rand
            insn->row >= rows_bmi && insn->row < rows_bmi + rows_bmi_count;
 }
 
+static bool is_avx(const struct row *row)
+{
+    return row->attributes & ROW_AVX;
+}
+
+/// A VEX-encoded instruction on vector registers; memory operands by a register or the top of the stack.
+static bool avx_instruction(const struct guest *g, uint32_t mode, uint64_t *random, uint8_t *bytes, struct insn *insn)
+{
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t r = guest_random(random);
+        const struct row *row = row_get(row_number(rows_avx) + r % (rows_avx_count + rows_fma_count));
+        unsigned map = strstr(row->encoding, ".0F38") ? 2 : strstr(row->encoding, ".0F3A") ? 3 : 1;
+        unsigned prefix = strstr(row->encoding, ".66") ? 1 : strstr(row->encoding, ".F3") ? 2 : 0;
+        prefix = strstr(row->encoding, ".F2.") ? 3 : prefix;
+        bool vvvv = strpbrk(row->operands, "H");
+        memset(bytes, 0, INSN_MAX_LENGTH + 1);
+        bytes[0] = 0xc4;
+        bytes[1] = (uint8_t)((r >> 16 & 0xe0) | (mode & MODE_CODE64 ? 0 : 0xe0) | map);
+        bytes[2] = (uint8_t)((r >> 24 & 0x84) | (vvvv ? r >> 24 & 0x78 : 0x78) | prefix);
+        bytes[3] = (uint8_t)strtoul(strchr(row->encoding, ' ') + 1, NULL, 16);
+        bytes[4] = (uint8_t)(r >> 32 | (r >> 40 & 3 ? 0xc0 : 0));
+        bytes[5] = (uint8_t)(r >> 48);
+        bytes[6] = (uint8_t)(r >> 56);
+        if (decode(block_cache_rows(g->blocks), &g->model, mode, bytes, INSN_MAX_LENGTH, insn) == DECODE_OK &&
+            is_avx(insn->row))
+            return true;
+    }
+    return false;
+}
+
 /// One random instruction that the decoder takes; its length.
 static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_t *random, uint8_t *bytes)
 {
@@ -71,6 +101,8 @@ static unsigned random_instruction(const struct guest *g, uint32_t mode, uint64_
         unsigned n = 0;
         uint64_t r = guest_random(random);
         if ((r & 0xf000000000000000) == 0x1000000000000000 && counting_instruction(g, mode, random, bytes, &insn))
+            return insn.length;
+        if ((r & 0xf000000000000000) == 0x2000000000000000 && avx_instruction(g, mode, random, bytes, &insn))
             return insn.length;
         if ((r & 0xf000000000000000) == 0 && bmi_instruction(g, mode, random, bytes, &insn))
             return insn.length;
@@ -136,7 +168,8 @@ static void random_state(struct guest *g, enum guest_mode mode, unsigned kind, u
         g->cpu->var[VAR_RSP] &= ~UINT64_C(0) << 4;
     cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & (FLAGS_ARITHMETIC | FLAG_DF)));
     for (unsigned i = 0; i < 16; i++)
-        g->cpu->vreg[i].u64[0] = g->cpu->vreg[i].u64[1] = guest_random(&random);
+        for (unsigned k = 0; k < 4; k++)
+            g->cpu->vreg[i].u64[k] = guest_random(&random);
 }
 
 static void print_code(struct guest *g, uint32_t mode, const uint8_t *code, unsigned size)
@@ -151,16 +184,22 @@ static void print_code(struct guest *g, uint32_t mode, const uint8_t *code, unsi
     }
 }
 
-static unsigned random_code(struct guest_pair *pair, uint32_t mode, uint64_t *random, uint8_t *code)
+/// `vectors`: mostly AVX, with SSE that leaves upper halves alone, and a little of everything between.
+static unsigned random_code(struct guest_pair *pair, uint32_t mode, bool vectors, uint64_t *random, uint8_t *code)
 {
     unsigned size = 0, count = 1 + guest_random(random) % 12;
-    for (unsigned i = 0; i < count && size + 2 * INSN_MAX_LENGTH < MAX_CODE; i++)
-        size += random_instruction(&pair->interp, mode, random, code + size);
+    for (unsigned i = 0; i < count && size + 2 * INSN_MAX_LENGTH < MAX_CODE; i++) {
+        struct insn insn;
+        if (vectors && guest_random(random) % 4 && avx_instruction(&pair->interp, mode, random, code + size, &insn))
+            size += insn.length;
+        else
+            size += random_instruction(&pair->interp, mode, random, code + size);
+    }
     code[size] = 0xf4;
     return size + 1;
 }
 
-static void run_cases(struct guest_pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
+static void run_kind(struct guest_pair *pair, enum guest_mode mode, bool vectors, uint64_t seed, unsigned cases)
 {
     uint8_t code[MAX_CODE + INSN_MAX_LENGTH];
     char text[1024];
@@ -176,7 +215,7 @@ static void run_cases(struct guest_pair *pair, enum guest_mode mode, uint64_t se
         guest_reset(&pair->jit, mode, seed + i);
         random_state(&pair->interp, mode, i % 3, random);
         random_state(&pair->jit, mode, i % 3, random);
-        size = random_code(pair, pair->interp.cpu->mode, &random, code);
+        size = random_code(pair, pair->interp.cpu->mode, vectors, &random, code);
         // Sometimes over the end of the page.
         from = GUEST_CODE + (i % 8 ? 0 : PAGE_SIZE - guest_random(&random) % (size + 8));
         guest_load(&pair->interp, from, code, size);
@@ -196,6 +235,11 @@ static void run_cases(struct guest_pair *pair, enum guest_mode mode, uint64_t se
     }
     assert_int_equal(failures, 0);
     assert_true(halts > cases / 4); // most cases come to an end of their own
+}
+
+static void run_cases(struct guest_pair *pair, enum guest_mode mode, uint64_t seed, unsigned cases)
+{
+    run_kind(pair, mode, false, seed, cases);
 }
 
 static void test_64_supervisor(void **state)
@@ -230,6 +274,28 @@ static void test_without_bmi(void **state)
             allowed[missing[i][k] / 64] &= ~BIT(missing[i][k] % 64);
         translate_limit_host_features(pair->jit.state, allowed);
         run_cases(pair, GUEST_64_CPL0, 20 + i, 1500);
+    }
+}
+
+static void test_vectors(void **state)
+{
+    run_kind(*state, GUEST_64_CPL0, true, 30, 4000);
+    run_kind(*state, GUEST_32_CPL0, true, 31, 2000);
+}
+
+/// On a host without some of what AVX rows want: C functions do it, between host code for the rest.
+static void test_without_avx(void **state)
+{
+    static const enum cpu_feature missing[][4] = {{FEATURE_AVX, FEATURE_AVX2, FEATURE_FMA, FEATURE_F16C},
+                                                  {FEATURE_AVX2, FEATURE_FMA},
+                                                  {FEATURE_AVX, FEATURE_SSE41}};
+    struct guest_pair *pair = *state;
+    for (unsigned i = 0; i < ARRAY_SIZE(missing); i++) {
+        uint64_t allowed[2] = {UINT64_MAX, UINT64_MAX};
+        for (unsigned k = 0; k < ARRAY_SIZE(missing[i]) && missing[i][k]; k++)
+            allowed[missing[i][k] / 64] &= ~BIT(missing[i][k] % 64);
+        translate_limit_host_features(pair->jit.state, allowed);
+        run_kind(pair, GUEST_64_CPL0, true, 40 + i, 1500);
     }
 }
 
@@ -317,6 +383,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_32_flat, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_16, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_without_bmi, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_vectors, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_without_avx, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_recipes, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_share, guest_pair_open, guest_pair_close),
     };

@@ -152,7 +152,8 @@ void guest_reset(struct guest *g, enum guest_mode mode, uint64_t seed)
     cpu_reset(cpu, false);
     cpu->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_ET | CR0_NE;
     cpu->cr3 = TABLES;
-    cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    cpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
     cpu->gdt = (struct descriptor_table){.base = GDT, .limit = 0x1f};
     cpu->idt = (struct descriptor_table){.base = IDT, .limit = 0xfff};

@@ -1,0 +1,78 @@
+// Rows of FMA and F16C: fused multiplication and addition, half precision.
+#include "cpu/avx.h"
+#include "cpu/lift_fpu.h"
+#include "cpu/model.h"
+
+// clang-format off
+const struct row rows_fma[] = {
+    // encoding, mnemonic, operands, lift, argument, attributes, flags read, written, undefined, feature, function, lane's
+    {"VEX.66.0F38.W0 96 /r", "vfmaddsub132ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_ALTERNATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 96 /r", "vfmaddsub132pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_ALTERNATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 97 /r", "vfmsubadd132ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_SUBTRACT | AVX_FMA_ALTERNATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 97 /r", "vfmsubadd132pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_SUBTRACT | AVX_FMA_ALTERNATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 98 /r", "vfmadd132ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_132, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 98 /r", "vfmadd132pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 99 /r", "vfmadd132ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_132 | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 99 /r", "vfmadd132sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_132 | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 9A /r", "vfmsub132ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_SUBTRACT, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 9A /r", "vfmsub132pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 9B /r", "vfmsub132ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_132 | AVX_FMA_SUBTRACT | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 9B /r", "vfmsub132sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_132 | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 9C /r", "vfnmadd132ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 9C /r", "vfnmadd132pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 9D /r", "vfnmadd132ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 9D /r", "vfnmadd132sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 9E /r", "vfnmsub132ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 9E /r", "vfnmsub132pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 9F /r", "vfnmsub132ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 9F /r", "vfnmsub132sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_132 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 A6 /r", "vfmaddsub213ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_ALTERNATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 A6 /r", "vfmaddsub213pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_ALTERNATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 A7 /r", "vfmsubadd213ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_SUBTRACT | AVX_FMA_ALTERNATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 A7 /r", "vfmsubadd213pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_SUBTRACT | AVX_FMA_ALTERNATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 A8 /r", "vfmadd213ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_213, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 A8 /r", "vfmadd213pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 A9 /r", "vfmadd213ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_213 | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 A9 /r", "vfmadd213sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_213 | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 AA /r", "vfmsub213ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_SUBTRACT, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 AA /r", "vfmsub213pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 AB /r", "vfmsub213ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_213 | AVX_FMA_SUBTRACT | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 AB /r", "vfmsub213sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_213 | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 AC /r", "vfnmadd213ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 AC /r", "vfnmadd213pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 AD /r", "vfnmadd213ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 AD /r", "vfnmadd213sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 AE /r", "vfnmsub213ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 AE /r", "vfnmsub213pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 AF /r", "vfnmsub213ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 AF /r", "vfnmsub213sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_213 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 B6 /r", "vfmaddsub231ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_ALTERNATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 B6 /r", "vfmaddsub231pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_ALTERNATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 B7 /r", "vfmsubadd231ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_SUBTRACT | AVX_FMA_ALTERNATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 B7 /r", "vfmsubadd231pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_SUBTRACT | AVX_FMA_ALTERNATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 B8 /r", "vfmadd231ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_231, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 B8 /r", "vfmadd231pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 B9 /r", "vfmadd231ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_231 | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 B9 /r", "vfmadd231sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_231 | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 BA /r", "vfmsub231ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_SUBTRACT, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 BA /r", "vfmsub231pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 BB /r", "vfmsub231ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_231 | AVX_FMA_SUBTRACT | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 BB /r", "vfmsub231sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_231 | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 BC /r", "vfnmadd231ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 BC /r", "vfnmadd231pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 BD /r", "vfnmadd231ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 BD /r", "vfnmadd231sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W0 BE /r", "vfnmsub231ps", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.66.0F38.W1 BE /r", "vfnmsub231pd", "Vx,Hx,Wx", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W0 BF /r", "vfnmsub231ss", "Vdq,Hdq,Wd", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+    {"VEX.LIG.66.0F38.W1 BF /r", "vfnmsub231sd", "Vdq,Hdq,Wq", lift_avx, AVX_FMA_231 | AVX_FMA_NEGATE | AVX_FMA_SUBTRACT | AVX_FMA_DOUBLE | AVX_FMA_SCALAR, ROW_AVX, 0, 0, 0, FEATURE_FMA, avx_fma},
+
+    // Half precision
+    {"VEX.128.66.0F38.W0 13 /r", "vcvtph2ps", "Vdq,Wq", lift_avx, 0, ROW_AVX, 0, 0, 0, FEATURE_F16C, avx_cvtph2ps},
+    {"VEX.256.66.0F38.W0 13 /r", "vcvtph2ps", "Vqq,Wdq", lift_avx, 0, ROW_AVX, 0, 0, 0, FEATURE_F16C, avx_cvtph2ps},
+    {"VEX.128.66.0F3A.W0 1D /r ib", "vcvtps2ph", "Wq,Vdq,Ib", lift_avx, 0, ROW_AVX, 0, 0, 0, FEATURE_F16C, avx_cvtps2ph},
+    {"VEX.256.66.0F3A.W0 1D /r ib", "vcvtps2ph", "Wdq,Vqq,Ib", lift_avx, 0, ROW_AVX, 0, 0, 0, FEATURE_F16C, avx_cvtps2ph},
+};
+// clang-format on
+
+const unsigned rows_fma_count = ARRAY_SIZE(rows_fma);
