@@ -310,11 +310,12 @@ static uint8_t row_needs(const struct translation *t, unsigned index)
     return need;
 }
 
-/// Between a load and its x87 row stands where it came from, for FDP.
+/// Between a load and its x87 row stands where it came from, for FDP; before a string's row its constant operand.
 static unsigned row_behind_load(const struct translation *t, unsigned index)
 {
-    const struct uop *u = uop_at(t, index + 1);
-    return index + (u->op == UOP_MOV && u->dst == VAR_X87_DATA ? 2 : 1);
+    const struct uop *u = uop_at(t, index + 1), *next = uop_at(t, index + 2);
+    bool is_operand = u->op == UOP_MOV && u->b == VAR_IMM && next->op == UOP_ROW && next->c == u->dst;
+    return index + (is_operand || (u->op == UOP_MOV && u->dst == VAR_X87_DATA) ? 2 : 1);
 }
 
 /// A load into a temporary for the row behind, whose instruction can have the memory operand itself.
@@ -332,6 +333,7 @@ static bool fuses_load(const struct translation *t, unsigned index)
     case KIND_AVX:
         return u->param < 16 || (row->attributes & (ROW_ALIGNED | ROW_AVX));
     case KIND_X87:
+    case KIND_STRING_INDEX:
         return true;
     default:
         return false;
@@ -459,14 +461,15 @@ static void finish(struct translation *t, const struct uop *u, uint8_t reg)
         x86_write_var(t, u->dst, WIDTH_64, reg);
 }
 
-static void emit_string(struct translation *t, unsigned index, const struct encoding *encoding, uint8_t first)
+static void emit_string(struct translation *t, unsigned index, const struct encoding *encoding, uint8_t first,
+                        struct place source)
 {
     const struct uop *u = uop_at(t, index);
     struct encoding wide = *encoding;
     uint8_t control;
     if (!string_control(t, index, &control, &wide.op.wide)) // inlines_string has looked
         return;
-    emit_encoding(t, &wide, first, place_of(u->b), control);
+    emit_encoding(t, &wide, first, source, control);
     if (kind_of(row_get(u->param)) == KIND_STRING_INDEX) {
         registers_define(&t->registers, &x86_file, &t->emit, VAR_RCX);
         registers_written(&t->registers, VAR_RCX);
@@ -684,7 +687,7 @@ static void emit_row(struct translation *t, unsigned index, struct place source)
         break;
     case KIND_STRING_INDEX:
         encoding = encoding_of(row);
-        emit_string(t, index, &encoding, place_of(u->a).reg);
+        emit_string(t, index, &encoding, place_of(u->a).reg, source);
         break;
     default:
         emit_simd_row(t, index, source);
@@ -775,7 +778,7 @@ void x86_emit_vector_load(struct translation *t, const struct uop *u)
     if (fuses_load(t, t->index)) {
         unsigned index = row_behind_load(t, t->index);
         emit_row(t, index, place_of_memory(from));
-        if (index != t->index + 1)
+        if (uop_at(t, t->index + 1)->dst == VAR_X87_DATA && index != t->index + 1)
             x86_x87_store_data(t, (uint64_t)uop_at(t, index)->imm, uop_at(t, t->index + 1)->b);
         t->fused = index - t->index + row_tail(row_get(uop_at(t, index)->param));
     } else if (u->sub && !is_temporary(u->dst) && !has(t, FEATURE_AVX)) {
@@ -819,7 +822,7 @@ void x86_emit_vector_move(struct translation *t, const struct uop *u)
     t->made_flags = t->host_flags;
     if (fuses_copy(t, t->index)) {
         struct encoding encoding = encoding_of(row_get(uop_at(t, t->index + 1)->param));
-        emit_string(t, t->index + 1, &encoding, place_of(u->b).reg);
+        emit_string(t, t->index + 1, &encoding, place_of(u->b).reg, place_of(uop_at(t, t->index + 1)->b));
         t->fused = 3;
     } else if (u->sub && !has(t, FEATURE_AVX)) {
         spill_for_copy(t);

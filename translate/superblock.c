@@ -49,7 +49,8 @@ static bool is_part(const struct block *const *parts, unsigned count, const stru
     return false;
 }
 
-/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken. Not where it is a loop.
+/// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken. Not where it is a
+/// loop.
 static void choose_next(struct translation *t, const struct block *const *parts, unsigned count)
 {
     const struct block *last = parts[count - 1];
