@@ -78,6 +78,7 @@ struct side_exit {
     uint8_t linear;       // SIDE_MISS: variable with the address
     uint8_t result;       // ... host register for the handle
     bool addend;          // ... less the address
+    bool aligned;         // ... and must be aligned to the access's size, which was not looked at
     bool by_base;         // ... the TLB was asked with the base's page
     uint32_t access;      // ... as the backend tells its walk
     uint8_t which;        // SIDE_START: 1: of a loop

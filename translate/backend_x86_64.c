@@ -401,7 +401,11 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     bool addend;   // it is left apart from the address
     uint8_t to, page = early_page(t, u, low);
 
-    if (u->aux & UOP_ALIGNED) {
+    // The compare with the TLB's tag can tell of an address that is not aligned, too: what is below the alignment goes
+    // above the page's number.
+    bool folds = (u->aux & UOP_ALIGNED) && !group && !(bytes & (bytes - 1)) && x86_host_has(t, FEATURE_BMI2);
+
+    if ((u->aux & UOP_ALIGNED) && !folds) {
         emit_test_imm(e, WIDTH_32, t->a, (int32_t)u->param - 1);
         x86_add_exit(t, SIDE_RESUME, emit_jump_if(e, EMIT_NOT_EQUAL));
     }
@@ -412,8 +416,17 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     in_place = to == t->a && to != S0;
     first.displacement = low;
     last.displacement = low + (int32_t)bytes - 1;
-    emit_lea(e, WIDTH_64, S1, last);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
+    if (folds) {
+        unsigned shift = (unsigned)__builtin_ctz(bytes);
+        emit_rotate_right(e, WIDTH_64, S1, t->a, shift);
+        emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT - shift);
+    } else {
+        if (last.displacement)
+            emit_lea(e, WIDTH_64, S1, last);
+        else
+            emit_move(e, WIDTH_64, S1, t->a);
+        emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
+    }
     if ((!low || page != t->a) && x86_host_has(t, FEATURE_BMI2))
         emit_rotate_right(e, WIDTH_64, S0, page, PAGE_SHIFT - X86_TLB_SHIFT);
     else {
@@ -443,6 +456,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
             emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
     }
     exit->linear = u->a;
+    exit->aligned = folds;
     exit->addend = addend;
     exit->by_base = page != t->a;
     exit->result = to;

@@ -325,8 +325,14 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
     uint8_t linear = exit->registers.of[exit->linear];
-    emit_place slow;
+    emit_place slow, not_aligned = NULL;
 
+    if (exit->aligned) {
+        if (linear == NO_REGISTER)
+            x86_load_home(e, S0, exit->linear);
+        emit_test_imm(e, WIDTH_32, linear == NO_REGISTER ? S0 : linear, (int32_t)(exit->access & X86_ACCESS_SIZE) - 1);
+        not_aligned = emit_jump_if_short(e, EMIT_NOT_EQUAL);
+    }
     if (exit->by_base)
         look_again(t, exit);
     if (linear != NO_REGISTER)
@@ -338,6 +344,8 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
     x86_copy(t, WIDTH_64, exit->result, S0);
     emit_jump_shortest(e, exit->back);
     emit_patch_short(e, slow);
+    if (not_aligned)
+        emit_patch_short(e, not_aligned);
     t->index = exit->uop;
     if (exit->access & X86_ACCESS_GROUP)
         leave_group(t);

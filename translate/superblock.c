@@ -167,8 +167,8 @@ static bool joins(const struct translation *t)
     const struct loop_join *join = &t->join;
     return t->index == join->index + 1 && same_registers(&t->registers, &join->registers) &&
            same_flags(&t->pending, &join->pending) && (t->host_flags & join->host_flags) == join->host_flags &&
-           (t->segments_checked & join->segments_checked) == join->segments_checked && t->resident == join->resident &&
-           !t->pointers.pending;
+           (t->segments_checked & join->segments_checked) == join->segments_checked &&
+           (t->resident & join->resident) == join->resident && !t->pointers.pending;
 }
 
 /// From the end back to the start, which t->loops says: the uops up to where all flags are new once more, then on
@@ -186,7 +186,7 @@ static void close_loop(struct translation *t, unsigned count, uint32_t all_used)
     registers_start(&t->registers, t->backend->file, all_used);
     registers_next(&t->registers, t->backend->file, t->pass->guest_used);
     adopt(t, count);
-    t->host_flags = t->resident = t->segments_checked = 0;
+    t->host_flags = t->segments_checked = 0; // what is resident stays so
     t->recipe = -1;
     translate_until_join(t);
     if (joins(t)) {
