@@ -421,6 +421,7 @@ struct cpu {
     struct cpu *self;        // finds the struct
     void *host_stack;        // C's stack pointer, while host code uses the one in front of this struct
     uint64_t host_word[6];   // what host code keeps for a moment
+    uint64_t lent[VAR_R10];  // guest registers while host code uses their registers for something else
     uint64_t code_page;      // linear address of the page of the flat block that runs
     int32_t guard_patience;  // jumps between pages that may still find their guard wrong before one asks for a new one
     int32_t detour_patience; // detours until one goes by way of C, which looks whether they are too many

@@ -78,11 +78,11 @@ static void emit_uop_call(struct translation *t, const struct uop *u)
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(stat_call[u->param]), 1);
     emit_move_imm(e, S0, (uint64_t)(uintptr_t)t->block);
     emit_store(e, WIDTH_64, FIELD(running), S0);
-    x86_load_home(e, HOST_RSI, u->a);
+    emit_load(e, WIDTH_64, HOST_RSI, x86_c_home(u->a));
     if (u->b == VAR_IMM)
         emit_move_imm(e, HOST_RDX, (uint64_t)u->imm);
     else
-        x86_load_home(e, HOST_RDX, u->b);
+        emit_load(e, WIDTH_64, HOST_RDX, x86_c_home(u->b));
     emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
     x86_call(t, (const void *)helper->function);
     check_fault(t);
@@ -106,7 +106,7 @@ static void emit_uop_row(struct translation *t, const struct uop *u)
     if (u->c == VAR_IMM)
         emit_move_imm(e, HOST_RCX, (uint64_t)u->imm);
     else
-        x86_load_home(e, HOST_RCX, u->c);
+        emit_load(e, WIDTH_64, HOST_RCX, x86_c_home(u->c));
     x86_call(t, (const void *)row_get(u->param)->execute);
     check_fault(t);
     x86_write_var(t, u->dst, u->width, S0);

@@ -35,13 +35,30 @@ static inline struct emit_memory x86_gs_at(size_t offset)
         .base = HOST_GS, .index = HOST_NO_INDEX, .displacement = (int32_t)((int64_t)offset - (int64_t)X86_GS_OFFSET)};
 }
 
-/// A variable's slot. Those of guest registers that have their own of the host's are reached by GS: they are stored to
-/// lend the register and loaded to give it back, and a processor that takes such a load for the register itself, as it
-/// may for addresses from rsp, ran a third slower for it where it was measured.
+// While host code runs, var[] of the guest registers that have their own of the host's is free. The flags' recipe is in
+// four of those, none of which a routine hands to C by itself: there one byte of displacement reaches it, and host code
+// stores hardly anything as often.
+#define X86_PINNED VAR_R10 // those before it
+#define X86_RECIPE VAR_RDX
+_Static_assert(X86_RECIPE + VAR_CC_EXTRA - VAR_CC_OP == VAR_RBP, "RDX, RBX, RSP, RBP");
+_Static_assert(offsetof(struct cpu, var) + (VAR_R15 + 1) * sizeof(uint64_t) <= 128, "short displacements");
+
+/// A variable's slot while host code runs. Those of guest registers that have their own of the host's are reached by
+/// GS: they are stored to lend the register and loaded to give it back, and a processor that takes such a load for the
+/// register itself, as it may for addresses from rsp, ran a third slower for it where it was measured.
 static inline struct emit_memory x86_home(unsigned var)
 {
-    size_t offset = offsetof(struct cpu, var) + var * sizeof(uint64_t);
-    return var < VAR_R10 ? x86_gs_at(offset) : x86_memory_at(offset);
+    if (var < X86_PINNED)
+        return x86_gs_at(offsetof(struct cpu, lent) + var * sizeof(uint64_t));
+    if (var >= VAR_CC_OP && var <= VAR_CC_EXTRA)
+        var += (unsigned)X86_RECIPE - VAR_CC_OP;
+    return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
+}
+
+/// ... where C has it, behind x86_prepare_call.
+static inline struct emit_memory x86_c_home(unsigned var)
+{
+    return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
 }
 
 #define X86_TLB_SHIFT 5 // of an index to bytes

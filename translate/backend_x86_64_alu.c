@@ -65,7 +65,7 @@ void x86_finish_result(struct translation *t, const struct uop *u, uint8_t reg)
 static void store_recipe_op(struct translation *t, int32_t op)
 {
     if (t->recipe != op)
-        emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_OP), op);
+        emit_store_imm(&t->emit, WIDTH_32, x86_home(VAR_CC_OP), op); // the upper half is 0
     t->recipe = op;
 }
 

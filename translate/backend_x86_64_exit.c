@@ -624,20 +624,31 @@ void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, c
     x86_patch(guard + 52, target);
 }
 
+/// Guest registers and recipe to where C has them. rax is for use behind it.
 static void store_guest(struct emit *e)
 {
-    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
+    emit_store(e, WIDTH_64, x86_c_home(VAR_RAX), HOST_RAX);
+    for (unsigned var = VAR_CC_OP; var <= VAR_CC_EXTRA; var++) {
+        x86_load_home(e, HOST_RAX, var);
+        emit_store(e, WIDTH_64, x86_c_home(var), HOST_RAX);
+    }
+    for (unsigned var = VAR_RCX; var <= VAR_R15; var++) {
         if (x86_file.pin[var] != NO_REGISTER)
-            x86_store_home(e, var, x86_file.pin[var]);
+            emit_store(e, WIDTH_64, x86_c_home(var), x86_file.pin[var]);
     }
 }
 
 static void load_guest(struct emit *e)
 {
-    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
+    for (unsigned var = VAR_RCX; var <= VAR_R15; var++) {
         if (x86_file.pin[var] != NO_REGISTER)
-            x86_load_home(e, x86_file.pin[var], var);
+            emit_load(e, WIDTH_64, x86_file.pin[var], x86_c_home(var));
     }
+    for (unsigned var = VAR_CC_OP; var <= VAR_CC_EXTRA; var++) {
+        emit_load(e, var == VAR_CC_OP ? WIDTH_32 : WIDTH_64, HOST_RAX, x86_c_home(var));
+        x86_store_home(e, var, HOST_RAX);
+    }
+    emit_load(e, WIDTH_64, HOST_RAX, x86_c_home(VAR_RAX));
 }
 
 /// To RIP S1; T0 is what goes to C.

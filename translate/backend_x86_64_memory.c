@@ -249,7 +249,7 @@ void x86_string_routine(struct emit *e, const struct fpu_routines *fpu)
     } used[] = {{HOST_RAX, VAR_RAX}, {HOST_RCX, VAR_RCX}, {HOST_RSI, VAR_RSI}, {HOST_RDI, VAR_RDI}};
     x86_begin_routine(e);
     for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
-        x86_store_home(e, used[i].var, used[i].reg);
+        emit_store(e, WIDTH_64, x86_c_home(used[i].var), used[i].reg);
     for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
         emit_push(e, saved[i]);
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
@@ -259,7 +259,7 @@ void x86_string_routine(struct emit *e, const struct fpu_routines *fpu)
     for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
         emit_pop(e, saved[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
-        x86_load_home(e, used[i].reg, used[i].var);
+        emit_load(e, WIDTH_64, used[i].reg, x86_c_home(used[i].var));
     emit_return(e);
 }
 
