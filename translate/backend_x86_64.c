@@ -319,14 +319,27 @@ static uint8_t handle_register(struct translation *t, const struct uop *u)
     return reg == NO_REGISTER ? S0 : reg;
 }
 
+/// Whether the next uop is a load or store that finds the handle in S0 yet.
+static bool is_used_next(const struct translation *t, const struct uop *u)
+{
+    const struct uop *next = u + 1;
+    return u->op == UOP_XLAT && t->index + 1u < t->pass->count && !t->pending.words && u->dst >= VAR_TEMP &&
+           next->a == u->dst && next->insn == u->insn && (next->op == UOP_LOAD || next->op == UOP_STORE);
+}
+
 /// The handle in `reg` is the variable's.
 static void finish_handle(struct translation *t, const struct uop *u, uint8_t reg)
 {
     if (u->dst == VAR_NONE)
         return;
-    if (reg == S0)
+    if (reg == S0) {
         x86_store_home(&t->emit, u->dst, S0);
-    else
+        if (is_used_next(t, u)) {
+            t->carried = u->dst;
+            t->carried_to = (uint16_t)(t->index + 1);
+            t->carried_base = NO_REGISTER;
+        }
+    } else
         registers_written(&t->registers, u->dst);
 }
 
@@ -478,7 +491,8 @@ struct emit_memory x86_at_handle(const struct translation *t)
 {
     struct emit_memory m = x86_at_register(t->a);
     m.displacement = t->pass->displacement[t->index];
-    if (t->carried_to == t->index && t->a == S0 && t->carried == t->pass->uops[t->index].a) {
+    if (t->carried_to == t->index && t->a == S0 && t->carried == t->pass->uops[t->index].a &&
+        t->carried_base != NO_REGISTER) {
         m.base = t->carried_base;
         m.index = S0;
     }

@@ -11,6 +11,12 @@ static struct emit_memory carry_slot(void)
     return FIELD(host_word[WORD_CARRY]);
 }
 
+/// Between x86_save_carry and its emitter nothing changes the host's flags.
+static bool uses_host_carry(const struct uop *u)
+{
+    return (u->op == UOP_ADC || u->op == UOP_SBB) && (u->aux & UOP_SETS_FLAGS);
+}
+
 // ---- results ------------------------------------------------------------------------------------------------------
 uint8_t x86_result_register(struct translation *t, const struct uop *u)
 {
@@ -357,15 +363,20 @@ static bool literal_condition(struct translation *t, unsigned condition)
     return true;
 }
 
-/// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted.
+/// Carry (0 or 1) to the slot, and to the recipe when the flags are wanted. It stays in the host's flags too; ADC and
+/// SBB need it only there.
 void x86_save_carry(struct translation *t)
 {
     struct emit *e = &t->emit;
+    bool in_flags = uses_host_carry(&t->pass->uops[t->index]);
     if (!(t->host_flags & FLAG_CF) && !remake_flags(t) && !literal_condition(t, 2))
         make_flags(t);
+    if (in_flags && !t->flags)
+        return;
     emit_set(e, 2, S0);
     emit_extend(e, false, WIDTH_8, S0, S0);
-    emit_store(e, WIDTH_64, carry_slot(), S0);
+    if (!in_flags)
+        emit_store(e, WIDTH_64, carry_slot(), S0);
     if (t->flags)
         emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), S0);
 }
@@ -404,6 +415,25 @@ static void operate_in_memory(struct translation *t, const struct uop *u, enum e
         emit_alu_store(&t->emit, op, u->width, x86_home(u->a), t->b);
 }
 
+/// Whether the flags of the comparison at work are read by conditions only that find them in the host's, before all are
+/// made anew.
+static bool only_host_reads(const struct translation *t)
+{
+    bool kept = true;
+    for (unsigned i = t->index + 1u; i < t->pass->count; i++) {
+        const struct uop *u = &t->pass->uops[i];
+        unsigned effects = uop_effects(u);
+        if ((effects & (MAY_LEAVE | FLAGS_SET)) || t->pass->refused[i] || u->op > UOP_STORE)
+            return false;
+        if ((effects & FLAGS_READ) && (!kept || (u->op != UOP_SETCC && u->op != UOP_SELECT)))
+            return false;
+        if (u->aux & UOP_SETS_FLAGS)
+            return effects & FLAGS_ALL;
+        kept &= (t->backend->rules[u->op].constraints & KEEP_FLAGS) != 0;
+    }
+    return false;
+}
+
 /// Whether the uop is a comparison whose difference nobody stores at once: both operands are guest registers, or one is
 /// a constant, and the flags stay pending. Before an exit that writes them the difference is made here.
 static bool is_pure_comparison(const struct translation *t, const struct uop *u)
@@ -432,6 +462,8 @@ static bool adds_to_itself(const struct translation *t, const struct uop *u)
 static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
 {
     uint8_t to;
+    if (u->op == UOP_SUB && u->dst == VAR_NONE && t->flags && only_host_reads(t))
+        t->flags = false;
     if (is_pure_comparison(t, u)) {
         if (t->a_memory)
             operate_in_memory(t, u, EMIT_CMP);
@@ -522,7 +554,8 @@ static void emit_with_carry(struct translation *t, const struct uop *u, enum emi
 {
     uint8_t to = x86_result_register(t, u);
     x86_copy(t, x86_at_least_32(u->width), to, t->a);
-    emit_bit_memory(&t->emit, carry_slot(), 0);
+    if (!uses_host_carry(u))
+        emit_bit_memory(&t->emit, carry_slot(), 0);
     operate(t, u, op, to);
     made_flags_of_two(t, recipe, u, to);
     x86_finish_result(t, u, to);
