@@ -245,8 +245,6 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
 /// PAGE_HAS_CODE; the address is good for one access if no code stands there. NULL: mmu_access has to look, nothing but
 /// A bits (and D, for a write) changed. On x86-64 hosts changes no vector register, unless sanitizers are built in.
 void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code);
-/// Likewise for a write, but nothing that is not Dirty is made so: NULL then, and for pages with PAGE_HAS_CODE.
-void *mmu_refill_dirty(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size);
 /// mmu_access, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of
 /// RAM is not told.
 static inline bool mmu_access_cached(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,

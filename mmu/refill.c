@@ -81,8 +81,7 @@ void refill_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uin
     mmu->fill_count++;
 }
 
-static inline void *refill_plain(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
-                                 unsigned size, bool dirty_only, bool *code)
+void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code)
 {
     struct walk walk;
     const struct memory *memory = mmu->space->memory;
@@ -95,7 +94,7 @@ static inline void *refill_plain(struct mmu *mmu, enum mmu_mode mode, enum mmu_a
     if (UNLIKELY((mmu->efer & EFER_LMA) && !refill_is_canonical(mmu, linear)))
         return NULL;
     if (UNLIKELY(!walk_find(mmu, linear, &walk)) || UNLIKELY(!walk_allows(mmu, &walk, mode, kind)) ||
-        UNLIKELY(dirty_only && !(walk.leaf & ENTRY_D)) || UNLIKELY(!walk_set_accessed(mmu, &walk, kind == MMU_WRITE)))
+        UNLIKELY(!walk_set_accessed(mmu, &walk, kind == MMU_WRITE)))
         return NULL;
     page = refill_ram_page(mmu, walk.physical & mmu->a20_mask & PAGE_MASK);
     if (UNLIKELY(!page) || (UNLIKELY(mmu->watch_kinds >> kind & 1) && refill_is_watched(mmu, kind, linear)))
@@ -109,18 +108,6 @@ static inline void *refill_plain(struct mmu *mmu, enum mmu_mode mode, enum mmu_a
     if (LIKELY(!flags))
         refill_entry(mmu, mode, kind, linear, page, &walk);
     return page + (linear & (PAGE_SIZE - 1));
-}
-
-void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code)
-{
-    return refill_plain(mmu, mode, kind, linear, size, false, code);
-}
-
-void *mmu_refill_dirty(struct mmu *mmu, enum mmu_mode mode, uint64_t linear, unsigned size)
-{
-    bool code;
-    void *host = refill_plain(mmu, mode, MMU_WRITE, linear, size, true, &code);
-    return code ? NULL : host;
 }
 
 static inline void set_fetched(struct mmu *mmu, bool user, uint64_t linear, unsigned shift)

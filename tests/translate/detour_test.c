@@ -185,11 +185,56 @@ static void test_code(void **state)
     assert_int_equal(p->interp.cpu->var[VAR_RSI], 0);
 }
 
+static const uint8_t remapping[] = {
+    0x41, 0x0f, 0x01, 0x38, // loop: invlpg [r8]
+    0x49, 0x8b, 0x00,       // mov rax, [r8]
+    0x49, 0x31, 0xd9,       // xor r9, rbx
+    0x4d, 0x89, 0x0a,       // mov [r10], r9: the page's entry, which leads to two places in turns
+    0xeb, 0x00,             // jmp next
+    0x49, 0x8b, 0x50, 0x08, // next: mov rdx, [r8 + 8]: where the first one read
+    0x48, 0x01, 0xd6,       // add rsi, rdx
+    0x41, 0xff, 0x40, 0x08, // inc dword [r8 + 8]: where the entry leads now
+    0x31, 0xc0,             // xor eax, eax
+    0xff, 0xc9,             // dec ecx
+    0x75, 0xe2,             // jnz loop
+    0xf4,                   // hlt
+};
+
+/// A read whose check is for a write that follows reads by the TLB's entry for reading, and sets no Dirty before.
+static void test_write_after_read(void **state)
+{
+    struct guest_pair *p = *state;
+    struct guest *guests[] = {&p->interp, &p->jit};
+    char text[400] = "";
+    for (unsigned i = 0; i < 2; i++) {
+        struct guest *g = guests[i];
+        struct cpu *cpu = g->cpu;
+        uint64_t entry = page(2) | PRESENT;
+        guest_reset(g, GUEST_64_CPL0, 1);
+        guest_load(g, ENTRY(page(2)), &entry, sizeof entry);
+        guest_load(g, PROGRAM, remapping, sizeof remapping);
+        cpu->counting = true;
+        cpu->var[VAR_RIP] = PROGRAM;
+        cpu->var[VAR_RCX] = 1000;
+        cpu->var[VAR_RSI] = 0;
+        cpu->var[VAR_RBX] = page(2) ^ page(3);
+        cpu->var[VAR_R8] = page(2);
+        cpu->var[VAR_R8 + 1] = entry;
+        cpu->var[VAR_R8 + 2] = ENTRY(page(2));
+        guest_run(g, 1000000);
+        assert_int_equal(cpu->activity, ACTIVITY_HALT);
+        assert_int_equal(cpu->var[VAR_RCX], 0);
+    }
+    if (!guest_equal(&p->interp, &p->jit, text, sizeof text))
+        fail_msg("%s", text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory), cmocka_unit_test(test_slices), cmocka_unit_test(test_often),
-        cmocka_unit_test(test_faults), cmocka_unit_test(test_device), cmocka_unit_test(test_code),
+        cmocka_unit_test(test_memory),           cmocka_unit_test(test_slices), cmocka_unit_test(test_often),
+        cmocka_unit_test(test_faults),           cmocka_unit_test(test_device), cmocka_unit_test(test_code),
+        cmocka_unit_test(test_write_after_read),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
