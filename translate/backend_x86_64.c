@@ -394,7 +394,7 @@ static void compare_handle(struct translation *t, const struct uop *u, uint8_t r
 static uint8_t early_page(const struct translation *t, const struct uop *u, int32_t low)
 {
     uint8_t base = t->pass->tlb_base[t->index], reg;
-    if (base == VAR_NONE || low < 0 || u->op != UOP_XLAT)
+    if (base == VAR_NONE || low < 0 || u->op != UOP_XLAT || (u->aux & UOP_ALIGNED))
         return t->a;
     reg = registers_read(&t->registers, base);
     return reg == NO_REGISTER ? t->a : reg;
