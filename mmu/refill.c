@@ -51,22 +51,23 @@ static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access
         mmu->global[array][index / 64] &= ~bit;
 }
 
-/// A new entry for reading ends one for writing that leads elsewhere, or lives longer: the guest has changed its tables
-/// in between.
+/// A new entry for reading ends one for writing in its slot that is another page's, leads elsewhere, or lives longer
+/// (the guest has changed its tables in between).
 static inline void drop_other_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
 {
     uint32_t index = tlb_index(linear);
     struct tlb_entry *write = mmu_tlb_entry(mmu, mode, MMU_WRITE, index);
     const uint64_t *global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_READ] + index / 64;
     const uint64_t *write_global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_WRITE] + index / 64;
-    if (UNLIKELY(write->tag == linear >> PAGE_SHIFT) &&
-        (write->addend != mmu_tlb_entry(mmu, mode, MMU_READ, index)->addend ||
+    if (write->tag != TLB_INVALID &&
+        (write->tag != linear >> PAGE_SHIFT || write->addend != mmu_tlb_entry(mmu, mode, MMU_READ, index)->addend ||
          ((*global ^ *write_global) >> index % 64 & 1)))
         write->tag = TLB_INVALID;
 }
 
-// What may be written may be read. Loads behind a store find the entry that the store made, so that host code may let
-// them share its check: also where the guest changes page tables and does not tell.
+// What may be written may be read: with each entry for writing goes an equal one for reading. Loads behind a store, or
+// before one, find that, so that host code may let them share its check: also where the guest changes page tables and
+// does not tell.
 void refill_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, const uint8_t *host_page,
                   const struct walk *walk)
 {

@@ -66,9 +66,12 @@ void space_leave(struct mmu *mmu, uint16_t pcid)
     space->count = 0;
     space->left = ++mmu->space_clock;
     space->fetch_epoch = mmu->fetch_epoch[1];
-    // The user's arrays first: the supervisor's entries are mostly global, and room is limited.
-    for (unsigned array = TLB_ARRAYS; array-- > 0;)
-        move_out(mmu, array, space);
+    // The user's arrays first: the supervisor's entries are mostly global, and room is limited. Of each privilege those
+    // for reading first: one for writing is never without.
+    for (unsigned mode = MMU_MODES; mode-- > 0;) {
+        for (unsigned kind = 0; kind < MMU_ACCESS_KINDS; kind++)
+            move_out(mmu, mode * MMU_ACCESS_KINDS + kind, space);
+    }
 }
 
 void space_enter(struct mmu *mmu, uint16_t pcid)
@@ -86,6 +89,8 @@ void space_enter(struct mmu *mmu, uint16_t pcid)
         uint64_t backing = page + addend - (uint64_t)(uintptr_t)memory->host;
         if (kind == MMU_WRITE && __atomic_load_n(&memory->page_flags[backing >> PAGE_SHIFT], __ATOMIC_RELAXED))
             continue;
+        if (kind == MMU_READ) // another page's, that may have come meanwhile
+            entry_of(mmu, array + 1, index)->tag = TLB_INVALID;
         *entry_of(mmu, array, index) = (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = addend};
         mmu->filled[array][index / 64] |= BIT(index % 64);
         mmu->global[array][index / 64] &= ~BIT(index % 64);

@@ -335,6 +335,14 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
     }
     if (exit->by_base)
         look_again(t, exit);
+    if (exit->access & X86_ACCESS_EARLY) { // nothing may be walked for the write yet
+        if (not_aligned)
+            emit_patch_short(e, not_aligned);
+        emit_store_imm(e, WIDTH_8, FIELD(group_failed), 1);
+        t->index = exit->uop;
+        leave_group(t);
+        return;
+    }
     if (linear != NO_REGISTER)
         x86_copy(t, WIDTH_64, S0, linear);
     else

@@ -14,18 +14,8 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
     struct mmu_fault fault;
     enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
-    if (access & X86_ACCESS_EARLY) { // the read first, by what the TLB holds
-        kind = MMU_READ;
-        cpu->group_failed = tlb_lookup(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE) != NULL;
-        if (cpu->group_failed)
-            return 0;
-    }
     if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault)) {
         cpu->walk_fault = fault; // whoever host code leaves to need not walk again
-        return 0;
-    }
-    if (access & X86_ACCESS_EARLY) {
-        cpu->group_failed = handle.crosses || handle.piece[0].host;
         return 0;
     }
     if (handle.crosses)
@@ -49,8 +39,6 @@ static uint64_t refill(struct cpu *cpu, uint64_t linear, uint32_t access)
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
     bool code;
     uint64_t host;
-    if (access & X86_ACCESS_EARLY) // an entry made now could be another one than the write would make
-        return 0;
     host = (uint64_t)(uintptr_t)mmu_refill(&cpu->mmu, mode, access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear,
                                            access & X86_ACCESS_SIZE, &code);
     if (UNLIKELY(code))
