@@ -348,19 +348,21 @@ struct cpu_detour {
 #define CPU_HOST_STACK ((size_t)2 << 20)
 
 struct cpu {
-    uint64_t var[VAR_COUNT]; // host code reaches the first ones with short displacements
+    // Host code reaches the first 128 bytes with short displacements: its most frequent accesses come first.
+    _Alignas(64) atomic_uint exit_request; // others set it and `pending` (pins), the vCPU polls
+    int32_t guard_patience;    // jumps between pages that may still find their guard wrong before one asks for a new one
+    _Alignas(8) uint32_t mode; // MODE_*; this and the next are compared as one
+    uint32_t jump_epoch;       // entries of the jump cache with another epoch are stale
+    uint64_t code_page;        // linear address of the page of the flat block that runs
+    uint64_t var[VAR_COUNT];
 
-    // Others set these (pins), the vCPU polls.
-    _Alignas(64) atomic_uint exit_request;
-    atomic_uint pending;
+    _Alignas(64) atomic_uint pending;
 
     // Counting. instructions = retired before the running block; insn_in_block is set before any slow path.
     _Alignas(64) uint64_t instructions;
     uint64_t instruction_limit; // run() returns STOP_DEADLINE exactly here
     bool counting;              // false: `instructions` need not be exact, and there is no limit
     uint32_t insn_in_block;
-    _Alignas(8) uint32_t mode; // MODE_*; this and the next are compared as one
-    uint32_t jump_epoch;       // entries of the jump cache with another epoch are stale
     uint32_t link_epoch;       // changes when memory of blocks is used anew, where the interpreter's links may lead
     enum mmu_mode data_mode;   // for explicit data accesses in the present mode
     enum mmu_mode fetch_mode;  // MMU_USER at CPL 3, else MMU_KERNEL
@@ -422,8 +424,6 @@ struct cpu {
     void *host_stack;        // C's stack pointer, while host code uses the one in front of this struct
     uint64_t host_word[6];   // what host code keeps for a moment
     uint64_t lent[VAR_R10];  // guest registers while host code uses their registers for something else
-    uint64_t code_page;      // linear address of the page of the flat block that runs
-    int32_t guard_patience;  // jumps between pages that may still find their guard wrong before one asks for a new one
     int32_t detour_patience; // detours until one goes by way of C, which looks whether they are too many
     uint32_t epoch_restarts; // how often numbers of epochs began anew
     struct mmu_fault walk_fault; // what the walk for host code that just left found; kind MMU_OK: nothing

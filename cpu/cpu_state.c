@@ -77,10 +77,10 @@ static bool cpu_after_load(void *object, struct error *error)
 #define MMU_PDPTE offsetof(struct mmu, pdpte)
 
 static const struct state_field cpu_fields[] = {
-    {.name = "var", .type = STATE_UNSIGNED, .offset = 0, .size = 8, .count = VAR_NONE},
+    {.name = "var", .type = STATE_UNSIGNED, .offset = offsetof(struct cpu, var), .size = 8, .count = VAR_NONE},
     {.name = "temporaries",
      .type = STATE_TRANSIENT,
-     .offset = VAR_NONE * 8,
+     .offset = offsetof(struct cpu, var) + VAR_NONE * 8,
      .size = (VAR_COUNT - VAR_NONE) * 8,
      .count = 1},
     STATE_SKIP(cpu, exit_request),

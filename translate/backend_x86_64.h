@@ -35,13 +35,16 @@ static inline struct emit_memory x86_gs_at(size_t offset)
         .base = HOST_GS, .index = HOST_NO_INDEX, .displacement = (int32_t)((int64_t)offset - (int64_t)X86_GS_OFFSET)};
 }
 
-// While host code runs, var[] of the guest registers that have their own of the host's is free. The flags' recipe is in
-// four of those, none of which a routine hands to C by itself: there one byte of displacement reaches it, and host code
-// stores hardly anything as often.
+// While host code runs, var[] of the guest registers that have their own of the host's is free. What host code uses
+// most of the other variables, and one byte of displacement does not reach where C has it, is in those of them that no
+// routine hands to C by itself.
 #define X86_PINNED VAR_R10 // those before it
-#define X86_RECIPE VAR_RDX
-_Static_assert(X86_RECIPE + VAR_CC_EXTRA - VAR_CC_OP == VAR_RBP, "RDX, RBX, RSP, RBP");
-_Static_assert(offsetof(struct cpu, var) + (VAR_R15 + 1) * sizeof(uint64_t) <= 128, "short displacements");
+struct x86_moved {
+    uint8_t var, to;
+};
+static const struct x86_moved x86_moved[] = {{VAR_CC_OP, VAR_RDX}, {VAR_CC_RESULT, VAR_RBX}, {VAR_CC_SRC, VAR_RSP},
+                                             {VAR_R13, VAR_RBP},   {VAR_R14, VAR_R8},        {VAR_R15, VAR_R9}};
+_Static_assert(offsetof(struct cpu, var) + (VAR_R12 + 1) * sizeof(uint64_t) <= 128, "short displacements");
 
 /// A variable's slot while host code runs. Those of guest registers that have their own of the host's are reached by
 /// GS: they are stored to lend the register and loaded to give it back, and a processor that takes such a load for the
@@ -50,8 +53,12 @@ static inline struct emit_memory x86_home(unsigned var)
 {
     if (var < X86_PINNED)
         return x86_gs_at(offsetof(struct cpu, lent) + var * sizeof(uint64_t));
-    if (var >= VAR_CC_OP && var <= VAR_CC_EXTRA)
-        var += (unsigned)X86_RECIPE - VAR_CC_OP;
+    for (unsigned i = 0; i < ARRAY_SIZE(x86_moved); i++) {
+        if (var == x86_moved[i].var) {
+            var = x86_moved[i].to;
+            break;
+        }
+    }
     return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
 }
 
@@ -257,9 +264,9 @@ bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *wh
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 void x86_patch(emit_place place, const uint8_t *target);
-#define X86_GUARD_BYTES 56u
-#define X86_POLL_BYTES 19u
-#define X86_INDIRECT_BYTES 48u
+#define X86_GUARD_BYTES 47u
+#define X86_POLL_BYTES 15u
+#define X86_INDIRECT_BYTES 42u
 void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
 void x86_skip_guard(uint8_t *guard);
 void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target);

@@ -357,8 +357,8 @@ static void emit_indirect_guard(struct translation *t)
 void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
 {
     memcpy(guard + 2, &linear, sizeof linear);
-    memcpy(guard + 22, &epoch, sizeof epoch);
-    x86_patch(guard + 44, target);
+    memcpy(guard + 19, &epoch, sizeof epoch);
+    x86_patch(guard + 38, target);
 }
 
 void x86_skip_guard(uint8_t *guard)
@@ -618,19 +618,19 @@ void x86_patch(emit_place place, const uint8_t *target)
 /// Places in what emit_guard writes.
 void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target)
 {
-    memcpy(guard + 7, &epoch, sizeof epoch);
-    memcpy(guard + 15, &from, sizeof from);
-    memcpy(guard + 35, &to, sizeof to);
-    x86_patch(guard + 52, target);
+    memcpy(guard + 4, &epoch, sizeof epoch);
+    memcpy(guard + 12, &from, sizeof from);
+    memcpy(guard + 29, &to, sizeof to);
+    x86_patch(guard + 43, target);
 }
 
-/// Guest registers and recipe to where C has them. rax is for use behind it.
+/// Guest registers, recipe and what else is elsewhere to where C has it. rax is for use behind it.
 static void store_guest(struct emit *e)
 {
     emit_store(e, WIDTH_64, x86_c_home(VAR_RAX), HOST_RAX);
-    for (unsigned var = VAR_CC_OP; var <= VAR_CC_EXTRA; var++) {
-        x86_load_home(e, HOST_RAX, var);
-        emit_store(e, WIDTH_64, x86_c_home(var), HOST_RAX);
+    for (unsigned i = 0; i < ARRAY_SIZE(x86_moved); i++) {
+        x86_load_home(e, HOST_RAX, x86_moved[i].var);
+        emit_store(e, WIDTH_64, x86_c_home(x86_moved[i].var), HOST_RAX);
     }
     for (unsigned var = VAR_RCX; var <= VAR_R15; var++) {
         if (x86_file.pin[var] != NO_REGISTER)
@@ -644,8 +644,9 @@ static void load_guest(struct emit *e)
         if (x86_file.pin[var] != NO_REGISTER)
             emit_load(e, WIDTH_64, x86_file.pin[var], x86_c_home(var));
     }
-    for (unsigned var = VAR_CC_OP; var <= VAR_CC_EXTRA; var++) {
-        emit_load(e, var == VAR_CC_OP ? WIDTH_32 : WIDTH_64, HOST_RAX, x86_c_home(var));
+    for (unsigned i = 0; i < ARRAY_SIZE(x86_moved); i++) {
+        unsigned var = x86_moved[i].var;
+        emit_load(e, var == VAR_CC_OP ? WIDTH_32 : WIDTH_64, HOST_RAX, x86_c_home(var)); // see store_recipe_op
         x86_store_home(e, var, HOST_RAX);
     }
     emit_load(e, WIDTH_64, HOST_RAX, x86_c_home(VAR_RAX));
