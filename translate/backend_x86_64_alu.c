@@ -656,6 +656,11 @@ static void shift_by_constant(struct translation *t, const struct uop *u, unsign
         shift_in_place(t, u, count);
         return;
     }
+    if (count && u->width < WIDTH_32 && !t->flags && u->dst == u->a && registers_read(&t->registers, u->a) == t->a) {
+        emit_shift_imm(&t->emit, shift_of(u), u->width, t->a, count); // part of a guest register
+        registers_written(&t->registers, u->dst);
+        return;
+    }
     shift_operand(t, u);
     if (t->flags && count) {
         if (count > 1)
