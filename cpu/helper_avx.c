@@ -46,7 +46,7 @@ static bool open_element(struct cpu *cpu, const struct access *access, uint64_t 
 uint64_t helper_avx_mask(struct cpu *cpu, uint64_t a, uint64_t b, uint64_t imm)
 {
     struct access access = access_of(cpu, imm);
-    struct mmu_handle handle[8];
+    struct mmu_handle handle[8] = {0};
     union vreg result = {0};
     for (unsigned i = 0; i < access.count; i++)
         if (is_chosen(&access, i) && !open_element(cpu, &access, a + i * access.element, &handle[i]))
