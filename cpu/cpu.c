@@ -56,9 +56,10 @@ void cpu_drop_jumps_to_code(struct cpu *cpu, const void *from, const void *to)
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
 {
     uint8_t *area = host_memory_reserve(CPU_HOST_STACK + sizeof(struct cpu), error);
-    struct cpu *cpu = (struct cpu *)(area + CPU_HOST_STACK);
+    struct cpu *cpu;
     if (!area)
         return NULL;
+    cpu = (struct cpu *)(area + CPU_HOST_STACK);
     host_memory_guard(area);                          // where the stack ends
     host_memory_prefer_large_pages(cpu, sizeof *cpu); // TLB and jump cache are looked at here and there
     cpu->self = cpu;
