@@ -350,7 +350,7 @@ struct cpu_detour {
 struct cpu {
     // Host code reaches the first 128 bytes with short displacements: its most frequent accesses come first.
     _Alignas(64) atomic_uint exit_request; // others set it and `pending` (pins), the vCPU polls
-    int32_t guard_patience;    // jumps between pages that may still find their guard wrong before one asks for a new one
+    int32_t guard_patience; // jumps between pages that may still find their guard wrong before one asks for a new one
     _Alignas(8) uint32_t mode; // MODE_*; this and the next are compared as one
     uint32_t jump_epoch;       // entries of the jump cache with another epoch are stale
     uint64_t code_page;        // linear address of the page of the flat block that runs
@@ -363,9 +363,9 @@ struct cpu {
     uint64_t instruction_limit; // run() returns STOP_DEADLINE exactly here
     bool counting;              // false: `instructions` need not be exact, and there is no limit
     uint32_t insn_in_block;
-    uint32_t link_epoch;       // changes when memory of blocks is used anew, where the interpreter's links may lead
-    enum mmu_mode data_mode;   // for explicit data accesses in the present mode
-    enum mmu_mode fetch_mode;  // MMU_USER at CPL 3, else MMU_KERNEL
+    uint32_t link_epoch;      // changes when memory of blocks is used anew, where the interpreter's links may lead
+    enum mmu_mode data_mode;  // for explicit data accesses in the present mode
+    enum mmu_mode fetch_mode; // MMU_USER at CPL 3, else MMU_KERNEL
 
     struct cpu_fault fault;
     bool leave;          // leave the block after this instruction: its code changed, or a request must act now
@@ -419,13 +419,13 @@ struct cpu {
     struct block_cache *blocks;  // one a machine
     const struct block *running; // the block that runs, or ran last in host code; NULL between blocks
     // For host code.
-    bool group_failed;       // accesses with one check straddle a page, or are not to be kept: it left for that
-    struct cpu *self;        // finds the struct
-    void *host_stack;        // C's stack pointer, while host code uses the one in front of this struct
-    uint64_t host_word[6];   // what host code keeps for a moment
-    uint64_t lent[VAR_R10];  // guest registers while host code uses their registers for something else
-    int32_t detour_patience; // detours until one goes by way of C, which looks whether they are too many
-    uint32_t epoch_restarts; // how often numbers of epochs began anew
+    bool group_failed;           // accesses with one check straddle a page, or are not to be kept: it left for that
+    struct cpu *self;            // finds the struct
+    void *host_stack;            // C's stack pointer, while host code uses the one in front of this struct
+    uint64_t host_word[6];       // what host code keeps for a moment
+    uint64_t lent[VAR_R10];      // guest registers while host code uses their registers for something else
+    int32_t detour_patience;     // detours until one goes by way of C, which looks whether they are too many
+    uint32_t epoch_restarts;     // how often numbers of epochs began anew
     struct mmu_fault walk_fault; // what the walk for host code that just left found; kind MMU_OK: nothing
     struct tick_follower tsc;    // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
     const void *no_chain;        // where the jump cache leads when a block has no host code

@@ -1,5 +1,5 @@
-// AVX as a system sees it: what OSXSAVE, XCR0 and CR0.TS forbid, what becomes of upper halves, what XSAVE saves of them;
-// encodings that are none; accesses that must be aligned, or that a mask leaves out.
+// AVX as a system sees it: what OSXSAVE, XCR0 and CR0.TS forbid, what becomes of upper halves, what XSAVE saves of
+// them; encodings that are none; accesses that must be aligned, or that a mask leaves out.
 #include "guest.h"
 
 #define ENABLE_XSAVE (1 << 18)
@@ -24,8 +24,8 @@ SNIPPET(unaligned, "vpaddd values+4,%ymm0,%ymm0");
 SNIPPET(stream, "vmovntdq %ymm0,result-16");
 SNIPPET(lock_prefix, ".byte 0xf0,0xc5,0xfd,0xfe,0xc0");
 SNIPPET(operand_prefix, ".byte 0x66,0xc5,0xfd,0xfe,0xc0");
-SNIPPET(third_register, ".byte 0xc4,0xe2,0x75,0x17,0xc1"); // vptest has no VEX.vvvv
-SNIPPET(long_insert, ".byte 0xc4,0xe3,0x75,0x21,0xc1,0x00"); // vinsertps has no VEX.L
+SNIPPET(third_register, ".byte 0xc4,0xe2,0x75,0x17,0xc1");                    // vptest has no VEX.vvvv
+SNIPPET(long_insert, ".byte 0xc4,0xe3,0x75,0x21,0xc1,0x00");                  // vinsertps has no VEX.L
 SNIPPET(same_registers, ".byte 0xc4,0xe2,0x75,0x90,0x04,0x0d\n.long values"); // gather: index and mask are one
 SNIPPET(no_sib, ".byte 0xc4,0xe2,0x75,0x90,0x05\n.long 0");
 
