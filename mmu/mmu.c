@@ -90,17 +90,11 @@ static bool was_fetched(const struct mmu *mmu, bool user, uint64_t first, uint64
     return false;
 }
 
-static struct tlb_entry *entry_of(struct mmu *mmu, unsigned array, uint32_t index)
-{
-    return mmu_tlb_entry(mmu, (enum mmu_mode)(array / MMU_ACCESS_KINDS), (enum mmu_access)(array % MMU_ACCESS_KINDS),
-                         index);
-}
-
 /// Drops an array's entries in the slots that `slots` has bits for, from slot `first` on.
 static void drop_slots(struct mmu *mmu, unsigned array, unsigned first, uint64_t slots)
 {
     for (; slots; slots &= slots - 1)
-        entry_of(mmu, array, first + (unsigned)__builtin_ctzll(slots))->tag = TLB_INVALID;
+        space_tlb_entry(mmu, array, first + (unsigned)__builtin_ctzll(slots))->tag = TLB_INVALID;
 }
 
 /// Drops the entries in the TLB; with `keep_global`, only those that are not.
@@ -148,7 +142,7 @@ static void drop_watched(struct mmu *mmu)
     for (unsigned i = 0; i < MMU_WATCHES; i++) {
         const struct mmu_watch *watch = &mmu->watch[i];
         for (unsigned array = 0; array < TLB_ARRAYS && watch->kinds; array++) {
-            struct tlb_entry *entry = entry_of(mmu, array, tlb_index(watch->page));
+            struct tlb_entry *entry = space_tlb_entry(mmu, array, tlb_index(watch->page));
             if ((watch->kinds >> array % MMU_ACCESS_KINDS & 1) && entry->tag == watch->page >> PAGE_SHIFT)
                 entry->tag = TLB_INVALID;
         }
@@ -178,7 +172,7 @@ static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
         for (uint64_t words = mmu->filled_words[array] & inside; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctzll(words);
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
-                struct tlb_entry *entry = entry_of(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
+                struct tlb_entry *entry = space_tlb_entry(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
                 if (entry->tag >= first >> PAGE_SHIFT && entry->tag <= last >> PAGE_SHIFT)
                     entry->tag = TLB_INVALID;
             }
@@ -202,7 +196,7 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
     bool fetched[2] = {was_fetched(mmu, false, linear, PAGE_SIZE), was_fetched(mmu, true, linear, PAGE_SIZE)};
     walk_forget_tables(mmu);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
-        struct tlb_entry *entry = entry_of(mmu, array, tlb_index(linear));
+        struct tlb_entry *entry = space_tlb_entry(mmu, array, tlb_index(linear));
         if (entry->tag == linear >> PAGE_SHIFT)
             entry->tag = TLB_INVALID;
     }
@@ -274,7 +268,7 @@ void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
         for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctzll(words);
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
-                struct tlb_entry *entry = entry_of(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
+                struct tlb_entry *entry = space_tlb_entry(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
                 if ((entry->tag << PAGE_SHIFT) + entry->addend == host)
                     entry->tag = TLB_INVALID;
             }
@@ -663,7 +657,7 @@ void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bi
     mmu->table_generation = 1;
     for (unsigned array = 0; array < TLB_ARRAYS; array++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            entry_of(mmu, array, i)->tag = TLB_INVALID;
+            space_tlb_entry(mmu, array, i)->tag = TLB_INVALID;
     atomic_init(&mmu->map_stale, false);
     mmu_forget_fetches(mmu);
     mmu->map_listener = (struct address_space_listener){.map_changed = on_map_changed, .opaque = mmu};

@@ -6,12 +6,6 @@
 
 #define TLB_ARRAYS (MMU_MODES * MMU_ACCESS_KINDS)
 
-static struct tlb_entry *entry_of(struct mmu *mmu, unsigned array, uint32_t index)
-{
-    return mmu_tlb_entry(mmu, (enum mmu_mode)(array / MMU_ACCESS_KINDS), (enum mmu_access)(array % MMU_ACCESS_KINDS),
-                         index);
-}
-
 static struct mmu_space *find(struct mmu *mmu, uint16_t pcid)
 {
     for (unsigned i = 0; i < MMU_SPACES; i++) {
@@ -49,7 +43,7 @@ static void move_out(struct mmu *mmu, unsigned array, struct mmu_space *space)
         if (!mmu->filled[array][word])
             mmu->filled_words[array] &= ~BIT(word);
         for (; slots; slots &= slots - 1) {
-            struct tlb_entry *entry = entry_of(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
+            struct tlb_entry *entry = space_tlb_entry(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
             if (entry->tag != TLB_INVALID && space->count < MMU_SPACE_ENTRIES)
                 space->entry[space->count++] =
                     (struct tlb_entry){.tag = entry->tag << PAGE_SHIFT | array, .addend = entry->addend};
@@ -90,8 +84,8 @@ void space_enter(struct mmu *mmu, uint16_t pcid)
         if (kind == MMU_WRITE && __atomic_load_n(&memory->page_flags[backing >> PAGE_SHIFT], __ATOMIC_RELAXED))
             continue;
         if (kind == MMU_READ) // another page's, that may have come meanwhile
-            entry_of(mmu, array + 1, index)->tag = TLB_INVALID;
-        *entry_of(mmu, array, index) = (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = addend};
+            space_tlb_entry(mmu, array + 1, index)->tag = TLB_INVALID;
+        *space_tlb_entry(mmu, array, index) = (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = addend};
         mmu->filled[array][index / 64] |= BIT(index % 64);
         mmu->global[array][index / 64] &= ~BIT(index % 64);
         mmu->filled_words[array] |= BIT(index / 64);
