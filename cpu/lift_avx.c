@@ -7,31 +7,10 @@ static bool is_memory(const struct operand *operand)
     return operand->kind == OPERAND_MEMORY;
 }
 
-static uint8_t handle_of(struct lift *l, const struct insn *insn, unsigned n, bool write)
+/// With zeros above, as VEX has it.
+static void load_zeroing(struct lift *l, uint8_t vreg, uint8_t handle, unsigned bytes)
 {
-    unsigned bytes = insn->operand[n].bytes;
-    uint8_t linear = lift_linear(l, insn, bytes, write, 0);
-    uint8_t handle = lift_xlat(l, linear, bytes, write, insn->segment == SEG_SS);
-    if ((insn->row->attributes & ROW_ALIGNED) && bytes >= 16)
-        l->uops[l->uop_count - 1].aux |= UOP_ALIGNED;
-    return handle;
-}
-
-static void emit_vload(struct lift *l, uint8_t vreg, uint8_t handle, unsigned bytes)
-{
-    struct uop *uop = lift_emit(l, UOP_VLOAD, WIDTH_8);
-    uop->dst = vreg;
-    uop->a = handle;
-    uop->param = bytes;
-    uop->sub = 1;
-}
-
-static void emit_vstore(struct lift *l, uint8_t handle, uint8_t vreg, unsigned bytes)
-{
-    struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_8);
-    uop->a = handle;
-    uop->b = vreg;
-    uop->param = bytes;
+    lift_vload(l, vreg, handle, bytes)->sub = 1;
 }
 
 /// A general register goes to a temporary, zero-extended; those of VCVTSI2SS and VCVTSI2SD sign-extended.
@@ -61,7 +40,7 @@ static uint8_t read_source(struct lift *l, const struct insn *insn, unsigned n)
         return operand->reg;
     if (operand->kind == OPERAND_GPR || is_integer)
         return read_general(l, insn, n);
-    emit_vload(l, VREG_TEMP, handle_of(l, insn, n, false), operand->bytes);
+    load_zeroing(l, VREG_TEMP, lift_vector_handle(l, insn, n, false), operand->bytes);
     return VREG_TEMP;
 }
 
@@ -98,14 +77,14 @@ void lift_avx(struct lift *l, const struct insn *insn)
         return;
     }
     if (is_memory(&insn->operand[0]))
-        handle = handle_of(l, insn, 0, true);
+        handle = lift_vector_handle(l, insn, 0, true);
     to = is_memory(&insn->operand[0]) ? VREG_TEMP : insn->operand[0].reg;
     source = read_source(l, insn, places > 2 ? 2 : 1);
     first = places > 2 ? insn->operand[1].reg : source;
     lift_row(l, insn, VAR_NONE, to, source, VAR_IMM,
              row_operand(insn, first, places > 3 ? insn->operand[3].reg : VREG_TEMP));
     if (handle != VAR_NONE)
-        emit_vstore(l, handle, VREG_TEMP, insn->operand[0].bytes);
+        lift_vstore(l, handle, VREG_TEMP, insn->operand[0].bytes);
 }
 
 /// op0 = op1, one of them perhaps in memory. Rows with a function do not move all of a register to another one.
@@ -120,9 +99,9 @@ void lift_avx_move(struct lift *l, const struct insn *insn)
     if (!lift_fpu_check(l, insn))
         return;
     if (is_memory(to)) {
-        emit_vstore(l, handle_of(l, insn, 0, true), from->reg, to->bytes);
+        lift_vstore(l, lift_vector_handle(l, insn, 0, true), from->reg, to->bytes);
     } else if (is_memory(from)) {
-        emit_vload(l, to->reg, handle_of(l, insn, 1, false), from->bytes);
+        load_zeroing(l, to->reg, lift_vector_handle(l, insn, 1, false), from->bytes);
     } else {
         uop = lift_emit(l, UOP_VMOV, WIDTH_8);
         uop->dst = to->reg;

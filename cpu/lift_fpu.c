@@ -46,7 +46,7 @@ static bool waits(const struct insn *insn)
     return false;
 }
 
-static uint8_t vector_handle(struct lift *l, const struct insn *insn, unsigned n, bool write)
+uint8_t lift_vector_handle(struct lift *l, const struct insn *insn, unsigned n, bool write)
 {
     unsigned bytes = insn->operand[n].bytes;
     unsigned from = l->uop_count;
@@ -54,20 +54,21 @@ static uint8_t vector_handle(struct lift *l, const struct insn *insn, unsigned n
     uint8_t handle = lift_xlat(l, linear, bytes, write, insn->segment == SEG_SS);
     if (waits(insn))
         mark_waiting(l, from);
-    if ((insn->row->attributes & ROW_ALIGNED) && bytes == 16)
+    if ((insn->row->attributes & ROW_ALIGNED) && bytes >= 16)
         l->uops[l->uop_count - 1].aux |= UOP_ALIGNED;
     return handle;
 }
 
-static void emit_vload(struct lift *l, uint8_t vreg, uint8_t handle, unsigned bytes)
+struct uop *lift_vload(struct lift *l, uint8_t vreg, uint8_t handle, unsigned bytes)
 {
     struct uop *uop = lift_emit(l, UOP_VLOAD, WIDTH_8);
     uop->dst = vreg;
     uop->a = handle;
     uop->param = bytes;
+    return uop;
 }
 
-static void emit_vstore(struct lift *l, uint8_t handle, uint8_t vreg, unsigned bytes)
+void lift_vstore(struct lift *l, uint8_t handle, uint8_t vreg, unsigned bytes)
 {
     struct uop *uop = lift_emit(l, UOP_VSTORE, WIDTH_8);
     uop->a = handle;
@@ -86,7 +87,7 @@ uint8_t lift_vector_read(struct lift *l, const struct insn *insn, unsigned n)
 {
     if (is_vector(&insn->operand[n]))
         return vreg_of(&insn->operand[n]);
-    emit_vload(l, VREG_TEMP, vector_handle(l, insn, n, false), insn->operand[n].bytes);
+    lift_vload(l, VREG_TEMP, lift_vector_handle(l, insn, n, false), insn->operand[n].bytes);
     return VREG_TEMP;
 }
 
@@ -95,7 +96,7 @@ void lift_vector_write(struct lift *l, const struct insn *insn, unsigned n, uint
     if (is_vector(&insn->operand[n]))
         emit_vmov(l, vreg_of(&insn->operand[n]), vreg);
     else
-        emit_vstore(l, vector_handle(l, insn, n, true), vreg, insn->operand[n].bytes);
+        lift_vstore(l, lift_vector_handle(l, insn, n, true), vreg, insn->operand[n].bytes);
 }
 
 /// A vreg with operand n: its own register, or a temporary for memory and general registers. Vector loads take no
@@ -260,7 +261,7 @@ void lift_simd_move(struct lift *l, const struct insn *insn)
     if (to->kind == OPERAND_MEMORY) {
         lift_vector_write(l, insn, 0, vreg_of(from));
     } else if (from->kind == OPERAND_MEMORY) {
-        emit_vload(l, vreg_of(to), vector_handle(l, insn, 1, false), from->bytes);
+        lift_vload(l, vreg_of(to), lift_vector_handle(l, insn, 1, false), from->bytes);
     } else if (insn->row->execute) {
         lift_row(l, insn, VAR_NONE, vreg_of(to), vreg_of(from), VAR_IMM, row_operand(insn));
     } else {
@@ -285,7 +286,7 @@ void lift_simd_extract(struct lift *l, const struct insn *insn)
         return;
     // The address first: the function of an MMX row changes tags and TOP.
     bool memory = insn->operand[0].kind == OPERAND_MEMORY;
-    uint8_t handle = memory ? vector_handle(l, insn, 0, true) : VAR_NONE;
+    uint8_t handle = memory ? lift_vector_handle(l, insn, 0, true) : VAR_NONE;
     uint8_t value = lift_temp(l), vreg = vreg_of(&insn->operand[1]);
     lift_row(l, insn, value, vreg, vreg, VAR_IMM, row_operand(insn));
     if (memory)
@@ -304,9 +305,9 @@ void lift_mmx_store(struct lift *l, const struct insn *insn)
         lift_row(l, insn, VAR_NONE, vreg_of(&insn->operand[0]), from, VAR_IMM, row_operand(insn));
         return;
     }
-    uint8_t handle = vector_handle(l, insn, 0, true);
+    uint8_t handle = lift_vector_handle(l, insn, 0, true);
     lift_row(l, insn, VAR_NONE, from, from, VAR_IMM, SIMD_MMX | SIMD_STORE);
-    emit_vstore(l, handle, from, 8);
+    lift_vstore(l, handle, from, 8);
 }
 
 /// MASKMOVQ, MASKMOVDQU: bytes of op0 that op1's sign bits select, to DS:rDI.
@@ -366,7 +367,7 @@ static void read_memory(struct lift *l, const struct insn *insn)
     uint8_t offset = lift_effective(l, insn), linear = lift_segment(l, insn->segment, offset, bytes, false);
     uint8_t handle = lift_xlat(l, linear, bytes, false, insn->segment == SEG_SS);
     mark_waiting(l, from);
-    emit_vload(l, VREG_TEMP, handle, bytes);
+    lift_vload(l, VREG_TEMP, handle, bytes);
     struct uop *uop = lift_emit(l, UOP_MOV, WIDTH_64);
     uop->dst = VAR_X87_DATA;
     uop->b = offset;

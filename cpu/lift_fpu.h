@@ -12,4 +12,10 @@ lift_function lift_avx, lift_avx_move, lift_avx_mask, lift_avx_gather; // lift_a
 lift_function lift_x87, lift_x87_to_flags, lift_x87_cmov, lift_x87_store, lift_fldcw, lift_fnstcw;
 lift_function lift_x87_environment, lift_fxsave, lift_fwait;
 
+/// The handle of vector operand n, in memory, checked and aligned as the row asks.
+uint8_t lift_vector_handle(struct lift *l, const struct insn *insn, unsigned n, bool write);
+/// The uop is valid until the next one.
+struct uop *lift_vload(struct lift *l, uint8_t vreg, uint8_t handle, unsigned bytes);
+void lift_vstore(struct lift *l, uint8_t handle, uint8_t vreg, unsigned bytes);
+
 #endif

@@ -262,6 +262,15 @@ static void test_16(void **state)
     run_cases(*state, GUEST_16, 4, 1500);
 }
 
+/// Up to four features that the host has not, for all that host code knows.
+static void hide_features(struct guest_pair *pair, const enum cpu_feature missing[4])
+{
+    uint64_t allowed[2] = {UINT64_MAX, UINT64_MAX};
+    for (unsigned i = 0; i < 4 && missing[i]; i++)
+        allowed[missing[i] / 64] &= ~BIT(missing[i] % 64);
+    translate_limit_host_features(pair->jit.state, allowed);
+}
+
 /// The same on a host without the bit manipulation extensions, and without one of them.
 static void test_without_bmi(void **state)
 {
@@ -269,10 +278,7 @@ static void test_without_bmi(void **state)
         {FEATURE_BMI1, FEATURE_BMI2, FEATURE_ABM, FEATURE_POPCNT}, {FEATURE_BMI1}, {FEATURE_BMI2}};
     struct guest_pair *pair = *state;
     for (unsigned i = 0; i < ARRAY_SIZE(missing); i++) {
-        uint64_t allowed[2] = {UINT64_MAX, UINT64_MAX};
-        for (unsigned k = 0; k < ARRAY_SIZE(missing[i]) && missing[i][k]; k++)
-            allowed[missing[i][k] / 64] &= ~BIT(missing[i][k] % 64);
-        translate_limit_host_features(pair->jit.state, allowed);
+        hide_features(pair, missing[i]);
         run_cases(pair, GUEST_64_CPL0, 20 + i, 1500);
     }
 }
@@ -291,10 +297,7 @@ static void test_without_avx(void **state)
                                                   {FEATURE_AVX, FEATURE_SSE41}};
     struct guest_pair *pair = *state;
     for (unsigned i = 0; i < ARRAY_SIZE(missing); i++) {
-        uint64_t allowed[2] = {UINT64_MAX, UINT64_MAX};
-        for (unsigned k = 0; k < ARRAY_SIZE(missing[i]) && missing[i][k]; k++)
-            allowed[missing[i][k] / 64] &= ~BIT(missing[i][k] % 64);
-        translate_limit_host_features(pair->jit.state, allowed);
+        hide_features(pair, missing[i]);
         run_kind(pair, GUEST_64_CPL0, true, 40 + i, 1500);
     }
 }
