@@ -17,7 +17,6 @@
 const struct register_file x86_file = {
     .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9,
             NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
-    .pinned = 0x13ef, // all but rsp, r10, r11, r13..r15
     .temporary = 1u << HOST_R10 | 1u << HOST_R11 | 1u << T0,
     .load = x86_load_home,
     .store = x86_store_home,

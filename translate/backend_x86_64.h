@@ -80,6 +80,12 @@ static inline struct emit_memory x86_tlb_entry(enum mmu_mode mode, bool write, u
     m.index = index;
     return m;
 }
+/// The index in S0 of the page that S0 is an address in.
+static inline void x86_tlb_index(struct emit *e)
+{
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+}
 #define X86_TLB_ADDEND ((int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag)))
 
 static inline struct emit_memory x86_at_register(uint8_t reg)
@@ -175,6 +181,9 @@ static inline bool x86_dies(const struct translation *t, unsigned var)
 }
 
 // Floating point and vectors in the host's registers (backend_x86_64_fpu.c).
+/// The nine general registers that C may change, less the scratch ones.
+void x86_push_caller_saved(struct emit *e);
+void x86_pop_caller_saved(struct emit *e);
 void x86_fpu_routines(struct emit *e, struct fpu_routines *routines);
 /// Before C code: resident state goes to struct cpu. Changes flags, no general register.
 void x86_fpu_spill(struct emit *e, const struct fpu_routines *routines);

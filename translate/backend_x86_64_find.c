@@ -52,13 +52,10 @@ static const void *find(struct cpu *cpu, uint64_t linear)
 
 void x86_find_routine(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu)
 {
-    static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
-                                    HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
     entries->find = e->at;
     e->depth = 0;     // jumped to
     emit_push(e, S1); // keeps the stack aligned
-    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
-        emit_push(e, saved[i]);
+    x86_push_caller_saved(e);
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));
     emit_move(e, WIDTH_64, HOST_RSI, S1);
     emit_move_imm(e, HOST_RAX, (uint64_t)(uintptr_t)find);
@@ -67,8 +64,7 @@ void x86_find_routine(struct emit *e, struct backend_entries *entries, const str
     else
         emit_call_register(e, HOST_RAX);
     emit_move(e, WIDTH_64, S0, HOST_RAX);
-    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
-        emit_pop(e, saved[i]);
+    x86_pop_caller_saved(e);
     emit_pop(e, S1);
     emit_jump_register(e, S0);
 }

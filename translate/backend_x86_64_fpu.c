@@ -62,13 +62,13 @@ static void unpack_x87(struct cpu *cpu, const struct x87_image *image)
 static const uint8_t caller_saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
                                        HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
 
-static void push_all(struct emit *e)
+void x86_push_caller_saved(struct emit *e)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(caller_saved); i++)
         emit_push(e, caller_saved[i]);
 }
 
-static void pop_all(struct emit *e)
+void x86_pop_caller_saved(struct emit *e)
 {
     for (unsigned i = ARRAY_SIZE(caller_saved); i-- > 0;)
         emit_pop(e, caller_saved[i]);
@@ -217,7 +217,7 @@ static void emit_spill(struct emit *e)
 {
     emit_place no_sse, no_x87;
     x86_begin_routine(e);
-    push_all(e); // the stack is aligned again
+    x86_push_caller_saved(e); // the stack is aligned again
     no_sse = jump_unless_resident(e, RESIDENT_SSE);
     store_vectors(e);
     emit_patch_here(e, no_sse);
@@ -230,7 +230,7 @@ static void emit_spill(struct emit *e)
     take_stack(e, -X87_IMAGE_BYTES);
     emit_patch_here(e, no_x87);
     emit_store_imm(e, WIDTH_8, FIELD(resident), 0);
-    pop_all(e);
+    x86_pop_caller_saved(e);
     emit_return(e);
 }
 
@@ -338,7 +338,7 @@ static void emit_ensure_x87(struct emit *e)
     begin_ensure(e, RESIDENT_X87); // stack: return address, flags, rax
     emit_load(e, WIDTH_16, HOST_RAX, FIELD(x87.control));
     unmasked = check_masks(e, X87_EXCEPTIONS, 0);
-    push_all(e);
+    x86_push_caller_saved(e);
     no_sse = jump_unless_resident(e, RESIDENT_SSE); // the C function may use them
     store_vectors(e);
     emit_patch_here(e, no_sse);
@@ -357,7 +357,7 @@ static void emit_ensure_x87(struct emit *e)
     emit_patch_here(e, done);
     emit_patch_here(e, was_no_sse);
     set_resident(e, EMIT_OR, RESIDENT_X87);
-    pop_all(e);
+    x86_pop_caller_saved(e);
     end_ensure(e, unmasked);
 }
 

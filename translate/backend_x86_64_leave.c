@@ -305,8 +305,7 @@ static void look_again(struct translation *t, const struct side_exit *exit)
         (bytes ? exit->pass->group_low[exit->uop] + (int32_t)bytes : (int32_t)(exit->access & X86_ACCESS_SIZE)) - 1;
     emit_lea(e, WIDTH_64, S1, last);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, PAGE_SHIFT - X86_TLB_SHIFT);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+    x86_tlb_index(e);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     other = emit_jump_if_short(e, EMIT_NOT_EQUAL);
     entry.displacement += X86_TLB_ADDEND;

@@ -78,11 +78,8 @@ static void call(struct emit *e, uint64_t (*function)(struct cpu *, uint64_t, ui
 
 void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
 {
-    static const uint8_t saved[] = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RSI, HOST_RDI,
-                                    HOST_R8,  HOST_R9,  HOST_R10, HOST_R11};
     emit_place slow, plain, done;
-    for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
-        emit_push(e, saved[i]);
+    x86_push_caller_saved(e);
     call(e, refill, S0, REFILL_KEEP);
     slow = emit_jump_if(e, EMIT_EQUAL);
     plain = emit_jump_if(e, IF_NOT_NEGATIVE);
@@ -93,8 +90,7 @@ void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
     emit_patch_here(e, done);
     emit_patch_here(e, plain);
     emit_move(e, WIDTH_64, S0, HOST_RAX);
-    for (unsigned i = ARRAY_SIZE(saved); i-- > 0;)
-        emit_pop(e, saved[i]);
+    x86_pop_caller_saved(e);
     emit_return(e);
 }
 

@@ -293,8 +293,7 @@ static void find_supervisor_data(struct translation *t, unsigned size)
     emit_lea(e, WIDTH_64, S1, last);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     emit_move(e, WIDTH_32, S0, T0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+    x86_tlb_index(e);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     x86_resume_if(t, EMIT_NOT_EQUAL);
     entry.displacement += X86_TLB_ADDEND;
@@ -464,8 +463,7 @@ static void emit_invlpg(struct translation *t, const struct uop *u)
     emit_store(e, WIDTH_32, FIELD(mmu.table_generation), S0);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(mmu.flush_count), 1);
     emit_move(e, WIDTH_32, S0, T0);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+    x86_tlb_index(e);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, T0, PAGE_SHIFT);
     for (unsigned mode = 0; mode < MMU_MODES; mode++) {
         drop_if_page(e, x86_tlb_entry((enum mmu_mode)mode, false, S0));

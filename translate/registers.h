@@ -17,7 +17,6 @@
 /// A backend's registers.
 struct register_file {
     uint8_t pin[VAR_R15 + 1]; // of guest registers; NO_REGISTER: in memory
-    uint32_t pinned;          // mask of those
     uint32_t temporary;       // mask of registers for temporaries
     void (*load)(struct emit *e, uint8_t reg, unsigned var);
     void (*store)(struct emit *e, unsigned var, uint8_t reg);
