@@ -8,7 +8,7 @@
 #include "cpu/helper.h"
 #include "cpu/lift_fpu.h"
 #include "cpu/model.h"
-#include "translate/backend_x86_64.h"
+#include "translate/backend_x86_64_encoding.h"
 
 /// How a row's uop is to be read: one kind a lift function.
 enum kind {
@@ -65,142 +65,6 @@ static enum kind kind_of(const struct row *row)
         if (row->lift == kinds[i].lift)
             return kinds[i].kind;
     return KIND_NONE;
-}
-
-// ---- encodings ------------------------------------------------------------------------------------------------------
-struct encoding {
-    struct emit_vector_op op; // without VEX; `wide` is of both
-    bool vex;
-    struct emit_avx_op avx;
-    uint8_t second; // VEX.vvvv
-    bool modrm, immediate;
-    int8_t digit;  // of ModRM.reg; -1: a register
-    bool rm_first; // the first operand stands in ModRM.rm
-};
-
-static unsigned hex(const char *text)
-{
-    unsigned value = 0;
-    for (unsigned i = 0; i < 2; i++)
-        value = value * 16 + (unsigned)(text[i] <= '9' ? text[i] - '0' : text[i] - 'A' + 10);
-    return value;
-}
-
-static const char *next_word(const char *text)
-{
-    while (*text && *text != ' ')
-        text++;
-    while (*text == ' ')
-        text++;
-    return text;
-}
-
-/// "VEX.256.66.0F38.W0 00 /r ib": what is before the opcode.
-static void read_vex(struct encoding *encoding, const char *text)
-{
-    const char *end = next_word(text);
-    encoding->vex = true;
-    while (text < end) {
-        if (!strncmp(text, "0F", 2))
-            encoding->avx.map = text[2] == '3' ? (text[3] == '8' ? 2 : 3) : 1;
-        else if (!strncmp(text, "66", 2) || !strncmp(text, "F2", 2) || !strncmp(text, "F3", 2))
-            encoding->avx.prefix = text[0] == '6' ? 1 : text[1] == '3' ? 2 : 3;
-        else if (!strncmp(text, "256", 3))
-            encoding->avx.is_long = true;
-        else if (!strncmp(text, "W1", 2))
-            encoding->op.wide = true;
-        text += strcspn(text, ". ") + 1;
-    }
-}
-
-/// Reads "66 0F 38 00 /r ib" (row.h has the grammar). Only for rows behind the escape 0F, or with VEX.
-static struct encoding encoding_of(const struct row *row)
-{
-    struct encoding encoding = {.digit = -1};
-    const char *text = row->encoding;
-    if (row->attributes & ROW_AVX) {
-        read_vex(&encoding, text);
-        text = next_word(text);
-        encoding.avx.opcode = (uint8_t)hex(text);
-        text = next_word(text);
-    }
-    for (; !encoding.vex && *text && strncmp(text, "0F", 2); text = next_word(text)) {
-        if (!strncmp(text, "66", 2) || !strncmp(text, "F2", 2) || !strncmp(text, "F3", 2))
-            encoding.op.prefix = (uint8_t)hex(text);
-        else if (!strncmp(text, "REX.W ", 6))
-            encoding.op.wide = true;
-    }
-    for (; !encoding.vex && *text && text[0] != '/' && text[0] != 'i'; text = next_word(text))
-        encoding.op.opcode = encoding.op.opcode << 8 | hex(text);
-    if (*text == '/') {
-        encoding.modrm = true;
-        if (text[1] != 'r')
-            encoding.digit = (int8_t)(text[1] - '0');
-        text = next_word(text);
-    }
-    encoding.immediate = *text == 'i';
-    encoding.rm_first = row->operands[0] && strchr("WQUNEMR", row->operands[0]) != NULL;
-    return encoding;
-}
-
-/// ModRM.rm: a register, or memory.
-struct place {
-    bool memory;
-    uint8_t reg;
-    struct emit_memory m;
-};
-
-static struct place place_of_register(uint8_t reg)
-{
-    return (struct place){.reg = reg};
-}
-
-static struct place place_of_memory(struct emit_memory m)
-{
-    return (struct place){.memory = true, .m = m};
-}
-
-static struct emit_memory temporary(unsigned vreg)
-{
-    return x86_memory_at(offsetof(struct cpu, vtemp) + (vreg & (VREG_TEMPS - 1)) * sizeof(union vreg));
-}
-
-static bool is_temporary(unsigned vreg)
-{
-    return vreg >= VREG_TEMP && vreg < VREG_MM;
-}
-
-static bool is_mmx(unsigned vreg)
-{
-    return vreg >= VREG_MM;
-}
-
-static struct place place_of(unsigned vreg)
-{
-    if (is_temporary(vreg))
-        return place_of_memory(temporary(vreg));
-    return place_of_register(vreg & (is_mmx(vreg) ? 7 : 15));
-}
-
-static void emit_encoding(struct translation *t, const struct encoding *encoding, uint8_t reg, struct place rm,
-                          uint64_t immediate)
-{
-    struct emit_avx_op avx = encoding->avx;
-    avx.wide = encoding->op.wide;
-    if (encoding->vex && !encoding->modrm)
-        emit_avx_plain(&t->emit, avx);
-    else if (encoding->vex && rm.memory)
-        emit_avx_memory(&t->emit, avx, reg, encoding->second, rm.m);
-    else if (encoding->vex)
-        emit_avx_registers(&t->emit, avx, reg, encoding->second, rm.reg);
-    else if (!encoding->modrm)
-        emit_vector_plain(&t->emit, encoding->op);
-    else if (rm.memory)
-        emit_vector_memory(&t->emit, encoding->op, reg, rm.m);
-    else
-        emit_vector_registers(&t->emit, encoding->op, reg, rm.reg);
-    if (encoding->immediate)
-        emit_byte(&t->emit, (uint8_t)immediate);
 }
 
 // ---- what can be done -----------------------------------------------------------------------------------------------
@@ -305,7 +169,7 @@ static uint8_t row_needs(const struct translation *t, unsigned index)
         return RESIDENT_SSE | RESIDENT_AVX;
     if (is_x87(kind_of(row)))
         return RESIDENT_X87;
-    if (is_mmx(u->a) || is_mmx(u->b))
+    if (x86_is_mmx(u->a) || x86_is_mmx(u->b))
         need |= RESIDENT_X87;
     return need;
 }
@@ -358,7 +222,7 @@ static bool fuses_insertion(const struct translation *t, const struct uop *u)
 static bool fuses_copy(const struct translation *t, unsigned index)
 {
     const struct uop *u = uop_at(t, index);
-    return u->op == UOP_VMOV && is_temporary(u->dst) && x86_inlines_row(t, index + 1) &&
+    return u->op == UOP_VMOV && x86_is_vector_temporary(u->dst) && x86_inlines_row(t, index + 1) &&
            kind_of(row_get(uop_at(t, index + 1)->param)) == KIND_STRING_MASK;
 }
 
@@ -371,11 +235,11 @@ uint8_t x86_simd_needs(const struct translation *t, unsigned index)
     case UOP_VLOAD:
         if (fuses_load(t, index))
             return row_needs(t, row_behind_load(t, index));
-        return is_temporary(u->dst) ? 0 : u->sub ? avx : sse;
+        return x86_is_vector_temporary(u->dst) ? 0 : u->sub ? avx : sse;
     case UOP_VSTORE:
-        if (is_mmx(u->b)) // the row before has made the state that of MMX
+        if (x86_is_mmx(u->b)) // the row before has made the state that of MMX
             return has(t, FEATURE_MMX) && has(t, FEATURE_FPU) && sse ? RESIDENT_X87 : 0;
-        return is_temporary(u->b) ? 0 : u->param == 32 ? avx : sse;
+        return x86_is_vector_temporary(u->b) ? 0 : u->param == 32 ? avx : sse;
     case UOP_VMOV:
         if (fuses_copy(t, index))
             return row_needs(t, index + 1);
@@ -461,15 +325,15 @@ static void finish(struct translation *t, const struct uop *u, uint8_t reg)
         x86_write_var(t, u->dst, WIDTH_64, reg);
 }
 
-static void emit_string(struct translation *t, unsigned index, const struct encoding *encoding, uint8_t first,
-                        struct place source)
+static void emit_string(struct translation *t, unsigned index, const struct x86_encoding *encoding, uint8_t first,
+                        struct x86_place source)
 {
     const struct uop *u = uop_at(t, index);
-    struct encoding wide = *encoding;
+    struct x86_encoding wide = *encoding;
     uint8_t control;
     if (!string_control(t, index, &control, &wide.op.wide)) // inlines_string has looked
         return;
-    emit_encoding(t, &wide, first, source, control);
+    x86_emit_encoding(t, &wide, first, source, control);
     if (kind_of(row_get(u->param)) == KIND_STRING_INDEX) {
         registers_define(&t->registers, &x86_file, &t->emit, VAR_RCX);
         registers_written(&t->registers, VAR_RCX);
@@ -535,7 +399,7 @@ static bool notes_pointers(const struct row *row)
     return row->execute != x87_fninit && row->execute != x87_fnclex;
 }
 
-static void emit_x87(struct translation *t, const struct uop *u, const struct row *row, struct place memory)
+static void emit_x87(struct translation *t, const struct uop *u, const struct row *row, struct x86_place memory)
 {
     unsigned opcode = X87_OPCODE(u->imm), modrm = opcode & 0xff;
     if (row->execute == x87_fnop_quiet)
@@ -572,13 +436,13 @@ static char letter_of(const struct row *row, unsigned n)
 }
 
 /// Each operand goes where its letter says. The last vector but a third one is the source.
-static void emit_avx_row(struct translation *t, const struct uop *u, struct place source)
+static void emit_avx_row(struct translation *t, const struct uop *u, struct x86_place source)
 {
     const struct row *row = row_get(u->param);
-    struct encoding encoding = encoding_of(row);
+    struct x86_encoding encoding = x86_encoding_of(row);
     uint64_t operand = (uint64_t)u->imm, immediate = operand & SIMD_IMMEDIATE;
     unsigned places = 0, reg = encoding.digit >= 0 ? (unsigned)encoding.digit : 0;
-    struct place rm = source;
+    struct x86_place rm = source;
     if (operand & AVX_WIDE)
         encoding.avx.is_long = true;
     if (row->lane == avx_cvtsi2ss || row->lane == avx_cvtsi2sd) // the value is extended to 64 bits
@@ -588,7 +452,7 @@ static void emit_avx_row(struct translation *t, const struct uop *u, struct plac
     for (unsigned i = 0; i < places; i++) {
         bool is_source = i == (places > 2 ? 2 : 1);
         unsigned vreg = i == 0 ? u->a : i == 1 ? AVX_FIRST(operand) : AVX_THIRD(operand);
-        struct place place = is_source ? source : place_of(vreg);
+        struct x86_place place = is_source ? source : x86_place_of(vreg);
         switch (letter_of(row, i)) {
         case 'V':
             reg = place.reg;
@@ -603,54 +467,54 @@ static void emit_avx_row(struct translation *t, const struct uop *u, struct plac
             rm = place;
         }
     }
-    emit_encoding(t, &encoding, (uint8_t)reg, rm, immediate);
+    x86_emit_encoding(t, &encoding, (uint8_t)reg, rm, immediate);
 }
 
-static void emit_simd_row(struct translation *t, unsigned index, struct place source)
+static void emit_simd_row(struct translation *t, unsigned index, struct x86_place source)
 {
     const struct uop *u = uop_at(t, index);
     const struct row *row = row_get(u->param);
-    struct encoding encoding = encoding_of(row);
-    struct place to;
+    struct x86_encoding encoding = x86_encoding_of(row);
+    struct x86_place to;
     switch (kind_of(row)) {
     case KIND_BINARY:
         if (encoding.rm_first) // the store's encoding between registers
-            emit_encoding(t, &encoding, source.reg, place_of(u->a), (uint64_t)u->imm);
+            x86_emit_encoding(t, &encoding, source.reg, x86_place_of(u->a), (uint64_t)u->imm);
         else
-            emit_encoding(t, &encoding, place_of(u->a).reg, source, (uint64_t)u->imm);
+            x86_emit_encoding(t, &encoding, x86_place_of(u->a).reg, source, (uint64_t)u->imm);
         break;
     case KIND_ONE:
-        emit_encoding(t, &encoding, (uint8_t)encoding.digit, source, (uint64_t)u->imm);
+        x86_emit_encoding(t, &encoding, (uint8_t)encoding.digit, source, (uint64_t)u->imm);
         break;
     case KIND_TO_GPR:
         if (row->execute == sse_to_integer)
             encoding.op.wide = (u->imm & SIMD_IMMEDIATE) == 8;
-        to = place_of_register(define(t, u));
-        emit_encoding(t, &encoding, to.reg, source, (uint64_t)u->imm);
+        to = x86_place_of_register(define(t, u));
+        x86_emit_encoding(t, &encoding, to.reg, source, (uint64_t)u->imm);
         finish(t, u, to.reg);
         break;
     case KIND_EXTRACT:
-        to = place_of_register(define(t, u));
-        emit_encoding(t, &encoding, place_of(u->a).reg, to, (uint64_t)u->imm);
+        to = x86_place_of_register(define(t, u));
+        x86_emit_encoding(t, &encoding, x86_place_of(u->a).reg, to, (uint64_t)u->imm);
         finish(t, u, to.reg);
         break;
     case KIND_FROM_GPR: // the value is extended to 64 bits
         encoding.op.wide = true;
-        emit_encoding(t, &encoding, place_of(u->a).reg, place_of_register(x86_value_of(t, u->c, S0)), 0);
+        x86_emit_encoding(t, &encoding, x86_place_of(u->a).reg, x86_place_of_register(x86_value_of(t, u->c, S0)), 0);
         break;
     case KIND_TO_FLAGS:
-        emit_encoding(t, &encoding, place_of(u->a).reg, source, (uint64_t)u->imm);
+        x86_emit_encoding(t, &encoding, x86_place_of(u->a).reg, source, (uint64_t)u->imm);
         take_flags(t, t->pass->flags_live[index + 1], false);
         break;
     case KIND_AVX:
         emit_avx_row(t, u, source);
         break;
     case KIND_STORE_HIGH:
-        emit_encoding(t, &encoding, source.reg, place_of(u->a), 0);
+        x86_emit_encoding(t, &encoding, source.reg, x86_place_of(u->a), 0);
         break;
     case KIND_MMX_STORE:
         if (!(u->imm & SIMD_STORE)) // else the VSTORE behind does it
-            emit_encoding(t, &encoding, source.reg, place_of(u->a), 0);
+            x86_emit_encoding(t, &encoding, source.reg, x86_place_of(u->a), 0);
         break;
     default:
         break;
@@ -658,11 +522,11 @@ static void emit_simd_row(struct translation *t, unsigned index, struct place so
 }
 
 /// The row at `index`, its source perhaps in memory.
-static void emit_row(struct translation *t, unsigned index, struct place source)
+static void emit_row(struct translation *t, unsigned index, struct x86_place source)
 {
     const struct uop *u = uop_at(t, index);
     const struct row *row = row_get(u->param);
-    struct encoding encoding;
+    struct x86_encoding encoding;
     t->made_flags = t->host_flags;
     switch (kind_of(row)) {
     case KIND_LOAD_CONTROL:
@@ -686,8 +550,8 @@ static void emit_row(struct translation *t, unsigned index, struct place source)
     case KIND_WAIT: // nothing can be pending
         break;
     case KIND_STRING_INDEX:
-        encoding = encoding_of(row);
-        emit_string(t, index, &encoding, place_of(u->a).reg, source);
+        encoding = x86_encoding_of(row);
+        emit_string(t, index, &encoding, x86_place_of(u->a).reg, source);
         break;
     default:
         emit_simd_row(t, index, source);
@@ -713,7 +577,7 @@ bool x86_emit_inline_row(struct translation *t, const struct uop *u)
 {
     if (!x86_inlines_row(t, t->index))
         return false;
-    emit_row(t, t->index, place_of(u->b));
+    emit_row(t, t->index, x86_place_of(u->b));
     t->fused = row_tail(row_get(u->param));
     return true;
 }
@@ -748,8 +612,8 @@ static void copy(struct translation *t, struct emit_memory to, struct emit_memor
 
 static struct emit_memory home(unsigned vreg)
 {
-    if (is_temporary(vreg))
-        return temporary(vreg);
+    if (x86_is_vector_temporary(vreg))
+        return x86_vector_temporary(vreg);
     return x86_memory_at(offsetof(struct cpu, vreg) + (vreg & 31) * sizeof(union vreg));
 }
 
@@ -777,15 +641,15 @@ void x86_emit_vector_load(struct translation *t, const struct uop *u)
     t->made_flags = t->host_flags;
     if (fuses_load(t, t->index)) {
         unsigned index = row_behind_load(t, t->index);
-        emit_row(t, index, place_of_memory(from));
+        emit_row(t, index, x86_place_of_memory(from));
         if (uop_at(t, t->index + 1)->dst == VAR_X87_DATA && index != t->index + 1)
             x86_x87_store_data(t, (uint64_t)uop_at(t, index)->imm, uop_at(t, t->index + 1)->b);
         t->fused = index - t->index + row_tail(row_get(uop_at(t, index)->param));
-    } else if (u->sub && !is_temporary(u->dst) && !has(t, FEATURE_AVX)) {
+    } else if (u->sub && !x86_is_vector_temporary(u->dst) && !has(t, FEATURE_AVX)) {
         spill_for_copy(t);
         copy(t, home(u->dst), from, u->param, true);
         zero_above(t, home(u->dst), u->param);
-    } else if (is_temporary(u->dst) || !has(t, FEATURE_SSE2)) {
+    } else if (x86_is_vector_temporary(u->dst) || !has(t, FEATURE_SSE2)) {
         copy(t, home(u->dst), from, u->param, true);
         if (u->sub)
             zero_above(t, home(u->dst), u->param);
@@ -800,14 +664,14 @@ void x86_emit_vector_store(struct translation *t, const struct uop *u)
 {
     static const struct emit_vector_op movq = {.opcode = 0x0f7f};
     struct emit_memory to = x86_at_handle(t);
-    if (is_mmx(u->b) && x86_simd_needs(t, t->index))
+    if (x86_is_mmx(u->b) && x86_simd_needs(t, t->index))
         emit_vector_memory(&t->emit, movq, u->b & 7, to);
-    else if (is_mmx(u->b))
+    else if (x86_is_mmx(u->b))
         copy(t, to, x86_memory_at(offsetof(struct cpu, x87.reg) + (u->b & 7) * sizeof(struct f80)), 8, false);
-    else if (u->param == 32 && !is_temporary(u->b) && !has(t, FEATURE_AVX)) {
+    else if (u->param == 32 && !x86_is_vector_temporary(u->b) && !has(t, FEATURE_AVX)) {
         spill_for_copy(t);
         copy(t, to, home(u->b), u->param, false);
-    } else if (is_temporary(u->b) || !has(t, FEATURE_SSE2))
+    } else if (x86_is_vector_temporary(u->b) || !has(t, FEATURE_SSE2))
         copy(t, to, home(u->b), u->param, false);
     else if (u->param == 32)
         emit_avx_store(&t->emit, u->param, to, u->b & 15);
@@ -821,22 +685,22 @@ void x86_emit_vector_move(struct translation *t, const struct uop *u)
     struct emit_avx_op vmovaps = {1, 0, 0x28, false, u->param == 32};
     t->made_flags = t->host_flags;
     if (fuses_copy(t, t->index)) {
-        struct encoding encoding = encoding_of(row_get(uop_at(t, t->index + 1)->param));
-        emit_string(t, t->index + 1, &encoding, place_of(u->b).reg, place_of(uop_at(t, t->index + 1)->b));
+        struct x86_encoding encoding = x86_encoding_of(row_get(uop_at(t, t->index + 1)->param));
+        emit_string(t, t->index + 1, &encoding, x86_place_of(u->b).reg, x86_place_of(uop_at(t, t->index + 1)->b));
         t->fused = 3;
     } else if (u->sub && !has(t, FEATURE_AVX)) {
         spill_for_copy(t);
         copy(t, home(u->dst), home(u->b), u->param, false);
         zero_above(t, home(u->dst), u->param);
-    } else if (u->sub && is_temporary(u->b)) {
+    } else if (u->sub && x86_is_vector_temporary(u->b)) {
         emit_avx_load(&t->emit, u->param, u->dst & 15, home(u->b));
     } else if (u->sub) {
         emit_avx_registers(&t->emit, vmovaps, u->dst & 15, 0, u->b & 15);
     } else if (!has(t, FEATURE_SSE2)) {
         copy(t, home(u->dst), home(u->b), 16, false);
-    } else if (is_temporary(u->dst)) {
+    } else if (x86_is_vector_temporary(u->dst)) {
         emit_vector_store(&t->emit, 16, home(u->dst), u->b & 15);
-    } else if (is_temporary(u->b)) {
+    } else if (x86_is_vector_temporary(u->b)) {
         emit_vector_load(&t->emit, 16, u->dst & 15, home(u->b));
     } else {
         emit_vector_registers(&t->emit, movaps, u->dst & 15, u->b & 15);
@@ -878,10 +742,10 @@ bool x86_emit_inline_call(struct translation *t, const struct uop *u)
         return false;
     t->made_flags = t->host_flags;
     if (fuses_insertion(t, u)) {
-        emit_row(t, t->index + 1, place_of_register(x86_value_of(t, u->a, S0)));
+        emit_row(t, t->index + 1, x86_place_of_register(x86_value_of(t, u->a, S0)));
         t->fused = 1;
     } else if (function == helper_vector_set) {
-        struct emit_memory to = temporary((unsigned)u->imm);
+        struct emit_memory to = x86_vector_temporary((unsigned)u->imm);
         emit_store(&t->emit, WIDTH_64, to, x86_value_of(t, u->a, S0));
         emit_store_imm(&t->emit, WIDTH_64, at(to, 8), 0);
     } else if (function == helper_crc32) {
