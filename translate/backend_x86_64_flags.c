@@ -152,7 +152,7 @@ static void emit_replaced(struct emit *e, const uint8_t *base)
     emit_call_to(e, base);
     emit_push_flags(e);
     emit_pop(e, S0);
-    x86_load_home(e, S1, VAR_CC_OP);
+    emit_load(e, WIDTH_32, S1, x86_home(VAR_CC_OP));
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAGS_ARITHMETIC & ~FLAG_CF));
     emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, 9);
     emit_alu_imm(e, EMIT_ADC, WIDTH_32, S0, 0);
@@ -173,7 +173,7 @@ static void emit_flags(struct emit *e, struct backend_entries *entries)
 
     entries->flags = e->at;
     x86_begin_routine(e);
-    x86_load_home(e, S0, VAR_CC_OP);
+    emit_load(e, WIDTH_32, S0, x86_home(VAR_CC_OP)); // as x86_flush_flags stores it: a wider load would wait for the store
     emit_test_imm(e, WIDTH_32, S0, CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED);
     replaced = emit_jump_if(e, EMIT_NOT_EQUAL);
     base = e->at;
