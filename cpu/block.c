@@ -36,6 +36,7 @@ struct code_page {
     unsigned dead_count;
     struct code_page *next; // all pages with code
     uint64_t number;
+    uint16_t slot;   // struct cpu_pages; 0: none was free
     bool stale;      // lists forgotten blocks
     uint8_t emptied; // how often all its code died, lately
     uint8_t quiet;   // stores since it did
@@ -56,6 +57,8 @@ struct block_cache {
     struct code_page **pages; // by backing page
     uint64_t page_count;
     struct code_page *used;
+    uint16_t free_slot[PAGE_SLOTS]; // of struct cpu_pages that pages gave back
+    unsigned free_slots, next_slot;
     uint8_t *arena;
     size_t arena_size;
     struct arena_part part[ARENA_PARTS];
@@ -75,8 +78,23 @@ static void unwatch_page(struct block_cache *cache, uint64_t number)
     __atomic_fetch_and(&cache->memory->page_flags[number], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
 }
 
-static void free_page(struct code_page *page)
+static uint16_t take_slot(struct block_cache *cache)
 {
+    if (cache->free_slots)
+        return cache->free_slot[--cache->free_slots];
+    return (uint16_t)(cache->next_slot + 1 < PAGE_SLOTS ? ++cache->next_slot : 0);
+}
+
+/// No jump of host code asks for the page any more.
+static void free_page(struct block_cache *cache, struct code_page *page)
+{
+    if (page->slot) {
+        cache->free_slot[cache->free_slots++] = page->slot;
+        for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
+            if (cache->cpu[i])
+                cpu_forget_pages(cache->cpu[i]);
+        }
+    }
     free(page->dead);
     free(page);
 }
@@ -86,7 +104,7 @@ static void free_pages(struct block_cache *cache)
     while (cache->used) {
         struct code_page *page = cache->used;
         cache->used = page->next;
-        free_page(page);
+        free_page(cache, page);
     }
 }
 
@@ -221,6 +239,7 @@ static void *arena_take(struct block_cache *cache, size_t size, size_t alignment
 static void kill(struct block_cache *cache, struct block *block)
 {
     block->valid = false;
+    block->page_slot = 0; // which may be another page's before the jump cache forgets the block
     block_table_remove(&cache->table, block);
     cache->statistics.invalidated++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
@@ -421,6 +440,7 @@ static struct code_page *code_page(struct block_cache *cache, uint64_t number)
     if (!page)
         return NULL;
     page->number = number;
+    page->slot = take_slot(cache);
     page->next = cache->used;
     cache->used = page;
     return cache->pages[number] = page;
@@ -454,6 +474,7 @@ static void forget(struct block_cache *cache, struct block *block)
     if (block->valid)
         block_table_remove(&cache->table, block);
     block->valid = false;
+    block->page_slot = 0;
 }
 
 /// Takes the forgotten blocks from a list of a page; returns the granules of those that stay.
@@ -491,7 +512,7 @@ static bool tidy_page(struct block_cache *cache, struct code_page *page)
     }
     unwatch_page(cache, page->number);
     cache->pages[page->number] = NULL;
-    free_page(page);
+    free_page(cache, page);
     return false;
 }
 
@@ -561,6 +582,7 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
     memcpy(uops, l->uops, l->uop_count * sizeof *uops);
     memcpy(offsets, l->insn_offset, (l->insn_count + 1) * sizeof *offsets);
     fill(cache, block, source, cpu);
+    block->page_slot = page->slot;
     block->uops = uops;
     block->insn_offset = offsets;
     interp_prepare(uops, block->uop_count);
@@ -677,6 +699,7 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         block->next = *list;
         *list = block;
         block->valid = true;
+        block->page_slot = page->slot;
         block_table_insert(&cache->table, block);
         block->executions = 0;
         cache->statistics.revived++;

@@ -46,6 +46,7 @@ struct block {
     bool branch_faults; // the target of its relative branch is not canonical
     bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
+    uint16_t page_slot; // of its page, while it is valid (struct cpu_pages); 0: none
     struct uop *uops;
     struct block *link[2];       // for the interpreter: in-page successors of a direct exit, taken/only, not taken
     uint32_t link_epoch;         // they are stale when it is not the CPU's

@@ -15,14 +15,41 @@ static void set_jump_epoch(struct cpu *cpu)
     cpu->jump_epoch = cpu->mmu.fetch_epoch[cpu->fetch_mode == MMU_USER];
 }
 
+static void forget_pages(struct cpu_pages *pages)
+{
+    for (uint32_t i = 0; i < pages->count; i++)
+        pages->at[pages->known[i]] = PAGE_NOWHERE;
+    pages->count = 0;
+}
+
+void cpu_forget_pages(struct cpu *cpu)
+{
+    forget_pages(&cpu->pages[0]);
+    forget_pages(&cpu->pages[1]);
+}
+
+void cpu_note_page(struct cpu *cpu, unsigned slot, uint64_t linear)
+{
+    struct cpu_pages *pages = &cpu->pages[cpu->fetch_mode == MMU_USER];
+    if (!slot || !cpu_page_is_inland(linear))
+        return;
+    if (pages->at[slot] == PAGE_NOWHERE)
+        pages->known[pages->count++] = (uint16_t)slot;
+    pages->at[slot] = linear & PAGE_MASK;
+}
+
 static void fetches_changed(void *opaque)
 {
     struct cpu *cpu = opaque;
     if (UNLIKELY(cpu->mmu.epochs_restarted)) {
         cpu->mmu.epochs_restarted = false;
         memset(cpu->jump_cache, 0, JUMP_CACHE_ENTRIES * sizeof *cpu->jump_cache);
-        cpu->epoch_restarts++; // who compares epochs elsewhere looks at it before the next block
-        atomic_store(&cpu->exit_request, 1);
+        cpu_forget_pages(cpu);
+    }
+    for (unsigned user = 0; user < 2; user++) {
+        if (cpu->pages[user].epoch != cpu->mmu.fetch_epoch[user])
+            forget_pages(&cpu->pages[user]);
+        cpu->pages[user].epoch = cpu->mmu.fetch_epoch[user];
     }
     set_jump_epoch(cpu);
 }
@@ -75,6 +102,8 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     cpu->log = config->log;
     cpu->index = config->index;
     cpu->instruction_limit = UINT64_MAX;
+    for (unsigned i = 0; i < PAGE_SLOTS; i++)
+        cpu->pages[0].at[i] = cpu->pages[1].at[i] = PAGE_NOWHERE;
     mmu_init(&cpu->mmu, cpu->memory, cpu->model->physical_bits, cpu->log);
     cpu->mmu.no_pse36 = !model_has(cpu->model, FEATURE_PSE36);
     cpu->mmu.no_1g_pages = !model_has(cpu->model, FEATURE_PDPE1GB);

@@ -343,6 +343,29 @@ struct cpu_detour {
     uint64_t unused;
 };
 
+#define PAGE_SLOTS 16384u
+#define PAGE_NOWHERE (UINT64_C(1) << 63 | 1) // no address of a page, nor of anything if an offset in a page is added
+
+/// Where pages of code stand now for code of one privilege, by the slots that block.c gives to pages of the memory file.
+/// Host code jumps from page to page by it: what is said of a slot held when it was said and holds in this epoch.
+struct cpu_pages {
+    uint64_t at[PAGE_SLOTS];    // linear address of the page, or PAGE_NOWHERE; slot 0 is no page's
+    uint16_t known[PAGE_SLOTS]; // slots of the others
+    uint32_t count;
+    uint32_t epoch; // mmu.fetch_epoch
+};
+
+/// Relative branches of blocks that others reach by struct cpu_pages are shorter; so wherever such a page is noted,
+/// they lead to canonical addresses. cpu_page_is_inland: of a page farther from those that are not.
+#define PAGE_INLAND ((uint64_t)16 << 20)
+#define PAGE_INLAND_SHIFT 25 // twice that
+#define PAGE_INLAND_ADDEND ((UINT64_C(1) << 47) - PAGE_INLAND)
+#define PAGE_INLAND_LIMIT ((1u << (48 - PAGE_INLAND_SHIFT)) - 1)
+static inline bool cpu_page_is_inland(uint64_t linear)
+{
+    return (linear + PAGE_INLAND_ADDEND) >> PAGE_INLAND_SHIFT < PAGE_INLAND_LIMIT;
+}
+
 /// Bytes of stack in front of struct cpu, for host code and the C that it calls: devices and their files as well. A
 /// large host page, so that the struct begins with one.
 #define CPU_HOST_STACK ((size_t)2 << 20)
@@ -425,7 +448,6 @@ struct cpu {
     uint64_t host_word[6];       // what host code keeps for a moment
     uint64_t lent[VAR_R10];      // guest registers while host code uses their registers for something else
     int32_t detour_patience;     // detours until one goes by way of C, which looks whether they are too many
-    uint32_t epoch_restarts;     // how often numbers of epochs began anew
     struct mmu_fault walk_fault; // what the walk for host code that just left found; kind MMU_OK: nothing
     struct tick_follower tsc;    // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
     const void *no_chain;        // where the jump cache leads when a block has no host code
@@ -433,6 +455,7 @@ struct cpu {
     uint64_t stat_faults, stat_interrupts, stat_blocks;
     uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
     struct mmu mmu;
+    struct cpu_pages pages[2]; // for supervisor and user code
     struct cpu_detour detour[DETOURS];
     struct cpu_jump_entry jump_cache[JUMP_CACHE_ENTRIES];
 };
@@ -456,6 +479,11 @@ extern const struct state_table cpu_state_table;
 /// ACTIVITY_MWAIT: something has happened that ends it, other than an event that is delivered. The vCPU looks at its
 /// line when it is polled; who lets it sleep polls it now and then.
 bool cpu_mwait_ends(const struct cpu *cpu);
+/// The page of code with this slot (block.h) stands at `linear` for code of the present privilege, as a fetch found in
+/// the present epoch. Slot 0: nothing.
+void cpu_note_page(struct cpu *cpu, unsigned slot, uint64_t linear);
+/// No page stands anywhere.
+void cpu_forget_pages(struct cpu *cpu);
 /// Pins; any thread.
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);

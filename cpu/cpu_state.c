@@ -170,7 +170,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, guard_patience),
     STATE_SKIP(cpu, detour_patience),
     STATE_SKIP(cpu, detour),
-    STATE_SKIP(cpu, epoch_restarts),
+    STATE_SKIP(cpu, pages),
     STATE_SKIP(cpu, no_chain),
     STATE_SKIP(cpu, counting),
     STATE_SKIP(cpu, running),

@@ -102,7 +102,7 @@ struct backend_entries {
         *plain_miss[MMU_MODES][2][2][MISS_SIZES]; // ... by mode, whether it writes, whether less the address, size
     const uint8_t *string;                        // ... a string instruction
     const uint8_t *flags, *flags_value;           // ... the recipe's flags, see backend_x86_64_flags.c
-    const uint8_t *guard_failed;                  // where the jump cache is asked after a guard
+    const uint8_t *guard_failed[2];               // where the jump cache is asked after a guard
     const uint8_t *find;                          // where it leads, in flat code, for places that it does not know
     const uint8_t *no_chain;                      // where the jump cache leads for blocks without host code
 };
@@ -246,10 +246,11 @@ struct backend {
     void (*kill)(uint8_t *chain, const uint8_t *stub);
     /// A direct exit leads to `target` from now on; changes the 4 bytes at `place`.
     void (*patch)(emit_place place, const uint8_t *target);
-    /// The guard lets pass to `target`, in `epoch`, who comes from page `from`, and says that page `to` follows.
-    void (*set_guard)(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target);
-    /// A guard of an indirect jump lets pass to `target`, in `epoch`, who goes to `linear`.
-    void (*set_indirect)(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
+    /// The guard lets pass to `target` where the page that the jump leads to is that of page slot `slot`, of user code
+    /// or not; 0: never.
+    void (*set_guard)(uint8_t *guard, bool user, unsigned slot, const uint8_t *target);
+    /// A guard of an indirect jump lets pass to `target` who goes to the slot's page at `offset`.
+    void (*set_indirect)(uint8_t *guard, bool user, unsigned slot, unsigned offset, const uint8_t *target);
     /// ... is not asked any more.
     void (*skip_guard)(uint8_t *guard);
     size_t base_offset;   // of struct cpu, where the base of GS stands on hosts that have it

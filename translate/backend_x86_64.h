@@ -273,12 +273,12 @@ bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *wh
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 void x86_patch(emit_place place, const uint8_t *target);
-#define X86_GUARD_BYTES 47u
+#define X86_GUARD_BYTES 32u
 #define X86_POLL_BYTES 15u
-#define X86_INDIRECT_BYTES 42u
-void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target);
+#define X86_INDIRECT_BYTES 30u
+void x86_set_indirect(uint8_t *guard, bool user, unsigned slot, unsigned offset, const uint8_t *target);
 void x86_skip_guard(uint8_t *guard);
-void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target);
+void x86_set_guard(uint8_t *guard, bool user, unsigned slot, const uint8_t *target);
 
 // The soft TLB's misses, backend_x86_64_memory.c.
 /// A routine: S0 = the host address for the access S1 (side_exit.access) at linear S0, and ZF: there is none. Keeps

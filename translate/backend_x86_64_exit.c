@@ -136,9 +136,49 @@ static void make_jump_key(struct emit *e, uint8_t reg)
     emit_alu(e, EMIT_OR, WIDTH_64, reg, S0);
 }
 
+/// The page of the block that the jump cache's entry S0 knows stands where S1 is: cpu_note_page. Keeps S0 and S1.
+static void write_note_page(struct emit *e, bool user)
+{
+    struct emit_memory entry = FIELD(jump_cache), slot = x86_at_register(T0), at = FIELD(pages[user].at);
+    struct emit_memory known = FIELD(pages[user].known);
+    const uint8_t page = HOST_R10, other = HOST_R11;
+    emit_place done[3], has_one;
+    entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, block);
+    entry.index = S0;
+    slot.displacement = offsetof(struct block, page_slot);
+    at.index = T0;
+    at.scale = 3;
+    known.index = other;
+    known.scale = 1;
+    emit_load(e, WIDTH_64, T0, entry);
+    emit_load(e, WIDTH_16, T0, slot);
+    emit_move(e, WIDTH_64, page, S1);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, page, (int32_t)PAGE_MASK);
+    emit_test(e, WIDTH_32, T0, T0);
+    done[0] = emit_jump_if_short(e, EMIT_EQUAL);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, page, at);
+    done[1] = emit_jump_if_short(e, EMIT_EQUAL);
+    emit_move_imm(e, other, PAGE_INLAND_ADDEND); // cpu_page_is_inland
+    emit_alu(e, EMIT_ADD, WIDTH_64, other, page);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, other, PAGE_INLAND_SHIFT);
+    emit_alu_imm(e, EMIT_CMP, WIDTH_64, other, (int32_t)PAGE_INLAND_LIMIT);
+    done[2] = emit_jump_if_short(e, EMIT_BELOW ^ 1);
+    emit_test_memory_imm(e, at, 1); // PAGE_NOWHERE
+    has_one = emit_jump_if_short(e, EMIT_EQUAL);
+    emit_load(e, WIDTH_32, other, FIELD(pages[user].count));
+    emit_store(e, WIDTH_16, known, T0);
+    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_32, FIELD(pages[user].count), 1);
+    emit_patch_short(e, has_one);
+    emit_store(e, WIDTH_64, at, page);
+    for (unsigned i = 0; i < ARRAY_SIZE(done); i++)
+        emit_patch_short(e, done[i]);
+}
+
+enum note { NOTE_NOTHING, NOTE_SUPERVISOR, NOTE_USER };
+
 /// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead. `called`: a CALL may
-/// have told to leave.
-static void write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called)
+/// have told to leave. `note`: the block's page, with a guard to another page's code of whose failure this is.
+static void write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called, enum note note)
 {
     uint8_t key = flat ? S1 : T0;
     const uint8_t *unknown = flat ? entries->find : entries->no_chain;
@@ -162,6 +202,8 @@ static void write_look_up(struct emit *e, const struct backend_entries *entries,
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
     emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), unknown);
     entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
+    if (note != NOTE_NOTHING)
+        write_note_page(e, note == NOTE_USER);
     if (flat) {
         emit_move(e, WIDTH_64, T0, S1);
         emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
@@ -176,7 +218,7 @@ static void look_up(struct translation *t)
     if (t->block->has_call && !flat) // perhaps in a flat mode now
         emit_jump_to(&t->emit, t->entries->no_chain);
     else
-        write_look_up(&t->emit, t->entries, flat, t->called);
+        write_look_up(&t->emit, t->entries, flat, t->called, NOTE_NOTHING);
 }
 
 static bool may_chain(const struct translation *t)
@@ -326,39 +368,60 @@ void x86_emit_exit_if_zero(struct translation *t, const struct uop *u)
 
 #define BEHIND_INDIRECT_GUARD (X86_INDIRECT_BYTES + 15)
 
+static bool is_user(const struct translation *t)
+{
+    return (t->block->mode & MODE_CPL_MASK) == 3;
+}
+
+/// Where the linear address is kept of the page with a slot.
+static struct emit_memory page_at(bool user, unsigned slot)
+{
+    return x86_memory_at(offsetof(struct cpu, pages[user].at[slot]));
+}
+_Static_assert(offsetof(struct cpu, pages) > INT8_MAX, "a displacement of 4 bytes");
+
+static void put_displacement(const struct emit *e, uint8_t *place, int32_t displacement)
+{
+    if (!e->full)
+        memcpy(place, &displacement, sizeof displacement);
+}
+
+static void set_page(uint8_t *place, bool user, unsigned slot)
+{
+    int32_t displacement = page_at(user, slot).displacement;
+    memcpy(place, &displacement, sizeof displacement);
+}
+
 /// Many indirect jumps and calls always go to the same place: what the jump to S1 asks before it looks up. Those that
 /// do not skip this soon.
 static void emit_indirect_guard(struct translation *t)
 {
     struct emit *e = &t->emit;
+    struct emit_memory target = x86_at_register(S0);
     uint8_t *guard = e->at;
-    emit_place wrong[2];
+    emit_place wrong;
     unsigned edge = t->edge_count++;
     t->edges[edge] = (struct host_edge){.place = guard, .kind = EDGE_INDIRECT};
-    emit_move_later(e, S0);
-    emit_alu(e, EMIT_CMP, WIDTH_64, S1, S0);
-    wrong[0] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(jump_epoch), INT32_MAX); // an immediate of 4 bytes
-    wrong[1] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    emit_alu_imm(e, EMIT_AND, WIDTH_64, S1, (int32_t)PAGE_MASK);
-    emit_store(e, WIDTH_64, FIELD(code_page), S1);
+    target.displacement = PAGE_SIZE; // 4 bytes
+    emit_load(e, WIDTH_64, S0, page_at(is_user(t), 0));
+    emit_lea(e, WIDTH_64, T0, target);
+    emit_alu(e, EMIT_CMP, WIDTH_64, S1, T0);
+    wrong = emit_jump_if_short(e, EMIT_NOT_EQUAL);
+    emit_store(e, WIDTH_64, FIELD(code_page), S0);
     emit_jump(e);
     assert(e->full || e->at == guard + X86_INDIRECT_BYTES);
-    if (!e->full)
-        x86_set_indirect(guard, 0, 0, guard); // there is no such epoch
-    emit_patch_short(e, wrong[0]);
-    emit_patch_short(e, wrong[1]);
+    emit_patch_short(e, wrong);
     emit_move_imm(e, T0, leave_word(result(HOST_LINK, edge), t->head));
-    emit_jump_to(e, t->entries->guard_failed);
+    emit_jump_to(e, t->entries->guard_failed[is_user(t)]);
     assert(e->full || e->at == guard + BEHIND_INDIRECT_GUARD);
 }
 
 /// Places in what emit_indirect_guard writes.
-void x86_set_indirect(uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
+void x86_set_indirect(uint8_t *guard, bool user, unsigned slot, unsigned offset, const uint8_t *target)
 {
-    memcpy(guard + 2, &linear, sizeof linear);
-    memcpy(guard + 19, &epoch, sizeof epoch);
-    x86_patch(guard + 38, target);
+    set_page(guard + 4, user, slot);
+    memcpy(guard + 11, &(int32_t){(int32_t)offset}, 4);
+    x86_patch(guard + 26, target);
 }
 
 void x86_skip_guard(uint8_t *guard)
@@ -409,30 +472,32 @@ static void load_target(struct translation *t, const struct side_exit *exit)
     emit_lea(&t->emit, WIDTH_64, S1, target);
 }
 
-/// What a jump to another page has to ask: whether it comes from the page, and in the epoch, that it was patched for.
-/// Then the mapping of the other page is what it was. Else the jump cache decides, now and then C about a new guard, so
-/// that code which runs a few times is not patched at all.
+/// What a jump to another page has to ask: whether the page of memory that it was patched for stands there. The two
+/// pages may be mapped elsewhere, and in another process, as long as it is side by side. Else the jump cache decides,
+/// now and then C about a new guard, so that code which runs a few times is not patched at all.
 static void emit_guard(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
     uint8_t *guard = e->at;
-    emit_place wrong[2];
-    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(jump_epoch), INT32_MAX); // an immediate of 4 bytes
-    wrong[0] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    emit_move_later(e, S0);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(code_page));
-    wrong[1] = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    emit_move_later(e, S0);
+    emit_place wrong;
+    int64_t displacement =
+        (int64_t)((uint64_t)((int64_t)(t->block->backing & ~PAGE_MASK) + exit->displacement) & PAGE_MASK);
+    struct emit_memory target = x86_at_register(S0);
+    target.displacement = PAGE_SIZE;
+    emit_load(e, WIDTH_64, S0, FIELD(code_page));
+    emit_lea(e, WIDTH_64, S0, target);
+    // Four bytes, whatever it is. No page stands at one that does not fit.
+    put_displacement(e, e->at - 4, displacement == (int32_t)displacement ? (int32_t)displacement : 1);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, page_at(is_user(t), 0));
+    wrong = emit_jump_if_short(e, EMIT_NOT_EQUAL);
     emit_store(e, WIDTH_64, FIELD(code_page), S0);
     emit_jump(e);
     assert(e->full || e->at == guard + X86_GUARD_BYTES);
-    if (!e->full)
-        x86_set_guard(guard, 0, 0, 0, guard); // there is no such epoch
-    emit_patch_short(e, wrong[0]);
-    emit_patch_short(e, wrong[1]);
+    (void)guard;
+    emit_patch_short(e, wrong);
     load_target(t, exit);
     emit_move_imm(e, T0, leave_word(result(HOST_LINK, exit->edge), t->head));
-    emit_jump_to(e, t->entries->guard_failed);
+    emit_jump_to(e, t->entries->guard_failed[is_user(t)]);
 }
 
 /// Whether the jump may pass by the stores of its flags: nothing else is to be done behind it.
@@ -616,12 +681,10 @@ void x86_patch(emit_place place, const uint8_t *target)
 }
 
 /// Places in what emit_guard writes.
-void x86_set_guard(uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to, const uint8_t *target)
+void x86_set_guard(uint8_t *guard, bool user, unsigned slot, const uint8_t *target)
 {
-    memcpy(guard + 4, &epoch, sizeof epoch);
-    memcpy(guard + 12, &from, sizeof from);
-    memcpy(guard + 29, &to, sizeof to);
-    x86_patch(guard + 43, target);
+    set_page(guard + 16, user, slot);
+    x86_patch(guard + 28, target);
 }
 
 /// Guest registers, recipe and what else is elsewhere to where C has it. rax is for use behind it.
@@ -653,12 +716,14 @@ static void load_guest(struct emit *e)
 }
 
 /// To RIP S1; T0 is what goes to C.
-static void write_guard_failed(struct emit *e, const struct backend_entries *entries)
+static void write_guard_failed(struct emit *e, struct backend_entries *entries, bool user)
 {
     emit_place ask;
+    entries->guard_failed[user] = e->at;
+    e->depth = 0;
     emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, FIELD(guard_patience), 1);
     ask = emit_jump_if(e, EMIT_SIGN);
-    write_look_up(e, entries, true, false);
+    write_look_up(e, entries, true, false, user ? NOTE_USER : NOTE_SUPERVISOR);
     emit_patch_here(e, ask);
     x86_store_home(e, VAR_RIP, S1);
     emit_move(e, WIDTH_64, S0, T0);
@@ -699,9 +764,8 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     emit_return(e);
 
     x86_find_routine(e, entries, fpu);
-    entries->guard_failed = e->at;
-    e->depth = 0;
-    write_guard_failed(e, entries);
+    write_guard_failed(e, entries, false);
+    write_guard_failed(e, entries, true);
 
     entries->store = e->at;
     x86_begin_routine(e);

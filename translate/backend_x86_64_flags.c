@@ -173,7 +173,8 @@ static void emit_flags(struct emit *e, struct backend_entries *entries)
 
     entries->flags = e->at;
     x86_begin_routine(e);
-    emit_load(e, WIDTH_32, S0, x86_home(VAR_CC_OP)); // as x86_flush_flags stores it: a wider load would wait for the store
+    emit_load(e, WIDTH_32, S0,
+              x86_home(VAR_CC_OP)); // as x86_flush_flags stores it: a wider load would wait for the store
     emit_test_imm(e, WIDTH_32, S0, CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED);
     replaced = emit_jump_if(e, EMIT_NOT_EQUAL);
     base = e->at;

@@ -18,7 +18,7 @@
 #define STRADDLES 4                   // times that they were those of the same block, until
 #define STRADDLE_NS 150u              // their mean distance in time is looked at
 #define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until it is not asked any more
-#define GUARD_PATIENCE 64             // guards of jumps between pages that fail until one of them gets a new one
+#define GUARD_PATIENCE 16             // guards of jumps between pages that fail until one of them gets a new one
 #define JUMP_PLACE_BYTES 4            // that are patched in a jump
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
@@ -36,8 +36,7 @@ struct jit {
     uint64_t host_features[2];   // instructions that host code may use
     const struct block *running; // the interpreter runs a copy of it
     uint32_t threshold;
-    uint32_t epoch_restarts; // those that guards know of
-    bool detours;            // there may be some
+    bool detours; // there may be some
     struct translate_hooks hooks;
     struct translate_statistics statistics;
     struct translation translation; // scratch
@@ -149,16 +148,20 @@ static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
     host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
 }
 
-static void set_guard(struct jit *jit, uint8_t *guard, uint32_t epoch, uint64_t from, uint64_t to,
-                      const uint8_t *target)
+static bool is_user(const struct cpu *cpu)
 {
-    jit->backend->set_guard(guard, epoch, from, to, target);
+    return cpu->fetch_mode == MMU_USER;
+}
+
+static void set_guard(struct jit *jit, uint8_t *guard, unsigned slot, const uint8_t *target)
+{
+    jit->backend->set_guard(guard, is_user(jit->cpu), slot, target);
     host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
 }
 
-static void set_indirect(struct jit *jit, uint8_t *guard, uint32_t epoch, uint64_t linear, const uint8_t *target)
+static void set_indirect(struct jit *jit, uint8_t *guard, unsigned slot, unsigned offset, const uint8_t *target)
 {
-    jit->backend->set_indirect(guard, epoch, linear, target);
+    jit->backend->set_indirect(guard, is_user(jit->cpu), slot, offset, target);
     host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
 }
 
@@ -170,9 +173,9 @@ static void take_jumps_away(struct jit *jit, struct block *block)
             patch(jit, edge->place + edge->back, edge->place - edge->changes);
             patch(jit, edge->place, edge->place + JUMP_PLACE_BYTES);
         } else if (edge->kind == EDGE_INDIRECT)
-            set_indirect(jit, edge->place, 0, 0, edge->place); // an epoch that there is not
+            set_indirect(jit, edge->place, 0, 0, edge->place); // no page's
         else if (edge->kind == EDGE_GUARD)
-            set_guard(jit, edge->place, 0, 0, 0, edge->place);
+            set_guard(jit, edge->place, 0, edge->place);
         else
             patch(jit, edge->place, edge->place + edge->back);
         code_edge_disconnect(block->incoming);
@@ -444,25 +447,43 @@ static void link_flags(struct jit *jit, const struct host_edge *edge, const stru
     patch(jit, edge->place + edge->back, entry);
 }
 
+/// Whether jump `number` leads to another page.
+static bool is_guarded(const struct block *block, unsigned number)
+{
+    return block->edge[number].kind == EDGE_GUARD || block->edge[number].kind == EDGE_INDIRECT;
+}
+
+/// Whether a guard may lead to the block wherever its page is noted.
+static bool may_guard(const struct block *block)
+{
+    uint64_t distance = (uint64_t)(block->branch < 0 ? -block->branch : block->branch);
+    return block->page_slot && !block->branch_faults && distance < PAGE_INLAND - PAGE_SIZE;
+}
+
 /// Patches direct exit `which` of `from` to jump to `next`, which stands at RIP. An exit that stays inside its page,
 /// guest address and backing alike, holds for every alias of the page; one that does not has a guard.
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
 {
-    const struct cpu *cpu = jit->cpu;
+    struct cpu *cpu = jit->cpu;
     struct host_edge *edge;
     if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
         return;
     edge = &from->edge[which];
+    if (is_guarded(from, which)) {
+        if (!may_guard(next))
+            return;
+        cpu_note_page(cpu, next->page_slot, block_linear(cpu));
+    }
     if (edge->kind == EDGE_INDIRECT) {
         if (edge->changes++ == INDIRECT_PATIENCE) {
             code_edge_disconnect(edge);
             jit->backend->skip_guard(edge->place);
             return;
         }
-        set_indirect(jit, edge->place, cpu->jump_epoch, block_linear(cpu), to_write(jit, next->host_chain));
+        set_indirect(jit, edge->place, next->page_slot, (unsigned)(next->backing & ~PAGE_MASK),
+                     to_write(jit, next->host_chain));
     } else if (edge->kind == EDGE_GUARD)
-        set_guard(jit, edge->place, cpu->jump_epoch, cpu->code_page, block_linear(cpu) & PAGE_MASK,
-                  guarded_entry(jit, from, next));
+        set_guard(jit, edge->place, next->page_slot, guarded_entry(jit, from, next));
     else if (edge->place && ((next->backing ^ from->backing) >> PAGE_SHIFT))
         return;
     else if (edge->kind == EDGE_FLAGS)
@@ -473,12 +494,6 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
         return;
     code_edge_connect(edge, next);
     jit->statistics.links++;
-}
-
-/// Whether jump `number` leads to another page.
-static bool is_guarded(const struct block *block, unsigned number)
-{
-    return block->edge[number].kind == EDGE_GUARD || block->edge[number].kind == EDGE_INDIRECT;
 }
 
 /// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
@@ -608,11 +623,6 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
     struct open_exit open = {0};
-    if (UNLIKELY(jit->epoch_restarts != cpu->epoch_restarts)) {
-        jit->epoch_restarts = cpu->epoch_restarts; // guards compare epochs
-        block_cache_flush(cpu->blocks);
-        return;
-    }
     while (block) {
         if (!block->host_code) {
             if (open.from == block)
