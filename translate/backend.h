@@ -66,27 +66,30 @@ struct side_exit {
         SIDE_LEAVE, // cpu->leave is set after instruction `uop`
         SIDE_START, // before the block's first instruction
         SIDE_DIRECT // a direct exit while its jump is not patched, or for good
-    } kind;
-    emit_place from;     // the branch to patch
-    const uint8_t *back; // SIDE_MISS: where to go on
+    } kind : 8;
+    uint8_t linear;  // SIDE_MISS: variable with the address
+    uint8_t result;  // ... host register for the handle
+    bool addend;     // ... less the address
+    bool aligned;    // ... and must be aligned to the access's size, which was not looked at
+    bool by_base;    // ... the TLB was asked with the base's page
+    uint8_t which;   // SIDE_START: 1: of a loop
+    uint8_t edge;    // SIDE_DIRECT: number of the jump, or NO_EDGE
+    bool uncounted;  // ... the part's instructions are not counted yet
+    uint8_t width;   // ... that the target is cut to
+    uint16_t uop;    // number of the uop
+    uint32_t access; // SIDE_MISS: as the backend tells its walk
+    emit_place from; // the branch to patch
+    union {
+        const uint8_t *back;  // SIDE_MISS: where to go on
+        int64_t displacement; // SIDE_DIRECT: of the target from the block's start
+    };
     struct block *block; // the part
     struct pass_block *pass;
-    struct registers registers;
     struct x87_pointers pointers;
     struct pending_flags pending;
-    uint16_t uop;         // number of the uop
-    uint8_t linear;       // SIDE_MISS: variable with the address
-    uint8_t result;       // ... host register for the handle
-    bool addend;          // ... less the address
-    bool aligned;         // ... and must be aligned to the access's size, which was not looked at
-    bool by_base;         // ... the TLB was asked with the base's page
-    uint32_t access;      // ... as the backend tells its walk
-    uint8_t which;        // SIDE_START: 1: of a loop
-    uint8_t edge;         // SIDE_DIRECT: number of the jump, or NO_EDGE
-    bool uncounted;       // ... the part's instructions are not counted yet
-    uint8_t width;        // ... that the target is cut to
-    int64_t displacement; // ... of the target from the block's start
+    struct registers_kept registers;
 };
+_Static_assert(sizeof(struct side_exit) <= 128, "two lines of the host's cache: there are many");
 
 #define MISS_SIZES 5 // of 1 to 16 bytes, powers of 2
 
@@ -115,7 +118,7 @@ struct backend_entries {
 struct loop_join {
     const uint8_t *at; // NULL: none
     unsigned index;    // of the last uop before it
-    struct registers registers;
+    struct registers_kept registers;
     struct pending_flags pending;
     uint32_t host_flags;
     uint16_t segments_checked;
@@ -133,8 +136,8 @@ struct leaves {
         const struct block *block;
         struct pending_flags pending;
         struct x87_pointers pointers;
-        struct registers registers; // without temporaries
-    } shared[SHARED_LEAVES];        // with this to be written first
+        struct registers_kept registers; // without temporaries
+    } shared[SHARED_LEAVES];             // with this to be written first
     unsigned block_count, shared_count;
 };
 

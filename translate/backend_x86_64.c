@@ -452,8 +452,6 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     exit = x86_add_exit(t, SIDE_MISS, emit_jump_if(e, EMIT_NOT_EQUAL));
     if (in_place) { // as it was at the branch
-        exit->registers.of[u->a] = to;
-        exit->registers.of[u->dst] = NO_REGISTER;
         exit->registers.var[to] = u->a;
         exit->registers.dirty |= 1u << to;
     }

@@ -31,7 +31,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     exit->from = from;
     exit->block = t->block;
     exit->pass = t->pass;
-    exit->registers = t->registers;
+    exit->registers = registers_keep(&t->registers);
     exit->pointers = t->pointers;
     exit->pending = t->pending;
     exit->uop = (uint16_t)t->index;
@@ -584,7 +584,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         emit_poll_before_stores(&t->emit);
     stub = t->emit.at;
     emit_patch_here(&t->emit, exit->from);
-    t->registers = exit->registers;
+    registers_restore(&t->registers, &exit->registers);
     t->pointers = exit->pointers;
     t->pending = exit->pending;
     t->recipe = -1;

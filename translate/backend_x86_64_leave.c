@@ -121,7 +121,7 @@ static bool same_pointers(const struct x87_pointers *a, const struct x87_pointer
 }
 
 /// Registers without temporaries that would have to be stored.
-static bool same_registers(const struct registers *a, const struct registers *b)
+static bool same_registers(const struct registers_kept *a, const struct registers *b)
 {
     if (a->borrowed != b->borrowed || a->adopted != b->adopted || a->dirty != b->dirty)
         return false;
@@ -151,8 +151,11 @@ static void settle_and_leave(struct translation *t)
         }
     }
     shared = &t->leaves.shared[t->leaves.shared_count++ % SHARED_LEAVES];
-    *shared = (struct shared_leave){
-        .at = e->at, .block = t->block, .pending = t->pending, .pointers = t->pointers, .registers = t->registers};
+    *shared = (struct shared_leave){.at = e->at,
+                                    .block = t->block,
+                                    .pending = t->pending,
+                                    .pointers = t->pointers,
+                                    .registers = registers_keep(&t->registers)};
     x86_flush_flags(t);
     x86_x87_flush_pointers(t, &t->pointers);
     registers_give_back(&t->registers, &x86_file, e);
@@ -290,7 +293,7 @@ void x86_miss_routines(struct emit *e, struct backend_entries *entries, const st
 static void look_again(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
-    uint8_t linear = exit->registers.of[exit->linear];
+    uint8_t linear = registers_read(&t->registers, exit->linear);
     unsigned bytes = exit->pass->group_bytes[exit->uop];
     struct emit_memory last, entry = x86_tlb_entry((enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3),
                                                    exit->access & X86_ACCESS_WRITE, S0);
@@ -323,7 +326,7 @@ static void look_again(struct translation *t, const struct side_exit *exit)
 void x86_miss(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
-    uint8_t linear = exit->registers.of[exit->linear];
+    uint8_t linear = registers_read(&t->registers, exit->linear);
     emit_place slow, not_aligned = NULL;
 
     if (exit->aligned) {

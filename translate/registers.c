@@ -29,6 +29,39 @@ void registers_start(struct registers *r, const struct register_file *file, uint
     r->lasting = r->borrowable;
 }
 
+void registers_restore(struct registers *r, const struct registers_kept *kept)
+{
+    uint32_t other = 0; // registers that hold something else
+    for (unsigned reg = 0; reg < HOST_REGISTERS; reg += 8) {
+        if (load_le64(&r->var[reg]) == load_le64(&kept->var[reg]))
+            continue;
+        for (unsigned i = reg; i < reg + 8; i++)
+            other |= (uint32_t)(r->var[i] != kept->var[i]) << i;
+    }
+    for (uint32_t left = other; left; left &= left - 1) {
+        unsigned reg = (unsigned)__builtin_ctz(left);
+        if (r->var[reg] != VAR_NONE)
+            r->of[r->var[reg]] = NO_REGISTER;
+        r->var[reg] = kept->var[reg];
+    }
+    for (uint32_t left = other; left; left &= left - 1) {
+        unsigned reg = (unsigned)__builtin_ctz(left);
+        if (r->var[reg] != VAR_NONE)
+            r->of[r->var[reg]] = (uint8_t)reg;
+    }
+    r->free = kept->free;
+    r->borrowable = kept->borrowable;
+    r->borrowed = kept->borrowed;
+    r->adopted = kept->adopted;
+    r->dirty = kept->dirty;
+}
+
+bool registers_same(const struct registers *r, const struct registers_kept *kept)
+{
+    return r->free == kept->free && r->borrowable == kept->borrowable && r->borrowed == kept->borrowed &&
+           r->dirty == kept->dirty && r->adopted == kept->adopted && !memcmp(r->var, kept->var, sizeof r->var);
+}
+
 /// Takes the place of a guest register among those of a mask; its value goes to memory.
 static void borrow(struct registers *r, const struct register_file *file, struct emit *e, uint32_t mask)
 {

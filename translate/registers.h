@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "cpu/cpu.h"
 #include "translate/emit.h"
@@ -32,6 +33,27 @@ struct registers {
     uint8_t var[HOST_REGISTERS];
     uint8_t of[VAR_COUNT];
 };
+
+/// struct registers without what can be made of the rest, and what stays the same for all of the host code: ways out of
+/// line keep many.
+struct registers_kept {
+    uint32_t free, borrowable, borrowed, adopted, dirty;
+    uint8_t var[HOST_REGISTERS];
+};
+
+static inline struct registers_kept registers_keep(const struct registers *r)
+{
+    struct registers_kept kept = {.free = r->free,
+                                  .borrowable = r->borrowable,
+                                  .borrowed = r->borrowed,
+                                  .adopted = r->adopted,
+                                  .dirty = r->dirty};
+    memcpy(kept.var, r->var, sizeof kept.var);
+    return kept;
+}
+/// As they were then, in the same host code.
+void registers_restore(struct registers *r, const struct registers_kept *kept);
+bool registers_same(const struct registers *r, const struct registers_kept *kept);
 
 /// all_used: bit per guest register that some part of the host code touches.
 void registers_start(struct registers *r, const struct register_file *file, uint32_t all_used);

@@ -149,12 +149,6 @@ static void adopt(struct translation *t, unsigned count)
     }
 }
 
-static bool same_registers(const struct registers *a, const struct registers *b)
-{
-    return a->free == b->free && a->borrowable == b->borrowable && a->borrowed == b->borrowed && a->dirty == b->dirty &&
-           a->adopted == b->adopted && !memcmp(a->var, b->var, sizeof a->var) && !memcmp(a->of, b->of, sizeof a->of);
-}
-
 static bool same_flags(const struct pending_flags *a, const struct pending_flags *b)
 {
     return a->words == b->words && (!a->words || (a->compare == b->compare && a->a == b->a && a->b == b->b &&
@@ -165,7 +159,7 @@ static bool same_flags(const struct pending_flags *a, const struct pending_flags
 static bool joins(const struct translation *t)
 {
     const struct loop_join *join = &t->join;
-    return t->index == join->index + 1 && same_registers(&t->registers, &join->registers) &&
+    return t->index == join->index + 1 && registers_same(&t->registers, &join->registers) &&
            same_flags(&t->pending, &join->pending) && (t->host_flags & join->host_flags) == join->host_flags &&
            (t->segments_checked & join->segments_checked) == join->segments_checked &&
            (t->resident & join->resident) == join->resident && !t->pointers.pending;

@@ -115,7 +115,7 @@ static void note_join(struct translation *t, const struct uop *u)
         return;
     *join = (struct loop_join){.at = t->emit.at,
                                .index = t->index,
-                               .registers = t->registers,
+                               .registers = registers_keep(&t->registers),
                                .pending = t->pending,
                                .host_flags = t->host_flags,
                                .segments_checked = t->segments_checked,
