@@ -163,9 +163,7 @@ struct translation {
     struct emit emit;
     struct registers registers;
     struct pass_block *pass; // the part's
-    struct pass_block passes[SUPERBLOCK_PARTS];
-    struct pass_numbering numbering;
-    unsigned index; // of the uop at work
+    unsigned index;          // of the uop at work
     // Operands of the uop at work, as its constraints ask.
     uint8_t a, b;        // host registers; b NO_REGISTER: the immediate
     uint16_t carried_to; // the uop whose operand `carried` is in the first scratch register
@@ -189,11 +187,13 @@ struct translation {
     uint64_t host_features[2]; // bit per enum cpu_feature: instructions that may be used
     uint8_t resident;          // RESIDENT_*: certainly in the host's registers here
     struct x87_pointers pointers;
+    unsigned edge_count, exit_count;
+    // What is large.
     struct leaves leaves;
-    unsigned edge_count;
     struct host_edge edges[TRANSLATION_MAX_EDGES];
-    unsigned exit_count;
     struct side_exit exits[TRANSLATION_MAX_EXITS];
+    struct pass_numbering numbering;
+    struct pass_block passes[SUPERBLOCK_PARTS];
 };
 
 // Constraints.

@@ -309,7 +309,7 @@ static uint8_t handle_register(struct translation *t, const struct uop *u)
     uint8_t reg = NO_REGISTER;
     if (u->dst == VAR_NONE)
         return S0;
-    if (t->pass->group_bytes[t->index])
+    if (t->pass->facts[t->index].group_bytes)
         reg = registers_define_lasting(&t->registers, &x86_file, &t->emit, u->dst);
     else if (x86_dies(t, u->a) && t->a != S0 && registers_inherit(&t->registers, u->a, u->dst))
         reg = t->registers.of[u->dst];
@@ -348,15 +348,16 @@ static bool carries_addend(struct translation *t, const struct uop *u)
 {
     const struct uop *next = u + 1;
     if (u->op != UOP_XLAT || t->index + 1u >= t->pass->count || u->dst < VAR_TEMP || t->a == S0 ||
-        t->pass->group_bytes[t->index] || t->pass->uses[u->dst] != 1 || next->a != u->dst || next->insn != u->insn ||
-        (next->op != UOP_LOAD && next->op != UOP_STORE))
+        t->pass->facts[t->index].group_bytes || t->pass->variables[u->dst].uses != 1 || next->a != u->dst ||
+        next->insn != u->insn || (next->op != UOP_LOAD && next->op != UOP_STORE))
         return false;
     if (t->pending.words) { // what that would do in between needs S0
         const struct pending_flags pending = t->pending;
         t->index++;
         x86_settle_flags(t, next);
         t->index--;
-        if (!t->pass->flags_after[t->index + 1]) // nothing was written: dead behind, but who leaves here wants them
+        if (!t->pass->facts[t->index + 1]
+                 .flags_after) // nothing was written: dead behind, but who leaves here wants them
             t->pending = pending;
     }
     t->carried = u->dst;
@@ -370,7 +371,7 @@ static bool carries_addend(struct translation *t, const struct uop *u)
 static void compare_handle(struct translation *t, const struct uop *u, uint8_t reg)
 {
     struct emit *e = &t->emit;
-    uint8_t leader = t->pass->leader[t->index], base = t->registers.of[leader];
+    uint8_t leader = t->pass->facts[t->index].leader, base = t->registers.of[leader];
     struct emit_memory m;
     emit_place same;
     if (leader == VAR_ZERO)
@@ -378,7 +379,7 @@ static void compare_handle(struct translation *t, const struct uop *u, uint8_t r
     if (base == NO_REGISTER)
         x86_load_home(e, base = S1, leader);
     m = x86_at_register(base);
-    m.displacement = t->pass->displacement[t->index];
+    m.displacement = t->pass->facts[t->index].displacement;
     emit_lea(e, WIDTH_64, S1, m);
     emit_alu(e, EMIT_CMP, WIDTH_64, S1, reg);
     same = emit_jump_if(e, EMIT_EQUAL);
@@ -392,7 +393,7 @@ static void compare_handle(struct translation *t, const struct uop *u, uint8_t r
 /// above it that the last byte's page can be found there only if the base is on the same page.
 static uint8_t early_page(const struct translation *t, const struct uop *u, int32_t low)
 {
-    uint8_t base = t->pass->tlb_base[t->index], reg;
+    uint8_t base = t->pass->facts[t->index].tlb_base, reg;
     if (base == VAR_NONE || low < 0 || u->op != UOP_XLAT || (u->aux & UOP_ALIGNED))
         return t->a;
     reg = registers_read(&t->registers, base);
@@ -406,8 +407,8 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     enum mmu_mode mode = access_mode(t, u);
     struct emit_memory entry = x86_tlb_entry(mode, write, S0), first = x86_at_register(t->a), last = first;
     // Of a group the whole range is checked, as one access.
-    unsigned group = t->pass->group_bytes[t->index], bytes = group ? group : u->param;
-    int32_t low = group ? t->pass->group_low[t->index] : 0;
+    unsigned group = t->pass->facts[t->index].group_bytes, bytes = group ? group : u->param;
+    int32_t low = group ? t->pass->facts[t->index].group_low : 0;
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
     bool addend;   // it is left apart from the address
@@ -473,7 +474,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     exit->access = x86_access(u->param, write, mode);
     if (group)
         exit->access |= x86_access_group(low, bytes);
-    if (t->pass->early_write[t->index])
+    if (t->pass->facts[t->index].early_write)
         exit->access |= X86_ACCESS_EARLY;
     exit->back = e->at;
     if (!addend)
@@ -487,7 +488,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
 struct emit_memory x86_at_handle(const struct translation *t)
 {
     struct emit_memory m = x86_at_register(t->a);
-    m.displacement = t->pass->displacement[t->index];
+    m.displacement = t->pass->facts[t->index].displacement;
     if (t->carried_to == t->index && t->a == S0 && t->carried == t->pass->uops[t->index].a &&
         t->carried_base != NO_REGISTER) {
         m.base = t->carried_base;

@@ -177,7 +177,7 @@ static inline void x86_fetch(struct translation *t, uint8_t to, unsigned var)
 /// Whether `var` is a temporary that nobody reads after the uop at work.
 static inline bool x86_dies(const struct translation *t, unsigned var)
 {
-    return var >= VAR_TEMP && t->pass->last_use[var] <= t->index;
+    return var >= VAR_TEMP && t->pass->variables[var].last_use <= t->index;
 }
 
 // Floating point and vectors in the host's registers (backend_x86_64_fpu.c).

@@ -202,7 +202,7 @@ void x86_settle_flags(struct translation *t, const struct uop *u)
         if (wants_recipe(t, next)) {
             x86_flush_flags(t);
         } else if (changes_pending(&t->pending, next)) {
-            if (vectors || (effects & MAY_LEAVE) || t->pass->flags_after[t->index])
+            if (vectors || (effects & MAY_LEAVE) || t->pass->facts[t->index].flags_after)
                 x86_flush_flags(t);
             t->pending.words = 0;
         }
@@ -423,7 +423,7 @@ static bool only_host_reads(const struct translation *t)
     for (unsigned i = t->index + 1u; i < t->pass->count; i++) {
         const struct uop *u = &t->pass->uops[i];
         unsigned effects = uop_effects(u);
-        if ((effects & (MAY_LEAVE | FLAGS_SET)) || t->pass->refused[i] || u->op > UOP_STORE)
+        if ((effects & (MAY_LEAVE | FLAGS_SET)) || t->pass->facts[i].refused || u->op > UOP_STORE)
             return false;
         if ((effects & FLAGS_READ) && (!kept || (u->op != UOP_SETCC && u->op != UOP_SELECT)))
             return false;

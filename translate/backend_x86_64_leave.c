@@ -294,7 +294,7 @@ static void look_again(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
     uint8_t linear = registers_read(&t->registers, exit->linear);
-    unsigned bytes = exit->pass->group_bytes[exit->uop];
+    unsigned bytes = exit->pass->facts[exit->uop].group_bytes;
     struct emit_memory last, entry = x86_tlb_entry((enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3),
                                                    exit->access & X86_ACCESS_WRITE, S0);
     emit_place other;
@@ -305,7 +305,8 @@ static void look_again(struct translation *t, const struct side_exit *exit)
         x86_copy(t, WIDTH_64, S0, linear);
     last = x86_at_register(S0);
     last.displacement =
-        (bytes ? exit->pass->group_low[exit->uop] + (int32_t)bytes : (int32_t)(exit->access & X86_ACCESS_SIZE)) - 1;
+        (bytes ? exit->pass->facts[exit->uop].group_low + (int32_t)bytes : (int32_t)(exit->access & X86_ACCESS_SIZE)) -
+        1;
     emit_lea(e, WIDTH_64, S1, last);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     x86_tlb_index(e);

@@ -338,7 +338,7 @@ static void emit_string(struct translation *t, unsigned index, const struct x86_
         registers_define(&t->registers, &x86_file, &t->emit, VAR_RCX);
         registers_written(&t->registers, VAR_RCX);
     }
-    take_flags(t, t->pass->flags_live[index + 2], true);
+    take_flags(t, t->pass->facts[index + 2].flags_live, true);
 }
 
 /// LDMXCSR, FLDCW. Words that unmask an exception, or that are wrong, are the interpreter's.
@@ -504,7 +504,7 @@ static void emit_simd_row(struct translation *t, unsigned index, struct x86_plac
         break;
     case KIND_TO_FLAGS:
         x86_emit_encoding(t, &encoding, x86_place_of(u->a).reg, source, (uint64_t)u->imm);
-        take_flags(t, t->pass->flags_live[index + 1], false);
+        take_flags(t, t->pass->facts[index + 1].flags_live, false);
         break;
     case KIND_AVX:
         emit_avx_row(t, u, source);
@@ -541,7 +541,7 @@ static void emit_row(struct translation *t, unsigned index, struct x86_place sou
         break;
     case KIND_X87_FLAGS:
         emit_x87(t, u, row, source);
-        take_flags(t, t->pass->flags_live[index + 1], false);
+        take_flags(t, t->pass->facts[index + 1].flags_live, false);
         break;
     case KIND_X87_CMOV:
         emit_x87_cmov(t, u);

@@ -20,15 +20,15 @@ const uint16_t uop_effects_by_op[UOP_OPS] = {
     [UOP_NEG] = USE_A | DEFINE_DST | FLAGS_ALL,
     [UOP_INC] = USE_A | DEFINE_DST | FLAGS_SOME,
     [UOP_DEC] = USE_A | DEFINE_DST | FLAGS_SOME,
-    [UOP_SHL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
-    [UOP_SHR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
-    [UOP_SAR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
+    [UOP_SHL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | BY_OPERANDS,
+    [UOP_SHR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | BY_OPERANDS,
+    [UOP_SAR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | BY_OPERANDS,
     [UOP_ROL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
     [UOP_ROR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME,
     [UOP_RCL] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | FLAGS_READ,
     [UOP_RCR] = USE_A | USE_B | DEFINE_DST | FLAGS_SOME | FLAGS_READ,
-    [UOP_SHLD] = USE_A | USE_B | USE_C | DEFINE_DST | FLAGS_SOME,
-    [UOP_SHRD] = USE_A | USE_B | USE_C | DEFINE_DST | FLAGS_SOME,
+    [UOP_SHLD] = USE_A | USE_B | USE_C | DEFINE_DST | FLAGS_SOME | BY_OPERANDS,
+    [UOP_SHRD] = USE_A | USE_B | USE_C | DEFINE_DST | FLAGS_SOME | BY_OPERANDS,
     [UOP_MUL] = USE_A | USE_B | DEFINE_DST | DEFINE_C | FLAGS_ALL,
     [UOP_IMUL] = USE_A | USE_B | DEFINE_DST | DEFINE_C | FLAGS_ALL,
     [UOP_IMUL_LOW] = USE_A | USE_B | DEFINE_DST | FLAGS_ALL,
@@ -54,10 +54,10 @@ const uint16_t uop_effects_by_op[UOP_OPS] = {
     [UOP_BSWAP] = USE_A | DEFINE_DST,
     [UOP_SETCC] = DEFINE_DST | FLAGS_READ,
     [UOP_SELECT] = USE_A | USE_B | DEFINE_DST | FLAGS_READ,
-    [UOP_SELECT_Z] = USE_A | USE_B | USE_C | DEFINE_DST,
+    [UOP_SELECT_Z] = USE_A | USE_B | USE_C | DEFINE_DST | BY_OPERANDS,
     [UOP_CHECK_TARGET] = USE_A | MAY_LEAVE,
     [UOP_GET_FLAGS] = DEFINE_DST | FLAGS_READ,
-    [UOP_SET_FLAGS] = USE_A | FLAGS_SET | FLAGS_READ,
+    [UOP_SET_FLAGS] = USE_A | FLAGS_SET | FLAGS_READ | BY_OPERANDS,
     [UOP_EA] = USE_A | USE_B | DEFINE_DST,
     [UOP_SEG] = USE_A | DEFINE_DST | MAY_LEAVE,
     [UOP_XLAT] = USE_A | DEFINE_DST | MAY_LEAVE,
@@ -65,7 +65,7 @@ const uint16_t uop_effects_by_op[UOP_OPS] = {
     [UOP_STORE] = USE_A | USE_B,
     [UOP_VLOAD] = USE_A,
     [UOP_VSTORE] = USE_A,
-    [UOP_ROW] = USE_C | DEFINE_DST | MAY_LEAVE,
+    [UOP_ROW] = USE_C | DEFINE_DST | MAY_LEAVE | BY_OPERANDS,
     [UOP_CALL] = USE_A | USE_B | DEFINE_DST | MAY_LEAVE,
     [UOP_RAISE] = MAY_LEAVE,
     [UOP_EXIT] = MAY_LEAVE,
@@ -74,49 +74,72 @@ const uint16_t uop_effects_by_op[UOP_OPS] = {
     [UOP_EXIT_TO] = USE_A | MAY_LEAVE,
 };
 
+unsigned uop_effects_by_operands(const struct uop *u, unsigned effects)
+{
+    effects &= ~BY_OPERANDS;
+    if (u->c == VAR_IMM)
+        effects &= ~USE_C;
+    // A shift by a constant makes all flags, or none.
+    if ((u->op == UOP_SHL || u->op == UOP_SHR || u->op == UOP_SAR) && u->b == VAR_IMM) {
+        effects &= ~FLAGS_SOME;
+        if (u->imm & (u->width == WIDTH_64 ? 63 : 31))
+            effects |= FLAGS_ALL;
+    }
+    if (u->op == UOP_SET_FLAGS && u->imm == (int64_t)FLAGS_ARITHMETIC)
+        effects &= ~FLAGS_READ;
+    return effects;
+}
+
 static void use(struct pass_block *pass, unsigned var, unsigned index)
 {
-    pass->last_use[var] = (uint16_t)index;
-    pass->uses[var] += pass->uses[var] < UINT8_MAX;
+    struct pass_variable *variable = &pass->variables[var];
+    variable->last_use = (uint16_t)index;
+    variable->uses += variable->uses < UINT8_MAX;
     if (var <= VAR_R15)
         pass->guest_used |= 1u << var;
 }
 
-static void written(struct pass_block *pass, unsigned var)
+/// A temporary has one definition, and no use before.
+static void define(struct pass_block *pass, unsigned var, unsigned index)
 {
-    pass->guest_used |= 1u << var;
-    pass->writes[var] += pass->writes[var] < UINT8_MAX;
+    struct pass_variable *variable = &pass->variables[var];
+    if (var >= VAR_TEMP)
+        *variable = (struct pass_variable){0};
+    variable->defined = (uint16_t)index;
+    if (var <= VAR_R15) {
+        pass->guest_used |= 1u << var;
+        variable->writes += variable->writes < UINT8_MAX;
+    }
 }
 
 static void find_uses(struct pass_block *pass)
 {
-    memset(pass->last_use, 0, sizeof pass->last_use);
-    memset(pass->uses, 0, sizeof pass->uses);
-    memset(pass->writes, 0, sizeof pass->writes);
+    memset(pass->variables, 0, VAR_TEMP * sizeof pass->variables[0]);
     for (unsigned var = VAR_ANCHOR; var < VAR_COUNT; var++)
-        pass->last_use[var] = UINT16_MAX; // perhaps in another block
+        pass->variables[var] = (struct pass_variable){.last_use = UINT16_MAX}; // perhaps in another block
     pass->guest_used = 0;
     pass->only_integers = true;
+    pass->calls = false;
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
         unsigned e = uop_effects(u);
-        pass->refused[i] = !pass->supported(u);
-        if (u->op == UOP_CALL || u->op == UOP_ROW || u->op == UOP_VLOAD || u->op == UOP_VSTORE || u->op == UOP_VMOV)
+        pass->facts[i] = (struct pass_facts){.refused = !pass->supported(u), .tlb_base = VAR_NONE, .leader = VAR_ZERO};
+        if (u->op >= UOP_VLOAD && u->op <= UOP_CALL)
             pass->only_integers = false;
+        if (u->op == UOP_CALL)
+            pass->calls = true;
         if (e & USE_A)
             use(pass, u->a, i);
         if (e & USE_B)
             use(pass, u->b, i);
+        if (e & DEFINE_C)
+            define(pass, u->c, i);
         if (e & (USE_C | DEFINE_C))
             use(pass, u->c, i);
         if (e & USE_SUB)
             use(pass, u->sub, i);
         if (e & DEFINE_DST)
-            pass->defined[u->dst] = (uint16_t)i;
-        if ((e & DEFINE_DST) && u->dst <= VAR_R15)
-            written(pass, u->dst);
-        if ((e & DEFINE_C) && u->c <= VAR_R15)
-            written(pass, u->c);
+            define(pass, u->dst, i);
     }
 }
 
@@ -158,7 +181,7 @@ static void forward_copies(struct pass_block *pass)
         struct uop *u = &pass->uops[i], *move = u + 1;
         if (move->op != UOP_MOV || u->dst < VAR_TEMP || move->b != u->dst || move->dst > VAR_R15 ||
             (move->width != u->width && (u->op != UOP_ROW || move->width != WIDTH_32)) || move->insn != u->insn ||
-            pass->last_use[u->dst] != i + 1 || !writes_like_move(u))
+            pass->variables[u->dst].last_use != i + 1 || !writes_like_move(u))
             continue;
         u->dst = move->dst;
         u->width = move->width; // a ROW's value is as wide as the MOV says
@@ -191,16 +214,17 @@ static void find_live_flags(struct pass_block *pass, bool live)
     bool goes_on = !live;
     for (unsigned i = pass->count; i-- > 0;) {
         const struct uop *u = &pass->uops[i];
+        struct pass_facts *facts = &pass->facts[i];
         unsigned e = uop_effects(u);
         if ((e & MAY_LEAVE) && ((goes_on && u->op == UOP_EXIT) || stays(pass, i)))
             e &= ~MAY_LEAVE;
-        if (leaves_after(pass, i))
+        if (pass->calls && leaves_after(pass, i))
             live = true;
-        pass->flags_after[i] = live;
-        pass->flags_live[i] = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
+        facts->flags_after = live;
+        facts->flags_live = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
         if (((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS)) || ((e & FLAGS_SET) && !(e & FLAGS_READ)))
             live = false;
-        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && pass->flags_live[i]) || pass->refused[i])
+        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && facts->flags_live) || facts->refused)
             live = true;
     }
     pass->flags_before = live;
@@ -227,7 +251,7 @@ bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(
 
 bool pass_may_leave_at(const struct pass_block *pass, unsigned index)
 {
-    return (uop_effects(&pass->uops[index]) & MAY_LEAVE) || pass->refused[index];
+    return (uop_effects(&pass->uops[index]) & MAY_LEAVE) || pass->facts[index].refused;
 }
 
 /// Whether the uop is "register += constant" of a guest register, in 64 bits and without flags.
@@ -269,11 +293,6 @@ void passes_run(struct pass_block *pass, const struct block *block, bool (*suppo
     memcpy(pass->uops, block->uops, pass->count * sizeof pass->uops[0]);
     find_uses(pass);
     forward_copies(pass);
-    memset(pass->group_bytes, 0, pass->count * sizeof pass->group_bytes[0]);
-    memset(pass->displacement, 0, pass->count * sizeof pass->displacement[0]);
-    memset(pass->tlb_base, VAR_NONE, pass->count);
-    memset(pass->early_write, 0, pass->count);
-    memset(pass->leader, VAR_ZERO, pass->count);
     pass->followers = 0;
     pass_reuse(pass, n);
     fold_steps(pass);

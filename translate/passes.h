@@ -12,13 +12,17 @@
 #define DEFINE_DST 0x10u
 #define DEFINE_C 0x20u
 // Flags.
-#define FLAGS_ALL 0x0100u  // with UOP_SETS_FLAGS: all six, whatever they were
-#define FLAGS_SOME 0x0200u // ... some, or only sometimes: the old ones are needed too
-#define FLAGS_READ 0x0400u // reads flags
-#define FLAGS_SET 0x0800u  // changes flags even without UOP_SETS_FLAGS
-#define MAY_LEAVE 0x1000u  // can leave the block: flags and registers must be exact
+#define FLAGS_ALL 0x0100u   // with UOP_SETS_FLAGS: all six, whatever they were
+#define FLAGS_SOME 0x0200u  // ... some, or only sometimes: the old ones are needed too
+#define FLAGS_READ 0x0400u  // reads flags
+#define FLAGS_SET 0x0800u   // changes flags even without UOP_SETS_FLAGS
+#define MAY_LEAVE 0x1000u   // can leave the block: flags and registers must be exact
+#define BY_OPERANDS 0x2000u // depends on more than operation and b
 
 extern const uint16_t uop_effects_by_op[UOP_OPS];
+
+/// ... for one with BY_OPERANDS.
+unsigned uop_effects_by_operands(const struct uop *u, unsigned effects);
 
 /// The bits above for one uop.
 static inline unsigned uop_effects(const struct uop *u)
@@ -26,21 +30,33 @@ static inline unsigned uop_effects(const struct uop *u)
     unsigned e = uop_effects_by_op[u->op];
     if (u->b == VAR_IMM)
         e &= ~USE_B;
-    if (u->c == VAR_IMM)
-        e &= ~USE_C;
-    // A shift by a constant makes all flags, or none.
-    if ((u->op == UOP_SHL || u->op == UOP_SHR || u->op == UOP_SAR) && u->b == VAR_IMM) {
-        e &= ~FLAGS_SOME;
-        if (u->imm & (u->width == WIDTH_64 ? 63 : 31))
-            e |= FLAGS_ALL;
-    }
-    if (u->op == UOP_SET_FLAGS && u->imm == (int64_t)FLAGS_ARITHMETIC)
-        e &= ~FLAGS_READ;
-    return e;
+    return e & BY_OPERANDS ? uop_effects_by_operands(u, e) : e;
 }
 
 /// Accesses off the same base share a check if they lie within so many bytes. More would straddle pages too often.
 #define PASS_GROUP_BYTES 192
+
+/// What the passes find out about one uop.
+struct pass_facts {
+    bool flags_live;      // somebody may read the flags that it makes
+    bool flags_after;     // ... the flags as they are behind it
+    bool refused;         // the interpreter does it
+    bool early_write;     // of an XLAT that only reads but checks for writing, because a write follows
+    int32_t displacement; // of a load or store from its handle
+    // Groups of accesses with one check (reuse.c): of an XLAT, the bytes around its address that it checks; 0: its own.
+    int16_t group_low;
+    uint16_t group_bytes;
+    uint8_t tlb_base; // of an XLAT: a guest register that is little below its address; VAR_NONE: none
+    uint8_t leader;   // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
+};
+
+/// ... about a variable. Of a temporary that the block does not define it is not set.
+struct pass_variable {
+    uint16_t last_use; // index of the last uop that reads it
+    uint16_t defined;  // ... that makes it
+    uint8_t uses;      // how many read it, up to 255
+    uint8_t writes;    // how many write it, if it is a guest register, likewise
+};
 
 /// A block's uops while they are translated.
 struct pass_block {
@@ -49,26 +65,15 @@ struct pass_block {
     bool (*stays)(const struct pass_block *pass, unsigned index);
     const void *translation;                // for it
     bool (*supported)(const struct uop *u); // as passes_run was told
-    struct uop uops[LIFT_MAX_UOPS];         // rewritten copy, same indices
-    bool flags_live[LIFT_MAX_UOPS];         // somebody may read the flags that this uop makes
-    bool flags_after[LIFT_MAX_UOPS];        // ... the flags as they are behind this uop
-    bool flags_before;                      // ... as they are before the first
-    bool refused[LIFT_MAX_UOPS];            // the interpreter does this uop
-    bool only_integers;                     // no vectors, no x87, no CALL
-    uint16_t last_use[VAR_COUNT];           // index of the last uop that reads a temporary
-    uint8_t uses[VAR_COUNT];                // how many read it, up to 255
-    uint16_t defined[VAR_COUNT];            // index of the uop that makes a temporary
-    // Groups of accesses with one check (reuse.c): of an XLAT, the bytes around its address that it checks; 0: its own.
-    int16_t group_low[LIFT_MAX_UOPS];
-    uint16_t group_bytes[LIFT_MAX_UOPS];
-    int32_t displacement[LIFT_MAX_UOPS]; // of a load or store from its handle
-    uint8_t tlb_base[LIFT_MAX_UOPS]; // of an XLAT: a guest register that is little below its address; VAR_NONE: none
-    bool early_write[LIFT_MAX_UOPS]; // of an XLAT that only reads but checks for writing, because a write follows
-    uint8_t leader[LIFT_MAX_UOPS]; // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
-    unsigned followers;            // accesses without a check
-    uint8_t writes[VAR_R15 + 1];   // how often guest registers are written, up to 255
-    uint32_t guest_used;           // bit per guest register that the block reads or writes
     unsigned count;
+    unsigned followers;  // accesses without a check
+    uint32_t guest_used; // bit per guest register that the block reads or writes
+    bool flags_before;   // somebody may read the flags as they are before the first uop
+    bool only_integers;  // no vectors, no x87, no CALL
+    bool calls;          // there are CALLs
+    struct pass_variable variables[VAR_COUNT];
+    struct pass_facts facts[LIFT_MAX_UOPS];
+    struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices
 };
 
 // What is known of addresses, from block to block of a superblock: reuse.c.
@@ -80,6 +85,7 @@ struct pass_block {
 struct pass_value {
     uint16_t base;
     bool cut;
+    uint8_t bits; // of the 64 those above are zero; not of addresses
     uint64_t constant;
 };
 
@@ -102,7 +108,6 @@ struct pass_numbering {
     uint16_t fresh; // the next name
     uint8_t sum_count, group_count, anchor_count;
     struct pass_value value[VAR_COUNT];
-    uint8_t bits[VAR_COUNT]; // of a variable's 64 those above are zero
     struct pass_sum sum[PASS_SUMS];
     struct pass_group group[PASS_GROUPS];
 };

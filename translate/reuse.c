@@ -12,14 +12,17 @@
 
 static struct pass_value unknown(struct pass_numbering *n)
 {
-    return (struct pass_value){.base = n->fresh++};
+    return (struct pass_value){.base = n->fresh++, .bits = 64};
 }
 
 /// A value for arithmetic of a width. What was cut to 32 bits has no known constant in 64 bits.
 static struct pass_value operand(struct pass_numbering *n, unsigned var, unsigned width)
 {
-    if (width == WIDTH_64 && n->value[var].cut)
+    if (width == WIDTH_64 && n->value[var].cut) {
+        uint8_t bits = n->value[var].bits;
         n->value[var] = unknown(n);
+        n->value[var].bits = bits;
+    }
     return n->value[var];
 }
 
@@ -96,10 +99,10 @@ static unsigned result_bits(const struct pass_numbering *n, const struct uop *u)
         return 64;
     switch (u->op) {
     case UOP_MOV:
-        bits = u->b == VAR_IMM ? width : n->bits[u->b];
+        bits = u->b == VAR_IMM ? width : n->value[u->b].bits;
         break;
     case UOP_ZEXT:
-        bits = n->bits[u->a] < 8u << u->sub ? n->bits[u->a] : 8u << u->sub;
+        bits = n->value[u->a].bits < 8u << u->sub ? n->value[u->a].bits : 8u << u->sub;
         break;
     case UOP_AND:
         if (u->b == VAR_IMM && u->imm > 0)
@@ -122,10 +125,10 @@ static unsigned result_bits(const struct pass_numbering *n, const struct uop *u)
 static uint8_t early_base(const struct pass_numbering *n, const struct pass_block *pass, unsigned index)
 {
     uint8_t address = pass->uops[index].a;
-    const struct uop *sum = &pass->uops[pass->defined[address]], *next = sum + 1;
+    const struct uop *sum = &pass->uops[pass->variables[address].defined], *next = sum + 1;
     if (address < VAR_TEMP || address >= VAR_ANCHOR || sum >= &pass->uops[index] || sum->op != UOP_EA ||
         sum->dst != address || sum->width != WIDTH_64 || sum->a > VAR_R15 || sum->b > VAR_R15 || sum->imm < 0 ||
-        sum->imm > 64 || n->bits[sum->b] + sum->sub > SMALL_INDEX)
+        sum->imm > 64 || n->value[sum->b].bits + sum->sub > SMALL_INDEX)
         return VAR_NONE;
     for (; next < &pass->uops[index]; next++) {
         if ((uop_effects(next) & (DEFINE_DST | DEFINE_C)) &&
@@ -139,9 +142,10 @@ static uint8_t early_base(const struct pass_numbering *n, const struct pass_bloc
 static void forget(struct pass_numbering *n)
 {
     n->group_count = 0;
-    memset(n->bits, 64, sizeof n->bits);
     for (unsigned var = 0; var < VAR_TEMP; var++)
         n->value[var] = unknown(n);
+    for (unsigned var = VAR_TEMP; var < VAR_COUNT; var++)
+        n->value[var].bits = 64;
 }
 
 static void define(struct pass_numbering *n, const struct uop *u)
@@ -150,13 +154,11 @@ static void define(struct pass_numbering *n, const struct uop *u)
     struct pass_value v;
     if (e & DEFINE_DST) {
         v = result(n, u);
-        n->bits[u->dst] = (uint8_t)result_bits(n, u);
+        v.bits = (uint8_t)result_bits(n, u);
         n->value[u->dst] = v;
     }
-    if (e & DEFINE_C) {
-        n->bits[u->c] = 64;
+    if (e & DEFINE_C)
         n->value[u->c] = unknown(n);
-    }
 }
 
 // ---- groups -------------------------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ static bool can_follow(const struct pass_block *pass, unsigned index)
     unsigned handle = pass->uops[index].dst;
     if (handle < VAR_TEMP)
         return handle == VAR_NONE;
-    for (unsigned i = index + 1; i <= pass->last_use[handle]; i++) {
+    for (unsigned i = index + 1; i <= pass->variables[handle].last_use; i++) {
         const struct uop *u = &pass->uops[i];
         unsigned e = uop_effects(u);
         bool uses = ((e & USE_A) && u->a == handle) || ((e & USE_B) && u->b == handle) ||
@@ -221,8 +223,8 @@ static bool make_anchor(struct pass_numbering *n, struct pass_group *group)
     for (unsigned i = group->leader + 1; i < pass->count; i++) {
         if (uses_handle(&pass->uops[i]) && pass->uops[i].a == handle)
             pass->uops[i].a = anchor;
-        if (pass->leader[i] == handle)
-            pass->leader[i] = anchor;
+        if (pass->facts[i].leader == handle)
+            pass->facts[i].leader = anchor;
     }
     return true;
 }
@@ -233,10 +235,11 @@ static bool make_anchor(struct pass_numbering *n, struct pass_group *group)
 static void drop_address(struct pass_block *pass, unsigned index)
 {
     uint8_t address = pass->uops[index].a;
-    struct uop *sum = &pass->uops[pass->defined[address]], *move = &pass->uops[pass->last_use[address]];
+    struct uop *sum = &pass->uops[pass->variables[address].defined],
+               *move = &pass->uops[pass->variables[address].last_use];
     if (address < VAR_TEMP || sum->op != UOP_EA || sum->insn != move->insn)
         return;
-    if (pass->uses[address] == 2 && move->op == UOP_MOV && move->width == WIDTH_64 && move->b == address &&
+    if (pass->variables[address].uses == 2 && move->op == UOP_MOV && move->width == WIDTH_64 && move->b == address &&
         move->dst <= VAR_R15) { // x87 rows look for the MOV of their operand's address
         for (const struct uop *u = sum + 1; u < move; u++) {
             if ((uop_effects(u) & (DEFINE_DST | DEFINE_C)) && (u->dst == sum->a || u->dst == sum->b || u->c == sum->a))
@@ -244,7 +247,7 @@ static void drop_address(struct pass_block *pass, unsigned index)
         }
         sum->dst = move->dst;
         *move = *sum;
-    } else if (pass->uses[address] != 1) {
+    } else if (pass->variables[address].uses != 1) {
         return;
     }
     *sum = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = sum->insn};
@@ -256,28 +259,28 @@ static void follow(struct pass_block *pass, struct pass_group *group, unsigned i
 {
     struct uop *u = &pass->uops[index], nothing = {.op = UOP_NOP, .dst = VAR_NONE, .insn = u->insn};
     uint8_t handle = u->dst, leader = group->pass->uops[group->leader].dst;
-    unsigned last = handle >= VAR_TEMP ? pass->last_use[handle] : index;
+    unsigned last = handle >= VAR_TEMP ? pass->variables[handle].last_use : index;
 
     for (unsigned i = index + 1; i <= last; i++) {
         struct uop *user = &pass->uops[i];
         if (!uses_handle(user) || user->a != handle)
             continue;
         user->a = leader;
-        pass->displacement[i] = distance;
+        pass->facts[i].displacement = distance;
     }
-    if (last > pass->last_use[leader])
-        pass->last_use[leader] = (uint16_t)last;
+    if (last > pass->variables[leader].last_use)
+        pass->variables[leader].last_use = (uint16_t)last;
     if (distance < group->low)
         group->low = distance;
     if (distance + (int32_t)u->param > group->high)
         group->high = distance + (int32_t)u->param;
-    group->pass->group_low[group->leader] = (int16_t)group->low;
-    group->pass->group_bytes[group->leader] = (uint16_t)(group->high - group->low);
+    group->pass->facts[group->leader].group_low = (int16_t)group->low;
+    group->pass->facts[group->leader].group_bytes = (uint16_t)(group->high - group->low);
     pass->followers++;
 #ifdef DOPPEL_DEBUG_CHECKS
-    pass->leader[index] = leader; // checked all the same
-    pass->displacement[index] = distance;
-    pass->last_use[handle] = (uint16_t)index;
+    pass->facts[index].leader = leader; // checked all the same
+    pass->facts[index].displacement = distance;
+    pass->variables[handle].last_use = (uint16_t)index;
     (void)nothing;
 #else
     drop_address(pass, index);
@@ -303,7 +306,7 @@ static void write_early(struct pass_group *group)
 {
     group->aux |= UOP_WRITE;
     group->pass->uops[group->leader].aux |= UOP_WRITE;
-    group->pass->early_write[group->leader] = true;
+    group->pass->facts[group->leader].early_write = true;
 }
 
 static struct pass_group *find_group(struct pass_numbering *n, const struct pass_value *at, const struct uop *u)
@@ -366,9 +369,8 @@ void passes_start(struct pass_numbering *n)
     n->head = NULL;
     n->fresh = FRESH;
     n->sum_count = n->group_count = n->anchor_count = 0;
-    memset(n->bits, 64, sizeof n->bits);
     for (unsigned var = 0; var < VAR_TEMP; var++)
-        n->value[var] = (struct pass_value){.base = (uint16_t)var};
+        n->value[var] = (struct pass_value){.base = (uint16_t)var, .bits = 64};
 }
 
 void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
@@ -379,11 +381,12 @@ void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
     else if ((n->head->backing ^ block->backing) & PAGE_MASK)
         n->value[VAR_RIP] = unknown(n);
     else // RIP is where the block starts
-        n->value[VAR_RIP] = (struct pass_value){.base = VAR_RIP, .constant = block->backing - n->head->backing};
+        n->value[VAR_RIP] =
+            (struct pass_value){.base = VAR_RIP, .bits = 64, .constant = block->backing - n->head->backing};
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
         if (u->op == UOP_XLAT)
-            pass->tlb_base[i] = early_base(n, pass, i);
+            pass->facts[i].tlb_base = early_base(n, pass, i);
         if (u->op == UOP_XLAT && u->param && !block->no_reuse && !(n->head->mode & MODE_UNSHARED))
             access(n, pass, i);
         if (u->op == UOP_CALL)

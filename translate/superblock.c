@@ -133,8 +133,8 @@ static void adopt(struct translation *t, unsigned count)
     unsigned uses[VAR_R15 + 1] = {0}, writes[VAR_R15 + 1] = {0};
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
         for (unsigned i = 0; i < count && t->backend->file->pin[var] == NO_REGISTER; i++) {
-            writes[var] += t->passes[i].writes[var];
-            uses[var] += t->passes[i].uses[var] + t->passes[i].writes[var];
+            writes[var] += t->passes[i].variables[var].writes;
+            uses[var] += t->passes[i].variables[var].uses + t->passes[i].variables[var].writes;
         }
     }
     for (;;) {

@@ -55,7 +55,7 @@ static void operands(struct translation *t, const struct uop *u, unsigned constr
 
 static void release(struct translation *t, unsigned var)
 {
-    if (var >= VAR_TEMP && t->pass->last_use[var] <= t->index)
+    if (var >= VAR_TEMP && t->pass->variables[var].last_use <= t->index)
         registers_release(&t->registers, var);
 }
 
@@ -80,7 +80,7 @@ static void translate_uop(struct translation *t, const struct uop *u)
     unsigned constraints = rule->constraints;
 
     t->backend->prepare(t, u);
-    t->flags = t->pass->flags_live[t->index];
+    t->flags = t->pass->facts[t->index].flags_live;
     t->made_flags = 0;
     t->fused = 0;
     t->stayed = false;
@@ -136,7 +136,7 @@ bool translate_uops(struct translation *t)
     bool called = false;
     for (t->index = 0; t->index < t->pass->count; t->index++) {
         const struct uop *u = &t->pass->uops[t->index];
-        if (!t->backend->rules[u->op].emit || t->pass->refused[t->index]) {
+        if (!t->backend->rules[u->op].emit || t->pass->facts[t->index].refused) {
             t->backend->resume(t);
             return false;
         }

@@ -59,9 +59,9 @@ static void test_flags_die_when_overwritten(void **state)
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
     };
     run(uops, ARRAY_SIZE(uops), all_supported);
-    assert_false(pass.flags_live[0]);
-    assert_false(pass.flags_live[1]);
-    assert_true(pass.flags_live[2]);
+    assert_false(pass.facts[0].flags_live);
+    assert_false(pass.facts[1].flags_live);
+    assert_true(pass.facts[2].flags_live);
 }
 
 static void test_flags_live_where_the_block_can_be_left(void **state)
@@ -75,8 +75,8 @@ static void test_flags_live_where_the_block_can_be_left(void **state)
             plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
         };
         run(uops, ARRAY_SIZE(uops), all_supported);
-        assert_true(pass.flags_live[0]);
-        assert_true(pass.flags_live[2]);
+        assert_true(pass.facts[0].flags_live);
+        assert_true(pass.facts[2].flags_live);
     }
 }
 
@@ -88,9 +88,9 @@ static void test_flags_live_before_what_the_backend_lacks(void **state)
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
     };
     run(uops, ARRAY_SIZE(uops), all_supported);
-    assert_false(pass.flags_live[0]);
+    assert_false(pass.facts[0].flags_live);
     run(uops, ARRAY_SIZE(uops), no_multiplication);
-    assert_true(pass.flags_live[0]);
+    assert_true(pass.facts[0].flags_live);
 }
 
 /// A CALL may ask to leave after its instruction: flags made behind it in the same instruction are needed there.
@@ -103,10 +103,10 @@ static void test_flags_live_after_a_call(void **state)
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
     };
     run(uops, ARRAY_SIZE(uops), all_supported);
-    assert_true(pass.flags_live[1]);
+    assert_true(pass.facts[1].flags_live);
     uops[0].op = UOP_BSWAP;
     run(uops, ARRAY_SIZE(uops), all_supported);
-    assert_false(pass.flags_live[1]);
+    assert_false(pass.facts[1].flags_live);
 }
 
 static void test_partial_flags_keep_the_old_alive(void **state)
@@ -119,7 +119,7 @@ static void test_partial_flags_keep_the_old_alive(void **state)
             plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
         };
         run(uops, ARRAY_SIZE(uops), all_supported);
-        assert_true(pass.flags_live[0]);
+        assert_true(pass.facts[0].flags_live);
     }
     // A shift by a constant makes all flags, one by 0 none.
     struct uop uops[] = {
@@ -129,10 +129,10 @@ static void test_partial_flags_keep_the_old_alive(void **state)
     };
     uops[1].imm = 3;
     run(uops, ARRAY_SIZE(uops), all_supported);
-    assert_false(pass.flags_live[0]);
+    assert_false(pass.facts[0].flags_live);
     uops[1].imm = 32;
     run(uops, ARRAY_SIZE(uops), all_supported);
-    assert_true(pass.flags_live[0]);
+    assert_true(pass.facts[0].flags_live);
 }
 
 /// Flags that the next part of a superblock makes anew are dead at the end of this one, but where it can be left.
@@ -152,7 +152,7 @@ static void test_flags_die_in_the_next_part(void **state)
     };
     run(next, ARRAY_SIZE(next), all_supported);
     assert_false(pass.flags_before);
-    assert_false(pass.flags_live[0]);
+    assert_false(pass.facts[0].flags_live);
     assert_true(pass_kills_flags(next, ARRAY_SIZE(next), all_supported));
     assert_false(pass_kills_flags(next, 2, all_supported));
     next[1].op = UOP_ADC;
@@ -161,14 +161,14 @@ static void test_flags_die_in_the_next_part(void **state)
     assert_false(pass_kills_flags(next, ARRAY_SIZE(next), all_supported));
 
     run(first, ARRAY_SIZE(first), all_supported);
-    assert_true(pass.flags_live[2]);
+    assert_true(pass.facts[2].flags_live);
     pass_flags_die_behind(&pass);
-    assert_false(pass.flags_live[2]);
-    assert_true(pass.flags_live[0]);
+    assert_false(pass.facts[2].flags_live);
+    assert_true(pass.facts[0].flags_live);
     first[3].op = UOP_EXIT_IF; // may leave for elsewhere
     run(first, ARRAY_SIZE(first), all_supported);
     pass_flags_die_behind(&pass);
-    assert_true(pass.flags_live[2]);
+    assert_true(pass.facts[2].flags_live);
 }
 
 static void test_copies(void **state)
@@ -190,7 +190,7 @@ static void test_copies(void **state)
     assert_int_equal(pass.uops[2].dst, T(1));
     assert_int_equal(pass.uops[3].op, UOP_MOV);
     assert_int_equal(pass.uops[6].op, UOP_MOV);
-    assert_int_equal(pass.last_use[T(1)], 4);
+    assert_int_equal(pass.variables[T(1)].last_use, 4);
     assert_int_equal(pass.guest_used, BIT(VAR_RAX) | BIT(VAR_RCX) | BIT(VAR_RDX) | BIT(VAR_RBX) | BIT(VAR_RDI));
 }
 

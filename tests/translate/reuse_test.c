@@ -72,13 +72,13 @@ static void run(bool no_reuse)
 static void assert_follows(unsigned follower, unsigned leader, int32_t distance)
 {
     assert_int_equal(pass.uops[follower].a, uops[leader - 1].dst);
-    assert_int_equal(pass.displacement[follower], distance);
+    assert_int_equal(pass.facts[follower].displacement, distance);
 }
 
 static void assert_checks(unsigned number)
 {
     assert_int_equal(pass.uops[number].a, uops[number - 1].dst);
-    assert_int_equal(pass.displacement[number], 0);
+    assert_int_equal(pass.facts[number].displacement, 0);
     assert_int_equal(pass.uops[number - 1].op, UOP_XLAT);
 }
 
@@ -94,9 +94,9 @@ static void test_same_base(void **state)
     assert_checks(first);
     assert_follows(second, first, 24);
     assert_follows(third, first, -12);
-    assert_int_equal(pass.group_low[first - 1], -12);
-    assert_int_equal(pass.group_bytes[first - 1], 44);
-    assert_true(pass.last_use[uops[first - 1].dst] == third);
+    assert_int_equal(pass.facts[first - 1].group_low, -12);
+    assert_int_equal(pass.facts[first - 1].group_bytes, 44);
+    assert_true(pass.variables[uops[first - 1].dst].last_use == third);
 }
 
 static void test_can_be_switched_off(void **state)
@@ -166,7 +166,7 @@ static void test_write_after_read(void **state)
     other = access_at(VAR_RDI, VAR_ZERO, 16, 8, 0);
     run(false);
     assert_checks(read); // for writing
-    assert_true(pass.early_write[read - 1]);
+    assert_true(pass.facts[read - 1].early_write);
     assert_true(pass.uops[read - 1].aux & UOP_WRITE);
     assert_follows(write, read, 8);
     assert_follows(other, read, 16);
@@ -180,10 +180,10 @@ static void test_only_reads(void **state)
     access_at(VAR_RDI, VAR_ZERO, 8, 8, 0);
     write = access_at(VAR_RSI, VAR_ZERO, 8, 8, UOP_WRITE);
     run(false);
-    assert_false(pass.early_write[read - 1]);
+    assert_false(pass.facts[read - 1].early_write);
     assert_false(pass.uops[read - 1].aux & UOP_WRITE);
     assert_checks(write);
-    assert_false(pass.early_write[write - 1]);
+    assert_false(pass.facts[write - 1].early_write);
 }
 
 /// An index of 8 bits lets the base stand for the address, unless something changes it in between.
@@ -204,10 +204,10 @@ static void test_small_index(void **state)
     uops[moved - 1] = (struct uop){.op = UOP_MOV, .width = WIDTH_64, .dst = VAR_RBX, .b = VAR_RDX, .c = VAR_ZERO};
     count++;
     run(false);
-    assert_int_equal(pass.tlb_base[small - 1], VAR_RDI);
-    assert_int_equal(pass.tlb_base[shifted - 1], VAR_RDI);
-    assert_int_equal(pass.tlb_base[large - 1], VAR_NONE);
-    assert_int_equal(pass.tlb_base[moved], VAR_NONE);
+    assert_int_equal(pass.facts[small - 1].tlb_base, VAR_RDI);
+    assert_int_equal(pass.facts[shifted - 1].tlb_base, VAR_RDI);
+    assert_int_equal(pass.facts[large - 1].tlb_base, VAR_NONE);
+    assert_int_equal(pass.facts[moved].tlb_base, VAR_NONE);
 }
 
 static void test_too_far(void **state)
