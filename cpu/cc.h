@@ -9,6 +9,26 @@ static inline uint64_t cc_pack(enum cc_op op, unsigned width)
     return (uint64_t)op << 2 | width;
 }
 
+static inline unsigned cc_op_of(uint64_t cc)
+{
+    return (cc & CC_OP_BITS) >> 2;
+}
+
+/// The operation of a recipe, less the forms of others: those become the others.
+static inline unsigned cc_plain(uint64_t cc, uint64_t *result, uint64_t *src)
+{
+    unsigned op = cc_op_of(cc);
+    if (LIKELY(op < CC_CMP || op >= CC_OPS))
+        return op;
+    if (op != CC_CMP)
+        *src = (uint64_t)(int16_t)(cc >> CC_IMM_SHIFT);
+    if (op == CC_ADD_IMM)
+        return CC_ADD;
+    if (op != CC_SUB_IMM)
+        *result -= *src;
+    return CC_SUB;
+}
+
 static inline uint64_t cc_parity(uint64_t result)
 {
     return __builtin_parity(result & 0xff) ? 0 : FLAG_PF;
@@ -26,21 +46,22 @@ static inline uint64_t cc_result_flags(uint64_t result, unsigned width)
     return flags;
 }
 
-/// All six flags of a recipe without bits above it. result, src: upper bits are ignored.
+/// All six flags of a recipe, none of them replaced. result, src: upper bits are ignored.
 static inline uint64_t cc_recipe_flags(uint64_t cc, uint64_t result, uint64_t src, uint64_t extra)
 {
     unsigned width = cc & 3, bits = 8u << width;
     uint64_t mask = bits_mask(bits), sign = UINT64_C(1) << (bits - 1), first, flags;
 
-    if (cc >> 2 == CC_LITERAL)
+    unsigned op = cc_plain(cc, &result, &src);
+    if (op == CC_LITERAL)
         return extra;
     result &= mask;
     src &= mask;
     flags = cc_result_flags(result, width);
-    switch (cc >> 2) {
+    switch (op) {
     case CC_ADD:
     case CC_ADC:
-        extra = cc >> 2 == CC_ADC ? extra & 1 : 0;
+        extra = op == CC_ADC ? extra & 1 : 0;
         first = (result - src - extra) & mask;
         flags |= (result < src || (extra && result == src)) ? FLAG_CF : 0;
         flags |= (first ^ src ^ result) & FLAG_AF;
@@ -48,7 +69,7 @@ static inline uint64_t cc_recipe_flags(uint64_t cc, uint64_t result, uint64_t sr
         break;
     case CC_SUB:
     case CC_SBB:
-        extra = cc >> 2 == CC_SBB ? extra & 1 : 0;
+        extra = op == CC_SBB ? extra & 1 : 0;
         first = (result + src + extra) & mask;
         flags |= (first < src || (extra && first == src)) ? FLAG_CF : 0;
         flags |= (first ^ src ^ result) & FLAG_AF;
@@ -93,12 +114,22 @@ static inline uint64_t cc_recipe_flags(uint64_t cc, uint64_t result, uint64_t sr
 /// All six flags.
 static inline uint64_t cc_flags(uint64_t cc, uint64_t result, uint64_t src, uint64_t extra)
 {
-    uint64_t flags = cc_recipe_flags(cc & 0xff, result, src, extra);
-    if (cc & CC_CARRY_REPLACED)
-        flags = (flags & ~(uint64_t)FLAG_CF) | (cc & CC_CARRY_VALUE ? FLAG_CF : 0);
+    uint64_t flags = cc_recipe_flags(cc, result, src, extra);
+    if (!(cc & CC_CARRY_REPLACED))
+        return flags;
+    flags = (flags & ~(uint64_t)FLAG_CF) | (cc & CC_CARRY_VALUE ? FLAG_CF : 0);
     if (cc & CC_OVERFLOW_REPLACED)
         flags = (flags & ~(uint64_t)FLAG_OF) | (cc & CC_OVERFLOW_VALUE ? FLAG_OF : 0);
     return flags;
+}
+
+/// CF alone.
+static inline void cc_replace_carry(struct cpu *cpu, bool carry)
+{
+    uint64_t cc = cpu->var[VAR_CC_OP] & ~(uint64_t)CC_CARRY_VALUE;
+    if (!(cc & CC_CARRY_REPLACED))
+        cc &= ~(uint64_t)CC_OVERFLOW_REPLACED;
+    cpu->var[VAR_CC_OP] = cc | CC_CARRY_REPLACED | (carry ? CC_CARRY_VALUE : 0);
 }
 
 static inline uint64_t cc_all(const struct cpu *cpu)
@@ -108,11 +139,11 @@ static inline uint64_t cc_all(const struct cpu *cpu)
 
 static inline bool cc_carry(const struct cpu *cpu)
 {
-    uint64_t cc = cpu->var[VAR_CC_OP];
+    uint64_t cc = cpu->var[VAR_CC_OP], result = cpu->var[VAR_CC_RESULT], src = cpu->var[VAR_CC_SRC];
     unsigned shift = 64 - (8u << (cc & 3));
     if (cc & CC_CARRY_REPLACED)
         return cc & CC_CARRY_VALUE;
-    switch (cc >> 2) {
+    switch (cc_plain(cc, &result, &src)) {
     case CC_LITERAL:
     case CC_INC:
     case CC_DEC:
@@ -120,9 +151,9 @@ static inline bool cc_carry(const struct cpu *cpu)
     case CC_MUL:
         return cpu->var[VAR_CC_EXTRA] & FLAG_CF;
     case CC_ADD:
-        return cpu->var[VAR_CC_RESULT] << shift < cpu->var[VAR_CC_SRC] << shift;
+        return result << shift < src << shift;
     case CC_SUB:
-        return (cpu->var[VAR_CC_RESULT] + cpu->var[VAR_CC_SRC]) << shift < cpu->var[VAR_CC_SRC] << shift;
+        return (result + src) << shift < src << shift;
     case CC_LOGIC:
         return false;
     default:
@@ -167,22 +198,26 @@ static inline bool cc_condition_of(uint64_t flags, unsigned condition)
 static inline bool cc_condition(const struct cpu *cpu, unsigned condition)
 {
     uint64_t cc = cpu->var[VAR_CC_OP];
-    unsigned shift = 64 - (8u << (cc & 3));
-    uint64_t result = cpu->var[VAR_CC_RESULT] << shift;
+    unsigned shift = 64 - (8u << (cc & 3)), op;
+    uint64_t result = cpu->var[VAR_CC_RESULT], src = cpu->var[VAR_CC_SRC];
     bool value;
 
-    if (cc >> 2 == CC_LITERAL)
-        return cc_condition_of(cpu->var[VAR_CC_EXTRA], condition);
     if (cc & CC_CARRY_REPLACED)
         return cc_condition_of(cc_all(cpu), condition);
-    if (cc >> 2 == CC_MUL)
+    op = cc_plain(cc, &result, &src);
+    result <<= shift;
+    if (op == CC_LITERAL)
+        return cc_condition_of(cpu->var[VAR_CC_EXTRA], condition);
+    if (op == CC_MUL)
         return cc_condition_of(cc_all(cpu), condition);
     if (condition >> 1 == 2)
         return (result == 0) != (condition & 1);
     if (condition >> 1 == 4)
         return ((int64_t)result < 0) != (condition & 1);
-    if (cc >> 2 == CC_SUB) {
-        uint64_t src = cpu->var[VAR_CC_SRC] << shift, first = result + src;
+    if (op == CC_SUB) {
+        uint64_t first;
+        src <<= shift;
+        first = result + src;
         switch (condition >> 1) {
         case 1:
             value = first < src;

@@ -21,7 +21,7 @@ enum cpu_var {
     VAR_RAX, VAR_RCX, VAR_RDX, VAR_RBX, VAR_RSP, VAR_RBP, VAR_RSI, VAR_RDI,
     VAR_R8, VAR_R9, VAR_R10, VAR_R11, VAR_R12, VAR_R13, VAR_R14, VAR_R15,
     VAR_RIP,       // address of the running block's first instruction; between blocks, of the next instruction
-    VAR_CC_OP,     // flags recipe: enum cc_op << 2 | width (0..3)
+    VAR_CC_OP,     // flags recipe: enum cc_op << 2 | width (0..3); what is above bit 7 counts only where that says so
     VAR_CC_RESULT, // its result, as wide as the recipe says (upper bits are garbage)
     VAR_CC_SRC,    // second operand (upper bits are garbage)
     VAR_CC_EXTRA,  // carry-in (ADC, SBB), preserved CF (INC, DEC), the six flags themselves (CC_LITERAL)
@@ -59,14 +59,20 @@ enum cc_op {
     CC_SAR,     // likewise; OF = 0
     CC_CARRY,   // as CC_LOGIC, but CF = bit 0 of extra
     CC_MUL,     // SF and PF of the result; CF = OF = bit 0 of extra
+    CC_CMP,     // as CC_SUB, but result is the first operand
+    CC_CMP_IMM, // likewise; src = bits 16..31 of VAR_CC_OP, sign-extended
+    CC_ADD_IMM, // as CC_ADD with such a src
+    CC_SUB_IMM, // as CC_SUB with such a src
     CC_OPS
 };
-/// Bits of VAR_CC_OP above the recipe: CF is not the recipe's, but this (bit tests); likewise OF, which comes with CF
-/// only (rotates).
+#define CC_OP_BITS 0x7f // of VAR_CC_OP: operation and width
+/// Bits of VAR_CC_OP: CF is not the recipe's, but CC_CARRY_VALUE (bit tests); only then the others count. Likewise OF
+/// (rotates).
+#define CC_CARRY_REPLACED 0x80
 #define CC_OVERFLOW_VALUE 0x100
 #define CC_CARRY_VALUE 0x200
-#define CC_CARRY_REPLACED 0x400
 #define CC_OVERFLOW_REPLACED 0x800
+#define CC_IMM_SHIFT 16
 
 // ---- RFLAGS, control registers, MSRs --------------------------------------------------------------------------
 #define FLAG_CF UINT64_C(0x1)

@@ -53,8 +53,9 @@ static void rotate(struct cpu *cpu, const struct uop *u)
     carry = left ? result & 1 : result >> (bits - 1) & 1;
     other = left ? result >> (bits - 1) & 1 : result >> (bits - 2) & 1;
     if (u->aux & UOP_SETS_FLAGS)
-        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & 0xff) | CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED |
-                              (carry ? CC_CARRY_VALUE : 0) | (carry != other ? CC_OVERFLOW_VALUE : 0);
+        cpu->var[VAR_CC_OP] = (cpu->var[VAR_CC_OP] & ~(uint64_t)(CC_CARRY_VALUE | CC_OVERFLOW_VALUE)) |
+                              CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED | (carry ? CC_CARRY_VALUE : 0) |
+                              (carry != other ? CC_OVERFLOW_VALUE : 0);
 }
 
 static void rotate_carry(struct cpu *cpu, const struct uop *u)
@@ -194,8 +195,7 @@ static void bit_test(struct cpu *cpu, const struct uop *u)
     else if (u->op == UOP_BTC)
         cpu_write_var(cpu, u->dst, u->width, a ^ bit);
     if (u->aux & UOP_SETS_FLAGS)
-        cpu->var[VAR_CC_OP] =
-            (cpu->var[VAR_CC_OP] & ~(uint64_t)CC_CARRY_VALUE) | CC_CARRY_REPLACED | (was ? CC_CARRY_VALUE : 0);
+        cc_replace_carry(cpu, was);
 }
 
 static void bit_scan(struct cpu *cpu, const struct uop *u)

@@ -44,8 +44,8 @@ struct x87_pointers {
 /// looks.
 struct pending_flags {
     uint8_t words; // PENDING_*
-    bool compare;  // the result is a - source, else a
-    uint8_t a;     // a guest register
+    uint8_t host;  // a host register
+    uint8_t a;     // the result: a guest register
     uint8_t b;     // the source: a guest register, or VAR_IMM
     int32_t imm;
     int32_t op; // for VAR_CC_OP
@@ -53,9 +53,18 @@ struct pending_flags {
 #define PENDING_OP 1u
 #define PENDING_RESULT 2u
 #define PENDING_SOURCE 4u
-#define PENDING_SHIFT 8u    // the source in memory is to be shifted by imm
-#define PENDING_SCRATCH 32u // the result is in the first scratch register; only up to the exit that comes next
-#define PENDING_ROTATE 16u  // alone: carry and overflow of a rotate with result a, width op, imm 1: to the left
+#define PENDING_SHIFT 8u   // the source in memory is to be shifted by imm
+#define PENDING_ROTATE 16u // alone: carry and overflow of a rotate with result a, width op, imm 1: to the left
+#define PENDING_CARRY 128u // INC, DEC: the extra part is the carry of the recipe that is in memory yet
+// Only up to the exit that comes next:
+#define PENDING_HOST_RESULT 32u // the result is in `host`
+#define PENDING_HOST_SOURCE 64u // the source is
+
+static inline bool pending_flags_equal(const struct pending_flags *a, const struct pending_flags *b)
+{
+    return a->words == b->words && (!a->words || (a->host == b->host && a->a == b->a && a->b == b->b &&
+                                                  a->imm == b->imm && a->op == b->op));
+}
 
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
 struct side_exit {
@@ -141,6 +150,10 @@ struct leaves {
     unsigned block_count, shared_count;
 };
 
+#define STEP_KEPT 0u  // VAR_CC_EXTRA
+#define STEP_CLEAR 1u // it is 0
+#define STEP_LATER 2u // the recipe in memory: nobody asks, likely
+
 struct translation {
     const struct backend *backend;
     const struct cpu *cpu;
@@ -173,6 +186,7 @@ struct translation {
     bool b_memory;     // b is in memory, as NO_REGISTER says
     uint8_t condition; // host condition
     bool flags;        // the uop's flags are wanted
+    uint8_t step;      // where INC and DEC have the carry from: STEP_*
     // What the host's flags register holds: a mask of guest flags that are right in it.
     uint32_t host_flags, made_flags;
     uint16_t segments_checked; // bit 2 * segment, + 1 for writing: its rights allow that, as far as the block is done

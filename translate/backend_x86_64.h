@@ -62,6 +62,14 @@ static inline struct emit_memory x86_home(unsigned var)
     return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
 }
 
+/// The part of VAR_CC_OP that says what is replaced.
+static inline struct emit_memory x86_replaced_home(void)
+{
+    struct emit_memory m = x86_home(VAR_CC_OP);
+    m.displacement++;
+    return m;
+}
+
 /// ... where C has it, behind x86_prepare_call.
 static inline struct emit_memory x86_c_home(unsigned var)
 {
@@ -233,6 +241,10 @@ void x86_flag_routines(struct emit *e, struct backend_entries *entries);
 /// The host's flags = those of a recipe in memory whose operation and width are known; AF may be wrong behind shifts.
 /// False: not one of the simple ones.
 bool x86_emit_recipe_flags(struct emit *e, unsigned op, unsigned width);
+/// The carry alone of the recipe in memory is S0, 0 or 1; the host's too. Changes S1.
+void x86_replace_carry(struct translation *t);
+/// Carry and overflow are bits 1 and 0 of S1, above which nothing is. Changes the host's flags.
+void x86_replace_carry_and_overflow(struct translation *t);
 void x86_emit_get_flags(struct translation *t, const struct uop *u);
 void x86_emit_set_flags(struct translation *t, const struct uop *u);
 
@@ -318,6 +330,32 @@ void x86_emit_neg(struct translation *t, const struct uop *u);
 void x86_emit_inc(struct translation *t, const struct uop *u);
 void x86_emit_dec(struct translation *t, const struct uop *u);
 void x86_emit_shift(struct translation *t, const struct uop *u);
+
+// Flags of uops: backend_x86_64_recipe.c.
+#define X86_CONDITION_FLAGS (FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF | FLAG_OF)
+static inline bool x86_is_guest(unsigned var)
+{
+    return var <= VAR_R15;
+}
+/// Where x86_save_carry leaves the carry.
+static inline struct emit_memory x86_carry_slot(void)
+{
+    return FIELD(host_word[WORD_CARRY]);
+}
+/// ... but in the host's flags, which nothing changes until the emitter runs.
+static inline bool x86_uses_host_carry(const struct uop *u)
+{
+    return (u->op == UOP_ADC || u->op == UOP_SBB) && (u->aux & UOP_SETS_FLAGS);
+}
+/// VAR_CC_OP is to be this.
+void x86_store_recipe_op(struct translation *t, int32_t op);
+/// The recipe of an operation is pending: its result is in the variable, if that is a guest register; else it is stored
+/// from `result` at once.
+void x86_recipe_pending(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result);
+/// ... and its source, as t->b holds it, or that is stored at once.
+void x86_source_pending(struct translation *t, const struct uop *u, enum cc_op op);
+/// x86_made_flags with a second operand, as t->b holds it.
+void x86_made_flags_of_two(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result);
 /// The host's flags are the guest's now, but for those left out of the mask.
 void x86_made_flags(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result, uint32_t mask);
 /// The same with a recipe whose result is in variable `var`, and in `result` now.

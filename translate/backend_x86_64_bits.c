@@ -47,9 +47,7 @@ static void rotate_by_constant(struct translation *t, const struct uop *u)
 void x86_override_rotate_flags(struct translation *t, unsigned var, unsigned width, bool left)
 {
     struct emit *e = &t->emit;
-    struct emit_memory sum = {.base = S0, .index = S1, .displacement = CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED};
     uint8_t result = registers_read(&t->registers, var);
-    _Static_assert(CC_OVERFLOW_VALUE == 2 << 7 && CC_CARRY_VALUE == 4 << 7, "bits 1 and 2 shifted");
     if (result == NO_REGISTER)
         x86_load_home(e, S0, var);
     else
@@ -59,11 +57,8 @@ void x86_override_rotate_flags(struct translation *t, unsigned var, unsigned wid
     emit_lea(e, WIDTH_32, S1, (struct emit_memory){.base = S0, .index = S0});
     emit_alu(e, EMIT_XOR, WIDTH_32, S1, S0);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 6);
-    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S1, 7);
-    emit_load(e, WIDTH_8, S0, x86_home(VAR_CC_OP));
-    emit_lea(e, WIDTH_32, S0, sum);
-    x86_store_home(e, VAR_CC_OP, S0);
-    t->recipe = -1;
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S1, 1);
+    x86_replace_carry_and_overflow(t);
     t->made_flags = 0;
 }
 

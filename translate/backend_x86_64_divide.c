@@ -72,18 +72,9 @@ void x86_emit_divide(struct translation *t, const struct uop *u)
 /// The host's carry replaces that of the recipe in memory, and stays the host's.
 static void override_carry(struct translation *t)
 {
-    struct emit *e = &t->emit;
-    _Static_assert(CC_CARRY_VALUE == 1 << 9, "a shift and a bit test");
-    emit_set(e, 2, S0);
-    emit_extend(e, false, WIDTH_8, S0, S0);
-    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 9);
-    emit_load(e, WIDTH_32, S1, x86_home(VAR_CC_OP));
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, ~CC_CARRY_VALUE);
-    emit_alu(e, EMIT_OR, WIDTH_32, S1, S0);
-    emit_alu_imm(e, EMIT_OR, WIDTH_32, S1, CC_CARRY_REPLACED);
-    emit_store(e, WIDTH_64, x86_home(VAR_CC_OP), S1);
-    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, 9);
-    t->recipe = -1;
+    emit_set(&t->emit, 2, S0);
+    emit_extend(&t->emit, false, WIDTH_8, S0, S0);
+    x86_replace_carry(t);
     t->made_flags = FLAG_CF;
 }
 

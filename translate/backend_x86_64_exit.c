@@ -286,7 +286,7 @@ void x86_loop_end(struct translation *t, const uint8_t *join)
 /// On with the next part of a superblock.
 static void go_on(struct translation *t, const struct uop *u)
 {
-    if (t->pending.words & PENDING_SCRATCH) {
+    if (t->pending.words & (PENDING_HOST_RESULT | PENDING_HOST_SOURCE)) {
         if (pass_kills_flags(t->next->uops, t->next->uop_count, t->backend->supported))
             t->pending.words = 0;
         else
@@ -588,6 +588,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     t->pointers = exit->pointers;
     t->pending = exit->pending;
     t->recipe = -1;
+    t->host_flags = 0; // nobody wants them
     if (exit->kind != SIDE_MISS)
         x86_flush_flags(t);
     switch (exit->kind) {

@@ -6,8 +6,8 @@
 #include "cpu/cc.h"
 #include "translate/backend_x86_64.h"
 
-#define RECIPE_OPS 16u // a power of 2 that holds CC_OPS: VAR_CC_OP cannot lead outside of the table
-#define STUB_SHIFT 6u  // of the table's parts, bytes
+#define RECIPE_OPS (CC_OP_BITS / 4 + 1u) // VAR_CC_OP cannot lead outside of the table
+#define STUB_SHIFT 6u                    // of the table's parts, bytes
 #define HOST_BELOW 2u
 
 _Static_assert(CC_OPS <= RECIPE_OPS, "all recipes have a part");
@@ -25,10 +25,40 @@ static void emit_extra_carry(struct emit *e)
     emit_bit_memory(e, x86_home(VAR_CC_EXTRA), 0);
 }
 
+/// S1 = the second operand that is part of VAR_CC_OP.
+static void emit_recipe_imm(struct emit *e)
+{
+    struct emit_memory imm = x86_home(VAR_CC_OP);
+    imm.displacement += CC_IMM_SHIFT / 8;
+    emit_load(e, WIDTH_16, S1, imm);
+    emit_extend(e, true, WIDTH_16, S1, S1);
+}
+
 bool x86_emit_recipe_flags(struct emit *e, unsigned op, unsigned width)
 {
     static const uint8_t shifts[] = {EMIT_SHL, EMIT_SHR, EMIT_SAR};
     switch (op) {
+    case CC_CMP:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_alu_load(e, EMIT_CMP, width, S0, x86_home(VAR_CC_SRC));
+        return true;
+    case CC_CMP_IMM:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_recipe_imm(e);
+        emit_alu(e, EMIT_CMP, width, S0, S1);
+        return true;
+    case CC_ADD_IMM:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_recipe_imm(e);
+        emit_alu(e, EMIT_SUB, width, S0, S1);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        return true;
+    case CC_SUB_IMM:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_recipe_imm(e);
+        emit_alu(e, EMIT_ADD, width, S0, S1);
+        emit_alu(e, EMIT_CMP, width, S0, S1);
+        return true;
     case CC_ADD:
         emit_operands(e);
         emit_alu(e, EMIT_SUB, width, S0, S1);
@@ -142,23 +172,28 @@ static emit_place jump_unless_bit(struct emit *e, unsigned bit)
     return emit_jump_if(e, HOST_BELOW ^ 1);
 }
 
+#define CARRY_VALUE_BIT 1u // in the second byte of VAR_CC_OP
+#define OVERFLOW_VALUE_BIT 0u
+#define OVERFLOW_REPLACED_BIT 3u
+_Static_assert(CC_CARRY_VALUE == 0x100 << CARRY_VALUE_BIT && CC_OVERFLOW_VALUE == 0x100 << OVERFLOW_VALUE_BIT &&
+                   CC_OVERFLOW_REPLACED == 0x100 << OVERFLOW_REPLACED_BIT && CC_CARRY_REPLACED == 0x80,
+               "places of what is replaced");
+
 /// The recipe's flags but for carry, and overflow perhaps. `base`: the routine for the recipe in S0. Goes on in `pour`.
 static void emit_replaced(struct emit *e, const uint8_t *base)
 {
     emit_place carry_only, no_overflow;
-    _Static_assert(CC_CARRY_REPLACED == 1 << 10 && CC_CARRY_VALUE == 1 << 9, "bits 10 and 9");
-    _Static_assert(CC_OVERFLOW_REPLACED == 1 << 11 && CC_OVERFLOW_VALUE == 1 << 8, "bits 11 and 8");
     emit_pop_memory(e, FIELD(host_word[WORD_FLAGS])); // the return address: what is called finds the state as we do
     emit_call_to(e, base);
     emit_push_flags(e);
     emit_pop(e, S0);
-    emit_load(e, WIDTH_32, S1, x86_home(VAR_CC_OP));
+    emit_load(e, WIDTH_8, S1, x86_replaced_home());
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAGS_ARITHMETIC & ~FLAG_CF));
-    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, 9);
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, CARRY_VALUE_BIT);
     emit_alu_imm(e, EMIT_ADC, WIDTH_32, S0, 0);
-    carry_only = jump_unless_bit(e, 11);
+    carry_only = jump_unless_bit(e, OVERFLOW_REPLACED_BIT);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)~FLAG_OF);
-    no_overflow = jump_unless_bit(e, 8);
+    no_overflow = jump_unless_bit(e, OVERFLOW_VALUE_BIT);
     emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, (int32_t)FLAG_OF);
     emit_patch_here(e, carry_only);
     emit_patch_here(e, no_overflow);
@@ -173,10 +208,10 @@ static void emit_flags(struct emit *e, struct backend_entries *entries)
 
     entries->flags = e->at;
     x86_begin_routine(e);
-    emit_load(e, WIDTH_32, S0,
-              x86_home(VAR_CC_OP)); // as x86_flush_flags stores it: a wider load would wait for the store
-    emit_test_imm(e, WIDTH_32, S0, CC_CARRY_REPLACED | CC_OVERFLOW_REPLACED);
-    replaced = emit_jump_if(e, EMIT_NOT_EQUAL);
+    // All that is read of it, here and above, is in one piece of what is stored: else it would wait for the store.
+    emit_load(e, WIDTH_8, S0, x86_home(VAR_CC_OP));
+    emit_test(e, WIDTH_8, S0, S0);
+    replaced = emit_jump_if(e, EMIT_SIGN); // CC_CARRY_REPLACED
     base = e->at;
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, RECIPE_OPS * 4 - 1);
     emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, STUB_SHIFT);
@@ -212,6 +247,7 @@ static void emit_flags_value(struct emit *e, struct backend_entries *entries)
     emit_pop(e, S0);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)FLAGS_ARITHMETIC);
     emit_load(e, WIDTH_8, S1, x86_home(VAR_CC_OP));
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, CC_OP_BITS);
     emit_alu_imm(e, EMIT_SUB, WIDTH_32, S1, CC_SHL << 2);
     _Static_assert(CC_SHR == CC_SHL + 1 && CC_SAR == CC_SHL + 2, "a range");
     emit_alu_imm(e, EMIT_CMP, WIDTH_32, S1, 3 << 2);
@@ -235,17 +271,39 @@ void x86_emit_get_flags(struct translation *t, const struct uop *u)
     x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
-/// The carry alone: STC, CLC, CMC.
-static void replace_carry(struct translation *t)
+/// S1 = what is replaced of the recipe in memory, less the carry.
+static void load_replaced(struct translation *t)
 {
     struct emit *e = &t->emit;
-    emit_load(e, WIDTH_32, S1, x86_home(VAR_CC_OP));
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
-    emit_shift_imm(e, EMIT_SHL, WIDTH_32, S0, 9);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, ~CC_CARRY_VALUE);
-    emit_alu(e, EMIT_OR, WIDTH_32, S0, S1);
-    emit_alu_imm(e, EMIT_OR, WIDTH_32, S0, CC_CARRY_REPLACED);
-    emit_store(e, WIDTH_64, x86_home(VAR_CC_OP), S0);
+    if (t->recipe != -1 && !(t->recipe & CC_CARRY_REPLACED)) { // nothing
+        emit_alu(e, EMIT_XOR, WIDTH_32, S1, S1);
+        return;
+    }
+    emit_load(e, WIDTH_8, S1, x86_home(VAR_CC_OP));
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S1, 7);
+    emit_alu(e, EMIT_SBB, WIDTH_32, S1, S1);
+    emit_alu_load(e, EMIT_AND, WIDTH_8, S1, x86_replaced_home());
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 0xff & ~(1 << CARRY_VALUE_BIT));
+}
+
+void x86_replace_carry(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    load_replaced(t);
+    emit_lea(e, WIDTH_32, S0, (struct emit_memory){.base = S1, .index = S0, .scale = CARRY_VALUE_BIT});
+    emit_store(e, WIDTH_8, x86_replaced_home(), S0);
+    emit_alu_memory_imm(e, EMIT_OR, WIDTH_8, x86_home(VAR_CC_OP), (int8_t)CC_CARRY_REPLACED);
+    emit_bit_imm(e, EMIT_BT, WIDTH_32, S0, CARRY_VALUE_BIT);
+    t->recipe = -1;
+}
+
+void x86_replace_carry_and_overflow(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    _Static_assert(OVERFLOW_VALUE_BIT == 0 && CARRY_VALUE_BIT == 1, "bits 0 and 1");
+    emit_alu_imm(e, EMIT_OR, WIDTH_32, S1, 1 << OVERFLOW_REPLACED_BIT);
+    emit_store(e, WIDTH_8, x86_replaced_home(), S1);
+    emit_alu_memory_imm(e, EMIT_OR, WIDTH_8, x86_home(VAR_CC_OP), (int8_t)CC_CARRY_REPLACED);
     t->recipe = -1;
 }
 
@@ -258,7 +316,8 @@ void x86_emit_set_flags(struct translation *t, const struct uop *u)
         return;
     if (mask == FLAG_CF) {
         x86_copy(t, WIDTH_32, S0, t->a);
-        replace_carry(t);
+        emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, 1);
+        x86_replace_carry(t);
         return;
     }
     if (mask != FLAGS_ARITHMETIC) {

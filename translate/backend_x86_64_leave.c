@@ -109,12 +109,6 @@ static unsigned earlier(const struct translation *t, unsigned index)
     return index;
 }
 
-static bool same_flags(const struct pending_flags *a, const struct pending_flags *b)
-{
-    return a->words == b->words && (!a->words || (a->compare == b->compare && a->a == b->a && a->b == b->b &&
-                                                  a->imm == b->imm && a->op == b->op));
-}
-
 static bool same_pointers(const struct x87_pointers *a, const struct x87_pointers *b)
 {
     return a->pending == b->pending && (!a->pending || (a->offset == b->offset && a->opcode == b->opcode));
@@ -144,7 +138,7 @@ static void settle_and_leave(struct translation *t)
     }
     for (unsigned i = 0; i < t->leaves.shared_count && i < SHARED_LEAVES; i++) {
         shared = &t->leaves.shared[i];
-        if (shared->block == t->block && same_flags(&shared->pending, &t->pending) &&
+        if (shared->block == t->block && pending_flags_equal(&shared->pending, &t->pending) &&
             same_pointers(&shared->pointers, &t->pointers) && same_registers(&shared->registers, &t->registers)) {
             emit_jump_shortest(e, shared->at);
             return;

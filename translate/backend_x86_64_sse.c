@@ -305,8 +305,7 @@ static void take_flags(struct translation *t, bool live, bool wide)
         emit_lea(e, WIDTH_64, S0, (struct emit_memory){.base = S0, .index = HOST_NO_INDEX, .displacement = -2});
     }
     x86_store_home(e, VAR_CC_EXTRA, S0);
-    emit_store_imm(e, WIDTH_64, x86_home(VAR_CC_OP), (int32_t)cc_pack(CC_LITERAL, 0));
-    t->recipe = (int32_t)cc_pack(CC_LITERAL, 0);
+    x86_literal_recipe(t);
 }
 
 // ---- rows -----------------------------------------------------------------------------------------------------------

@@ -203,8 +203,7 @@ static void set_literal_flags(struct translation *t, uint8_t reg)
 {
     emit_alu_imm(&t->emit, EMIT_AND, WIDTH_32, reg, (int32_t)FLAGS_ARITHMETIC);
     x86_store_home(&t->emit, VAR_CC_EXTRA, reg);
-    emit_store_imm(&t->emit, WIDTH_64, x86_home(VAR_CC_OP), CC_LITERAL << 2);
-    t->recipe = CC_LITERAL << 2;
+    x86_literal_recipe(t);
 }
 
 /// a = next RIP, b = the six flags (SDM vol. 2 "SYSCALL").

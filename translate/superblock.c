@@ -149,18 +149,12 @@ static void adopt(struct translation *t, unsigned count)
     }
 }
 
-static bool same_flags(const struct pending_flags *a, const struct pending_flags *b)
-{
-    return a->words == b->words && (!a->words || (a->compare == b->compare && a->a == b->a && a->b == b->b &&
-                                                  a->imm == b->imm && a->op == b->op));
-}
-
 /// The state that the code behind the join was made for.
 static bool joins(const struct translation *t)
 {
     const struct loop_join *join = &t->join;
     return t->index == join->index + 1 && registers_same(&t->registers, &join->registers) &&
-           same_flags(&t->pending, &join->pending) && (t->host_flags & join->host_flags) == join->host_flags &&
+           pending_flags_equal(&t->pending, &join->pending) && (t->host_flags & join->host_flags) == join->host_flags &&
            (t->segments_checked & join->segments_checked) == join->segments_checked &&
            (t->resident & join->resident) == join->resident && !t->pointers.pending;
 }

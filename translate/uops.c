@@ -111,7 +111,7 @@ static void note_join(struct translation *t, const struct uop *u)
     struct loop_join *join = &t->join;
     unsigned effects = uop_effects(u);
     if (join->at || t->block != t->head || !(effects & FLAGS_ALL) || (effects & MAY_LEAVE) ||
-        !(u->aux & UOP_SETS_FLAGS) || t->called || t->pointers.pending || t->recipe >= 0)
+        !(u->aux & UOP_SETS_FLAGS) || t->called || t->pointers.pending || t->recipe != -1)
         return;
     *join = (struct loop_join){.at = t->emit.at,
                                .index = t->index,
