@@ -6,30 +6,44 @@
 
 #define ESCAPE 0x0f00u // opcode constants: 0x0fXX is the two-byte opcode 0F XX, 0x0f38XX a three-byte one
 
+// Which bytes an instruction has is different from one to the next: a branch for each would be mispredicted as often as
+// not, and translation is bound by that. So they are put together by arithmetic.
+
 /// Up to 8 bytes that are written at once.
 struct bytes {
     uint64_t value;
     unsigned count;
 };
 
-static inline void add(struct bytes *b, unsigned byte)
+/// 1 or 0, of which the compiler does not know that, so that it cannot make a branch of it.
+static inline unsigned one_if(bool holds)
 {
-    b->value |= (uint64_t)byte << (8 * b->count++);
+    unsigned value = holds;
+    __asm__("" : "+r"(value));
+    return value;
+}
+
+/// `count` bytes of value; what is above them is zero.
+static inline void add(struct bytes *b, uint64_t value, unsigned count)
+{
+    b->value |= value << (8 * b->count);
+    b->count += count;
+}
+
+static inline void add_where(struct bytes *b, bool holds, unsigned byte)
+{
+    unsigned count = one_if(holds);
+    add(b, -(uint64_t)count & byte, count);
 }
 
 static inline void add_opcode(struct bytes *b, unsigned opcode)
 {
-    if (opcode >> 16)
-        add(b, opcode >> 16);
-    if (opcode >> 8)
-        add(b, opcode >> 8 & 0xff);
-    add(b, opcode & 0xff);
+    unsigned count = 1u + one_if(opcode > 0xff) + one_if(opcode > 0xffff);
+    add(b, __builtin_bswap32(opcode) >> (32 - 8 * count), count);
 }
 
-static void put_opcode(struct emit *e, unsigned opcode)
+static inline void put_bytes(struct emit *e, struct bytes b)
 {
-    struct bytes b = {0};
-    add_opcode(&b, opcode);
     emit_put(e, b.value, b.count);
 }
 
@@ -39,26 +53,30 @@ static bool is_byte(int64_t value)
 }
 
 /// Prefixes, REX and opcode for reg and rm (index for memory operands): up to 7 bytes. byte_reg, byte_rm: 8-bit
-/// registers SPL..DIL need an otherwise empty REX.
+/// registers SPL..DIL need an otherwise empty REX. No bit 3 in HOST_NO_INDEX and the registers behind it.
 static inline void add_head(struct bytes *b, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
                             uint8_t index, uint8_t rm, bool need_rex)
 {
-    unsigned rex = (width == 3 ? 8u : 0u) | (reg & 8 ? 4u : 0u) | (index & 8 ? 2u : 0u) | (rm & 8 ? 1u : 0u);
-    if (width == 1)
-        add(b, 0x66);
-    if (prefix)
-        add(b, prefix);
-    if (rex || need_rex)
-        add(b, 0x40 | rex);
+    unsigned rex = (unsigned)(width == 3) << 3 | (reg & 8u) >> 1 | (index & 8u) >> 2 | (rm & 8u) >> 3;
+    add_where(b, width == 1, 0x66);
+    add_where(b, prefix != 0, prefix);
+    add_where(b, rex | need_rex, 0x40 | rex);
     add_opcode(b, opcode);
+}
+_Static_assert(!((HOST_NO_INDEX | HOST_GS | HOST_STATE) & 8), "no REX for them");
+
+static inline struct bytes head_of(unsigned prefix, unsigned width, unsigned opcode, uint8_t reg, uint8_t index,
+                                   uint8_t rm, bool need_rex)
+{
+    struct bytes b = {0};
+    add_head(&b, prefix, width, opcode, reg, index, rm, need_rex);
+    return b;
 }
 
 static void put_head(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg, uint8_t index,
                      uint8_t rm, bool need_rex)
 {
-    struct bytes b = {0};
-    add_head(&b, prefix, width, opcode, reg, index, rm, need_rex);
-    emit_put(e, b.value, b.count);
+    put_bytes(e, head_of(prefix, width, opcode, reg, index, rm, need_rex));
 }
 
 static bool is_new_byte_register(unsigned width, uint8_t reg)
@@ -66,70 +84,87 @@ static bool is_new_byte_register(unsigned width, uint8_t reg)
     return width == 0 && reg >= 4;
 }
 
-/// reg field and register rm. For 8-bit operations the caller says which of the two is an 8-bit register by width 0.
-static void put_registers(struct emit *e, unsigned width, unsigned opcode, uint8_t reg, uint8_t rm, bool reg_is_digit)
+static inline unsigned two_registers(uint8_t reg, uint8_t rm)
 {
-    bool need = is_new_byte_register(width, rm) || (!reg_is_digit && is_new_byte_register(width, reg));
-    struct bytes b = {0};
-    add_head(&b, 0, width, opcode, reg, 0, rm, need);
-    add(&b, 0xc0u | (reg & 7u) << 3 | (rm & 7u));
-    emit_put(e, b.value, b.count);
+    return 0xc0u | (reg & 7u) << 3 | (rm & 7u);
 }
 
+/// reg field and register rm: up to 7 bytes. For 8-bit operations the caller says which of the two is an 8-bit register
+/// by width 0.
+static inline struct bytes registers_of(unsigned width, unsigned opcode, uint8_t reg, uint8_t rm, bool reg_is_digit)
+{
+    bool need = is_new_byte_register(width, rm) | (!reg_is_digit & is_new_byte_register(width, reg));
+    struct bytes b = head_of(0, width, opcode, reg, 0, rm, need);
+    add(&b, two_registers(reg, rm), 1);
+    return b;
+}
+
+static void put_registers(struct emit *e, unsigned width, unsigned opcode, uint8_t reg, uint8_t rm, bool reg_is_digit)
+{
+    put_bytes(e, registers_of(width, opcode, reg, rm, reg_is_digit));
+}
+
+/// ... with a byte behind it.
+static void put_registers_byte(struct emit *e, unsigned width, unsigned opcode, uint8_t digit, uint8_t rm, uint8_t imm)
+{
+    struct bytes b = registers_of(width, opcode, digit, rm, true);
+    add(&b, imm, 1);
+    put_bytes(e, b);
+}
+
+/// ModRM, SIB and displacement. The base is no HOST_STATE.
 static void put_address(struct emit *e, uint8_t reg, struct emit_memory m)
 {
     struct bytes b = {0};
-    bool sib = m.index != HOST_NO_INDEX || (m.base & 7) == HOST_RSP;
-    unsigned mod = m.displacement == 0 && (m.base & 7) != HOST_RBP ? 0 : is_byte(m.displacement) ? 1 : 2;
-    unsigned scaled = (unsigned)m.scale << 6 | (m.index == HOST_NO_INDEX ? 4u : m.index & 7u) << 3;
+    unsigned gs = one_if(m.base == HOST_GS); // SIB without base: a displacement of 32 bits
+    unsigned no_index = one_if(m.index == HOST_NO_INDEX), sib = one_if((m.base & 7) == HOST_RSP) | (no_index ^ 1) | gs;
+    unsigned displaced = one_if(m.displacement != 0) | one_if((m.base & 7) == HOST_RBP);
+    unsigned mod = (displaced & (gs ^ 1)) << one_if(!is_byte(m.displacement)); // 0, 1, 2: none, 1 byte, 4 bytes
+    unsigned base = (m.base & 7u) ^ ((HOST_RBP ^ (HOST_GS & 7)) & -gs), rm = base ^ ((base ^ HOST_RSP) & -sib);
+    add(&b, mod << 6 | (reg & 7u) << 3 | rm, 1);
+    add(&b, -sib & ((unsigned)m.scale << 6 | ((m.index & 7u) | no_index << 2) << 3 | base), sib);
+    add(&b, (uint32_t)m.displacement, mod * mod | gs << 2);
+    put_bytes(e, b);
+}
 
-    if (m.base == HOST_GS) { // SIB without base: a displacement of 32 bits
-        emit_put(e, (reg & 7u) << 3 | 4u | (scaled | 5u) << 8 | (uint64_t)(uint32_t)m.displacement << 16, 6);
-        return;
-    }
-    add(&b, mod << 6 | (reg & 7u) << 3 | (sib ? 4u : m.base & 7u));
-    if (sib)
-        add(&b, scaled | (m.base & 7u));
-    b.value |= (uint64_t)(uint32_t)m.displacement << (8 * b.count);
-    emit_put(e, b.value, b.count + (mod == 0 ? 0 : mod == 1 ? 1 : 4));
+/// The places that have no number in an instruction. A base beside the segment's is shorter than an index.
+static inline struct emit_memory encodable(const struct emit *e, struct emit_memory m)
+{
+    unsigned state = one_if(m.base == HOST_STATE);
+    unsigned beside = one_if(m.base == HOST_GS) & one_if(m.index != HOST_NO_INDEX) & one_if(!m.scale);
+    m.displacement += e->depth & -(int32_t)state;
+    m.base ^= (uint8_t)(((HOST_STATE ^ HOST_RSP) & -state) | ((m.index ^ HOST_GS) & -beside));
+    m.index ^= (uint8_t)((m.index ^ HOST_NO_INDEX) & -beside);
+    return m;
 }
 
 static void put_memory_prefixed(struct emit *e, unsigned prefix, unsigned width, unsigned opcode, uint8_t reg,
                                 struct emit_memory m, bool need_rex)
 {
     struct bytes b = {0};
-    if (m.base == HOST_STATE) {
-        m.base = HOST_RSP;
-        m.displacement += e->depth;
-    }
-    if (m.base == HOST_GS)
-        add(&b, 0x65);
-    if (m.base == HOST_GS && m.index != HOST_NO_INDEX && !m.scale) { // a base beside the segment's is shorter
-        m.base = m.index;
-        m.index = HOST_NO_INDEX;
-    }
-    add_head(&b, prefix, width, opcode, reg, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base,
-             need_rex);
-    emit_put(e, b.value, b.count);
+    add_where(&b, m.base == HOST_GS, 0x65);
+    m = encodable(e, m);
+    add_head(&b, prefix, width, opcode, reg, m.index, m.base, need_rex);
+    put_bytes(e, b);
     put_address(e, reg, m);
 }
 
 static void put_memory(struct emit *e, unsigned width, unsigned opcode, uint8_t reg, struct emit_memory m,
                        bool reg_is_digit)
 {
-    put_memory_prefixed(e, 0, width, opcode, reg, m, !reg_is_digit && is_new_byte_register(width, reg));
+    put_memory_prefixed(e, 0, width, opcode, reg, m, !reg_is_digit & is_new_byte_register(width, reg));
 }
 
 /// Immediate of an operation: 1, 2 or 4 bytes.
 static void put_imm(struct emit *e, unsigned width, int32_t value)
 {
-    emit_put(e, (uint32_t)value, width == 0 ? 1 : width == 1 ? 2 : 4);
+    emit_put(e, (uint32_t)value, 1u << (width < 2 ? width : 2));
 }
 
 // ---- moves --------------------------------------------------------------------------------------------------------
 void emit_move(struct emit *e, unsigned width, uint8_t to, uint8_t from)
 {
-    put_registers(e, width, width == 0 ? 0x88 : 0x89, from, to, false);
+    put_registers(e, width, 0x88 | (width != 0), from, to, false);
 }
 
 void emit_move_imm(struct emit *e, uint8_t to, uint64_t value)
@@ -154,20 +189,18 @@ void emit_move_later(struct emit *e, uint8_t to)
 
 void emit_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from)
 {
-    if (width < 2)
-        put_memory(e, 2, width == 0 ? ESCAPE | 0xb6 : ESCAPE | 0xb7, to, from, false);
-    else
-        put_memory(e, width, 0x8b, to, from, false);
+    static const uint16_t opcode[] = {ESCAPE | 0xb6, ESCAPE | 0xb7, 0x8b, 0x8b};
+    put_memory(e, width < 2 ? 2 : width, opcode[width], to, from, true);
 }
 
 void emit_store(struct emit *e, unsigned width, struct emit_memory to, uint8_t from)
 {
-    put_memory(e, width, width == 0 ? 0x88 : 0x89, from, to, false);
+    put_memory(e, width, 0x88 | (width != 0), from, to, false);
 }
 
 void emit_store_imm(struct emit *e, unsigned width, struct emit_memory to, int32_t value)
 {
-    put_memory(e, width, width == 0 ? 0xc6 : 0xc7, 0, to, true);
+    put_memory(e, width, 0xc6 | (width != 0), 0, to, true);
     put_imm(e, width, value);
 }
 
@@ -183,7 +216,7 @@ void emit_extend(struct emit *e, bool is_signed, unsigned from_width, uint8_t to
     } else {
         unsigned opcode = ESCAPE | (is_signed ? 0xbeu : 0xb6u) | from_width;
         put_head(e, 0, is_signed ? 3 : 2, opcode, to, 0, from, is_new_byte_register(from_width, from));
-        emit_put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+        emit_put(e, two_registers(to, from), 1);
     }
 }
 
@@ -223,10 +256,16 @@ void emit_alu(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, uint
     put_registers(e, width, (unsigned)op << 3 | (width != 0), from, to, false);
 }
 
+/// Whether an immediate is written as a byte that the processor extends.
+static bool has_byte(unsigned width, int32_t value)
+{
+    return (width != 0) & is_byte(width == 1 ? (int16_t)value : value);
+}
+
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned width, uint8_t to, int32_t value)
 {
-    bool byte = width != 0 && is_byte(width == 1 ? (int16_t)value : value);
-    put_registers(e, width, width == 0 ? 0x80 : byte ? 0x83 : 0x81, (uint8_t)op, to, true);
+    bool byte = has_byte(width, value);
+    put_registers(e, width, 0x80u | (width != 0) | (unsigned)byte << 1, (uint8_t)op, to, true);
     put_imm(e, byte ? 0 : width, value);
 }
 
@@ -242,41 +281,40 @@ void emit_alu_store(struct emit *e, enum emit_alu op, unsigned width, struct emi
 
 void emit_alu_memory_imm(struct emit *e, enum emit_alu op, unsigned width, struct emit_memory to, int32_t value)
 {
-    bool byte = width != 0 && is_byte(width == 1 ? (int16_t)value : value);
-    put_memory(e, width, width == 0 ? 0x80 : byte ? 0x83 : 0x81, (uint8_t)op, to, true);
+    bool byte = has_byte(width, value);
+    put_memory(e, width, 0x80u | (width != 0) | (unsigned)byte << 1, (uint8_t)op, to, true);
     put_imm(e, byte ? 0 : width, value);
 }
 
 void emit_test(struct emit *e, unsigned width, uint8_t a, uint8_t b)
 {
-    put_registers(e, width, width == 0 ? 0x84 : 0x85, b, a, false);
+    put_registers(e, width, 0x84 | (width != 0), b, a, false);
 }
 
 void emit_test_imm(struct emit *e, unsigned width, uint8_t a, int32_t value)
 {
-    put_registers(e, width, width == 0 ? 0xf6 : 0xf7, 0, a, true);
+    put_registers(e, width, 0xf6 | (width != 0), 0, a, true);
     put_imm(e, width, value);
 }
 
 void emit_unary(struct emit *e, enum emit_unary op, unsigned width, uint8_t reg)
 {
-    put_registers(e, width, width == 0 ? 0xf6 : 0xf7, (uint8_t)op, reg, true);
+    put_registers(e, width, 0xf6 | (width != 0), (uint8_t)op, reg, true);
 }
 
 void emit_increment(struct emit *e, bool decrement, unsigned width, uint8_t reg)
 {
-    put_registers(e, width, width == 0 ? 0xfe : 0xff, decrement, reg, true);
+    put_registers(e, width, 0xfe | (width != 0), decrement, reg, true);
 }
 
 void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg, unsigned count)
 {
-    put_registers(e, width, width == 0 ? 0xc0 : 0xc1, (uint8_t)op, reg, true);
-    emit_put(e, count, 1);
+    put_registers_byte(e, width, 0xc0 | (width != 0), (uint8_t)op, reg, (uint8_t)count);
 }
 
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg)
 {
-    put_registers(e, width, width == 0 ? 0xd2 : 0xd3, (uint8_t)op, reg, true);
+    put_registers(e, width, 0xd2 | (width != 0), (uint8_t)op, reg, true);
 }
 
 void emit_double_shift(struct emit *e, bool left, unsigned width, uint8_t to, uint8_t from, unsigned count)
@@ -300,27 +338,33 @@ void emit_multiply_imm(struct emit *e, unsigned width, uint8_t reg, int32_t valu
 void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from)
 {
     put_head(e, scan ? 0 : 0xf3, width, ESCAPE | (unsigned)op, to, 0, from, false);
-    emit_put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+    emit_put(e, two_registers(to, from), 1);
 }
 
 void emit_multiply_wide(struct emit *e, bool is_signed, unsigned width, uint8_t from)
 {
-    put_registers(e, width, width == 0 ? 0xf6 : 0xf7, is_signed ? 5 : 4, from, true);
+    put_registers(e, width, 0xf6 | (width != 0), is_signed ? 5 : 4, from, true);
+}
+
+static inline struct bytes vex_of(struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm)
+{
+    unsigned first = (~reg & 8u) << 4 | 0x40u | (~rm & 8u) << 2 | op.map;
+    unsigned last = (unsigned)(width == 3) << 7 | (~second & 15u) << 3 | op.prefix;
+    return (struct bytes){.value = 0xc4u | first << 8 | last << 16 | (unsigned)op.opcode << 24 |
+                                   (uint64_t)two_registers(reg, rm) << 32,
+                          .count = 5};
 }
 
 void emit_vex(struct emit *e, struct emit_vex op, unsigned width, uint8_t reg, uint8_t second, uint8_t rm)
 {
-    emit_put(e, 0xc4, 1);
-    emit_put(e, (reg & 8 ? 0u : 0x80u) | 0x40u | (rm & 8 ? 0u : 0x20u) | op.map, 1);
-    emit_put(e, (width == 3 ? 0x80u : 0u) | (~second & 15u) << 3 | op.prefix, 1);
-    emit_put(e, op.opcode, 1);
-    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    put_bytes(e, vex_of(op, width, reg, second, rm));
 }
 
 void emit_rotate_right(struct emit *e, unsigned width, uint8_t to, uint8_t from, unsigned count)
 {
-    emit_vex(e, (struct emit_vex){3, 3, 0xf0}, width, to, 0, from);
-    emit_put(e, count, 1);
+    struct bytes b = vex_of((struct emit_vex){3, 3, 0xf0}, width, to, 0, from);
+    add(&b, (uint8_t)count, 1);
+    put_bytes(e, b);
 }
 
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index)
@@ -330,8 +374,7 @@ void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uin
 
 void emit_bit_imm(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, unsigned index)
 {
-    put_registers(e, width, ESCAPE | 0xba, (uint8_t)op, reg, true);
-    emit_put(e, index, 1);
+    put_registers_byte(e, width, ESCAPE | 0xba, (uint8_t)op, reg, (uint8_t)index);
 }
 
 void emit_bit_memory(struct emit *e, struct emit_memory m, unsigned index)
@@ -364,7 +407,7 @@ void emit_vector_store(struct emit *e, unsigned bytes, struct emit_memory to, ui
 void emit_vector_registers(struct emit *e, struct emit_vector_op op, uint8_t reg, uint8_t rm)
 {
     put_head(e, op.prefix, op.wide ? 3 : 2, op.opcode, reg, 0, rm, false);
-    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    emit_put(e, two_registers(reg, rm), 1);
 }
 
 void emit_vector_memory(struct emit *e, struct emit_vector_op op, uint8_t reg, struct emit_memory m)
@@ -393,7 +436,7 @@ static void put_vex(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t 
 void emit_avx_registers(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, uint8_t rm)
 {
     put_vex(e, op, reg, second, 0, rm);
-    emit_put(e, 0xc0u | (reg & 7u) << 3 | (rm & 7u), 1);
+    emit_put(e, two_registers(reg, rm), 1);
 }
 
 void emit_avx_memory(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t second, struct emit_memory m)
@@ -404,7 +447,7 @@ void emit_avx_memory(struct emit *e, struct emit_avx_op op, uint8_t reg, uint8_t
     }
     if (m.base == HOST_GS)
         emit_put(e, 0x65, 1);
-    put_vex(e, op, reg, second, m.index == HOST_NO_INDEX ? 0 : m.index, m.base == HOST_GS ? 0 : m.base);
+    put_vex(e, op, reg, second, m.index, m.base);
     put_address(e, reg, m);
 }
 
@@ -435,7 +478,7 @@ void emit_byte(struct emit *e, uint8_t value)
 void emit_crc32(struct emit *e, unsigned width, uint8_t to, uint8_t from)
 {
     put_head(e, 0xf2, width, 0x0f38f0u | (width != 0), to, 0, from, is_new_byte_register(width, from));
-    emit_put(e, 0xc0u | (to & 7u) << 3 | (from & 7u), 1);
+    emit_put(e, two_registers(to, from), 1);
 }
 
 // ---- x87 and control words ------------------------------------------------------------------------------------------
@@ -463,25 +506,20 @@ void emit_store_mxcsr(struct emit *e, struct emit_memory to)
 // ---- control --------------------------------------------------------------------------------------------------------
 emit_place emit_jump_if(struct emit *e, unsigned condition)
 {
-    put_opcode(e, ESCAPE | 0x80 | condition);
-    emit_put(e, 0, 4);
+    emit_put(e, 0x0fu | (0x80u | condition) << 8, 6);
     return e->at - 4;
 }
 
 emit_place emit_jump(struct emit *e)
 {
-    emit_put(e, 0xe9, 1);
-    emit_put(e, 0, 4);
+    emit_put(e, 0xe9, 5);
     return e->at - 4;
 }
 
 void emit_patch(struct emit *e, emit_place place, const uint8_t *target)
 {
-    uint32_t relative = (uint32_t)(target - (place + 4));
-    if (e->full)
-        return;
-    for (unsigned i = 0; i < 4; i++)
-        place[i] = (uint8_t)(relative >> (8 * i));
+    if (!e->full)
+        store_le32(place, (uint32_t)(target - (place + 4)));
 }
 
 void emit_jump_to(struct emit *e, const uint8_t *target)
@@ -496,14 +534,12 @@ void emit_jump_shortest(struct emit *e, const uint8_t *target)
         emit_jump_to(e, target);
         return;
     }
-    emit_put(e, 0xeb, 1);
-    emit_put(e, (uint8_t)relative, 1);
+    emit_put(e, 0xebu | (unsigned)(uint8_t)relative << 8, 2);
 }
 
 emit_place emit_jump_if_short(struct emit *e, unsigned condition)
 {
-    emit_put(e, 0x70 | condition, 1);
-    emit_put(e, 0, 1);
+    emit_put(e, 0x70 | condition, 2);
     return e->at - 1;
 }
 
@@ -528,8 +564,7 @@ void emit_jump_memory(struct emit *e, struct emit_memory to)
 
 void emit_call_to(struct emit *e, const uint8_t *target)
 {
-    emit_put(e, 0xe8, 1);
-    emit_put(e, 0, 4);
+    emit_put(e, 0xe8, 5);
     emit_patch(e, e->at - 4, target);
 }
 
@@ -564,8 +599,7 @@ void emit_pop_memory(struct emit *e, struct emit_memory to)
 
 void emit_push_imm(struct emit *e, int32_t value)
 {
-    emit_put(e, is_byte(value) ? 0x6a : 0x68, 1);
-    emit_put(e, (uint32_t)value, is_byte(value) ? 1 : 4);
+    emit_put(e, (is_byte(value) ? 0x6a : 0x68) | (uint64_t)(uint32_t)value << 8, is_byte(value) ? 2 : 5);
     e->depth += 8;
 }
 
@@ -601,8 +635,7 @@ emit_place emit_lea_relative(struct emit *e, uint8_t reg)
 
 emit_place emit_call(struct emit *e)
 {
-    emit_put(e, 0xe8, 1);
-    emit_put(e, 0, 4);
+    emit_put(e, 0xe8, 5);
     return e->at - 4;
 }
 
