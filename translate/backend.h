@@ -62,8 +62,8 @@ struct pending_flags {
 
 static inline bool pending_flags_equal(const struct pending_flags *a, const struct pending_flags *b)
 {
-    return a->words == b->words && (!a->words || (a->host == b->host && a->a == b->a && a->b == b->b &&
-                                                  a->imm == b->imm && a->op == b->op));
+    return a->words == b->words &&
+           (!a->words || (a->host == b->host && a->a == b->a && a->b == b->b && a->imm == b->imm && a->op == b->op));
 }
 
 /// Code out of line: a TLB miss, a fault, a way out. The registers are as they were at the branch.
@@ -228,9 +228,8 @@ struct backend_rule {
 struct backend {
     const char *name;
     const struct register_file *file;
-    const struct backend_rule *rules; // by uop
-    /// False: the interpreter does this uop.
-    bool (*supported)(const struct uop *u);
+    const struct backend_rule *rules;     // by uop
+    const struct pass_support *supported; // others are done by the interpreter
     /// Writes the way in (at the start) and what blocks share. Runs once for a code memory.
     void (*enter)(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
     /// A block's entry: polls, counts.
@@ -242,6 +241,7 @@ struct backend {
     /// The beginning of a further part of a superblock.
     void (*part_start)(struct translation *t);
     /// Before the operands of the uop at work are fetched: state that it wants in the host's registers.
+    /// Not asked where the part is only_integers and no x87 pointers are pending.
     void (*prepare)(struct translation *t, const struct uop *u);
     /// pass_block.stays, of a translation's pass.
     bool (*stays)(const struct pass_block *pass, unsigned index);

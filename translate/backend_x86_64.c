@@ -523,7 +523,7 @@ static void emit_uop_store(struct translation *t, const struct uop *u)
 }
 
 /// What the interpreter does: odd sizes.
-static bool supported(const struct uop *u)
+static bool is_supported(const struct uop *u)
 {
     switch (u->op) {
     case UOP_SEG:
@@ -541,12 +541,16 @@ static bool supported(const struct uop *u)
         return (u->width == WIDTH_8 || u->width == WIDTH_64) && u->param < uop_helper_count;
     case UOP_EXIT_IF_ZERO:
         return u->c <= WIDTH_64;
-    case UOP_EA:
-        return u->sub <= 3;
     default:
-        return u->op < UOP_OPS;
+        return true;
     }
 }
+
+#define ASKED(op, word) ((op) / 64 == (word) ? BIT((op) % 64) : 0)
+#define ASKED_OF(word)                                                                                                 \
+    (ASKED(UOP_SEG, word) | ASKED(UOP_XLAT, word) | ASKED(UOP_VLOAD, word) | ASKED(UOP_VSTORE, word) |                 \
+     ASKED(UOP_VMOV, word) | ASKED(UOP_CALL, word) | ASKED(UOP_EXIT_IF_ZERO, word))
+static const struct pass_support supported = {.asked = {ASKED_OF(0), ASKED_OF(1)}, .answer = is_supported};
 
 static void load_var(struct translation *t, uint8_t to, unsigned var)
 {
@@ -634,7 +638,7 @@ const struct backend backend_x86_64 = {
     .name = "x86_64",
     .file = &x86_file,
     .rules = rules,
-    .supported = supported,
+    .supported = &supported,
     .enter = x86_enter,
     .block_start = x86_block_start,
     .loop_start = x86_loop_start,

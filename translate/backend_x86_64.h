@@ -39,11 +39,10 @@ static inline struct emit_memory x86_gs_at(size_t offset)
 // most of the other variables, and one byte of displacement does not reach where C has it, is in those of them that no
 // routine hands to C by itself.
 #define X86_PINNED VAR_R10 // those before it
-struct x86_moved {
-    uint8_t var, to;
-};
-static const struct x86_moved x86_moved[] = {{VAR_CC_OP, VAR_RDX}, {VAR_CC_RESULT, VAR_RBX}, {VAR_CC_SRC, VAR_RSP},
-                                             {VAR_R13, VAR_RBP},   {VAR_R14, VAR_R8},        {VAR_R15, VAR_R9}};
+static const int8_t x86_moved_by[VAR_TEMP] = {
+    [VAR_CC_OP] = VAR_RDX - VAR_CC_OP,   [VAR_CC_RESULT] = VAR_RBX - VAR_CC_RESULT,
+    [VAR_CC_SRC] = VAR_RSP - VAR_CC_SRC, [VAR_R13] = VAR_RBP - VAR_R13,
+    [VAR_R14] = VAR_R8 - VAR_R14,        [VAR_R15] = VAR_R9 - VAR_R15};
 _Static_assert(offsetof(struct cpu, var) + (VAR_R12 + 1) * sizeof(uint64_t) <= 128, "short displacements");
 
 /// A variable's slot while host code runs. Those of guest registers that have their own of the host's are reached by
@@ -53,12 +52,7 @@ static inline struct emit_memory x86_home(unsigned var)
 {
     if (var < X86_PINNED)
         return x86_gs_at(offsetof(struct cpu, lent) + var * sizeof(uint64_t));
-    for (unsigned i = 0; i < ARRAY_SIZE(x86_moved); i++) {
-        if (var == x86_moved[i].var) {
-            var = x86_moved[i].to;
-            break;
-        }
-    }
+    var += (unsigned)(var < VAR_TEMP ? x86_moved_by[var] : 0);
     return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
 }
 

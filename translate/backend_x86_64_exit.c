@@ -692,9 +692,11 @@ void x86_set_guard(uint8_t *guard, bool user, unsigned slot, const uint8_t *targ
 static void store_guest(struct emit *e)
 {
     emit_store(e, WIDTH_64, x86_c_home(VAR_RAX), HOST_RAX);
-    for (unsigned i = 0; i < ARRAY_SIZE(x86_moved); i++) {
-        x86_load_home(e, HOST_RAX, x86_moved[i].var);
-        emit_store(e, WIDTH_64, x86_c_home(x86_moved[i].var), HOST_RAX);
+    for (unsigned var = 0; var < VAR_TEMP; var++) {
+        if (!x86_moved_by[var])
+            continue;
+        x86_load_home(e, HOST_RAX, var);
+        emit_store(e, WIDTH_64, x86_c_home(var), HOST_RAX);
     }
     for (unsigned var = VAR_RCX; var <= VAR_R15; var++) {
         if (x86_file.pin[var] != NO_REGISTER)
@@ -708,8 +710,9 @@ static void load_guest(struct emit *e)
         if (x86_file.pin[var] != NO_REGISTER)
             emit_load(e, WIDTH_64, x86_file.pin[var], x86_c_home(var));
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(x86_moved); i++) {
-        unsigned var = x86_moved[i].var;
+    for (unsigned var = 0; var < VAR_TEMP; var++) {
+        if (!x86_moved_by[var])
+            continue;
         emit_load(e, var == VAR_CC_OP ? WIDTH_32 : WIDTH_64, HOST_RAX, x86_c_home(var)); // see store_recipe_op
         x86_store_home(e, var, HOST_RAX);
     }

@@ -453,8 +453,6 @@ static bool begins_stretch(const struct translation *t)
 void x86_fpu_prepare(struct translation *t, const struct uop *u)
 {
     uint8_t need;
-    if (t->pass->only_integers && !t->pointers.pending)
-        return;
     need = x86_simd_needs(t, t->index);
     if (u->op >= UOP_RAISE || (u->op == UOP_CALL && x86_inlines_system(t, u))) // which may load CS
         x86_x87_flush_pointers(t, &t->pointers);

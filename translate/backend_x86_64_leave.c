@@ -205,8 +205,7 @@ static void leave_group(struct translation *t)
         x86_resume(t);
         return;
     }
-    for (unsigned reg = 0; reg < HOST_REGISTERS; reg++)
-        registers_release(&t->registers, t->registers.var[reg]);
+    registers_release_all(&t->registers, &x86_file);
     emit_push_imm(&t->emit, number(HOST_RESUME | first << HOST_NUMBER_SHIFT));
     settle_and_leave(t);
     t->emit.depth = 0;

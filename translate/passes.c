@@ -90,26 +90,37 @@ unsigned uop_effects_by_operands(const struct uop *u, unsigned effects)
     return effects;
 }
 
+// Which operands a uop has is different from one to the next, and branches on it were mispredicted. An operand that it
+// has not is VAR_NONE, of which nobody asks.
+
+static unsigned operand(unsigned effects, unsigned bit, unsigned var)
+{
+    return effects & bit ? var : VAR_NONE;
+}
+
+static uint32_t guest_bit(unsigned var)
+{
+    return (uint32_t)(var <= VAR_R15) << (var & 15);
+}
+
 static void use(struct pass_block *pass, unsigned var, unsigned index)
 {
     struct pass_variable *variable = &pass->variables[var];
     variable->last_use = (uint16_t)index;
     variable->uses += variable->uses < UINT8_MAX;
-    if (var <= VAR_R15)
-        pass->guest_used |= 1u << var;
+    pass->guest_used |= guest_bit(var);
 }
 
 /// A temporary has one definition, and no use before.
 static void define(struct pass_block *pass, unsigned var, unsigned index)
 {
     struct pass_variable *variable = &pass->variables[var];
-    if (var >= VAR_TEMP)
-        *variable = (struct pass_variable){0};
+    bool named = var < VAR_TEMP;
+    variable->last_use = named ? variable->last_use : 0;
+    variable->uses = named ? variable->uses : 0;
     variable->defined = (uint16_t)index;
-    if (var <= VAR_R15) {
-        pass->guest_used |= 1u << var;
-        variable->writes += variable->writes < UINT8_MAX;
-    }
+    variable->writes += variable->writes < UINT8_MAX;
+    pass->guest_used |= guest_bit(var);
 }
 
 static void find_uses(struct pass_block *pass)
@@ -123,23 +134,19 @@ static void find_uses(struct pass_block *pass)
     for (unsigned i = 0; i < pass->count; i++) {
         const struct uop *u = &pass->uops[i];
         unsigned e = uop_effects(u);
-        pass->facts[i] = (struct pass_facts){.refused = !pass->supported(u), .tlb_base = VAR_NONE, .leader = VAR_ZERO};
-        if (u->op >= UOP_VLOAD && u->op <= UOP_CALL)
-            pass->only_integers = false;
-        if (u->op == UOP_CALL)
-            pass->calls = true;
-        if (e & USE_A)
-            use(pass, u->a, i);
-        if (e & USE_B)
-            use(pass, u->b, i);
+        pass->facts[i] = (struct pass_facts){
+            .refused = !pass_supports(pass->supported, u), .tlb_base = VAR_NONE, .leader = VAR_ZERO};
+        pass->only_integers &= u->op < UOP_VLOAD || u->op > UOP_CALL;
+        pass->calls |= u->op == UOP_CALL;
+        use(pass, operand(e, USE_A, u->a), i);
+        use(pass, operand(e, USE_B, u->b), i);
         if (e & DEFINE_C)
             define(pass, u->c, i);
         if (e & (USE_C | DEFINE_C))
             use(pass, u->c, i);
         if (e & USE_SUB)
             use(pass, u->sub, i);
-        if (e & DEFINE_DST)
-            define(pass, u->dst, i);
+        define(pass, operand(e, DEFINE_DST, u->dst), i);
     }
 }
 
@@ -216,16 +223,17 @@ static void find_live_flags(struct pass_block *pass, bool live)
         const struct uop *u = &pass->uops[i];
         struct pass_facts *facts = &pass->facts[i];
         unsigned e = uop_effects(u);
-        if ((e & MAY_LEAVE) && ((goes_on && u->op == UOP_EXIT) || stays(pass, i)))
+        bool sets = u->aux & UOP_SETS_FLAGS, kills, keeps;
+        if (goes_on && u->op == UOP_EXIT)
             e &= ~MAY_LEAVE;
-        if (pass->calls && leaves_after(pass, i))
-            live = true;
+        if (!pass->only_integers && stays(pass, i))
+            e &= ~MAY_LEAVE;
+        live |= pass->calls && leaves_after(pass, i);
+        kills = (sets & ((e & FLAGS_ALL) != 0)) | ((e & (FLAGS_SET | FLAGS_READ)) == FLAGS_SET);
         facts->flags_after = live;
-        facts->flags_live = live && ((u->aux & UOP_SETS_FLAGS) || (e & FLAGS_SET));
-        if (((e & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS)) || ((e & FLAGS_SET) && !(e & FLAGS_READ)))
-            live = false;
-        if ((e & (FLAGS_READ | MAY_LEAVE)) || ((e & FLAGS_SOME) && facts->flags_live) || facts->refused)
-            live = true;
+        facts->flags_live = live & (sets | ((e & FLAGS_SET) != 0));
+        keeps = ((e & (FLAGS_READ | MAY_LEAVE)) != 0) | (((e & FLAGS_SOME) != 0) & facts->flags_live) | facts->refused;
+        live = (!kills & live) | keeps;
     }
     pass->flags_before = live;
 }
@@ -236,12 +244,12 @@ void pass_flags_die_behind(struct pass_block *pass)
         find_live_flags(pass, false);
 }
 
-bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(const struct uop *u))
+bool pass_kills_flags(const struct uop *uops, unsigned count, const struct pass_support *supported)
 {
     for (unsigned i = 0; i < count; i++) {
         const struct uop *u = &uops[i];
         unsigned e = uop_effects(u);
-        if ((e & (MAY_LEAVE | FLAGS_READ | FLAGS_SET)) || u->op >= UOP_VLOAD || !supported(u))
+        if ((e & (MAY_LEAVE | FLAGS_READ | FLAGS_SET)) || u->op >= UOP_VLOAD || !pass_supports(supported, u))
             return false;
         if ((u->aux & UOP_SETS_FLAGS) && (e & FLAGS_ALL))
             return true;
@@ -284,7 +292,7 @@ static void fold_steps(struct pass_block *pass)
     }
 }
 
-void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u),
+void passes_run(struct pass_block *pass, const struct block *block, const struct pass_support *supported,
                 struct pass_numbering *n)
 {
     pass->block = block;

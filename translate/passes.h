@@ -36,6 +36,18 @@ static inline unsigned uop_effects(const struct uop *u)
 /// Accesses off the same base share a check if they lie within so many bytes. More would straddle pages too often.
 #define PASS_GROUP_BYTES 192
 
+/// Uops that host code does.
+struct pass_support {
+    uint64_t asked[2]; // bit per operation: it depends on the operands
+    bool (*answer)(const struct uop *u);
+};
+
+static inline bool pass_supports(const struct pass_support *support, const struct uop *u)
+{
+    return !(support->asked[u->op / 64] >> u->op % 64 & 1) || support->answer(u);
+}
+_Static_assert(UOP_OPS <= 128, "a bit for each");
+
 /// What the passes find out about one uop.
 struct pass_facts {
     bool flags_live;      // somebody may read the flags that it makes
@@ -55,7 +67,7 @@ struct pass_variable {
     uint16_t last_use; // index of the last uop that reads it
     uint16_t defined;  // ... that makes it
     uint8_t uses;      // how many read it, up to 255
-    uint8_t writes;    // how many write it, if it is a guest register, likewise
+    uint8_t writes;    // how many write it, likewise; not of temporaries
 };
 
 /// A block's uops while they are translated.
@@ -63,8 +75,8 @@ struct pass_block {
     const struct block *block;
     /// Set before passes_run; may be NULL. Whether a ROW or CALL becomes host code that never leaves the block.
     bool (*stays)(const struct pass_block *pass, unsigned index);
-    const void *translation;                // for it
-    bool (*supported)(const struct uop *u); // as passes_run was told
+    const void *translation;              // for it
+    const struct pass_support *supported; // as passes_run was told
     unsigned count;
     unsigned followers;  // accesses without a check
     uint32_t guest_used; // bit per guest register that the block reads or writes
@@ -113,12 +125,12 @@ struct pass_numbering {
 };
 
 void passes_start(struct pass_numbering *n);
-/// Copies the block and runs all passes. `supported`: uops for which it says false leave the block. Blocks that run one
+/// Copies the block and runs all passes. Uops that are not `supported` leave the block. Blocks that run one
 /// after the other share `n`; then accesses of one may have their check in one before, whose `pass` changes.
-void passes_run(struct pass_block *pass, const struct block *block, bool (*supported)(const struct uop *u),
+void passes_run(struct pass_block *pass, const struct block *block, const struct pass_support *supported,
                 struct pass_numbering *n);
 /// Whether the uops, which are a block's first ones, make all flags anew before somebody can look at the old ones.
-bool pass_kills_flags(const struct uop *uops, unsigned count, bool (*supported)(const struct uop *u));
+bool pass_kills_flags(const struct uop *uops, unsigned count, const struct pass_support *supported);
 /// The pass's block ends with a jump to code that runs next for certain, and makes all flags before somebody can look
 /// at the old ones.
 void pass_flags_die_behind(struct pass_block *pass);

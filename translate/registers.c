@@ -6,10 +6,9 @@
 void registers_next(struct registers *r, const struct register_file *file, uint32_t guest_used)
 {
     r->borrowable = 0;
-    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
-        if (file->pin[var] != NO_REGISTER && !(guest_used >> var & 1) && r->of[var] != NO_REGISTER)
-            r->borrowable |= 1u << file->pin[var];
-    }
+    for (uint32_t left = r->pinned & ~guest_used; left; left &= left - 1)
+        r->borrowable |= 1u << file->pin[__builtin_ctz(left)];
+    r->borrowable &= ~r->borrowed;
 }
 
 void registers_start(struct registers *r, const struct register_file *file, uint32_t all_used)
@@ -17,13 +16,14 @@ void registers_start(struct registers *r, const struct register_file *file, uint
     memset(r->of, NO_REGISTER, sizeof r->of);
     memset(r->var, VAR_NONE, sizeof r->var);
     r->free = file->temporary;
-    r->borrowed = r->dirty = r->adopted = 0;
+    r->borrowed = r->dirty = r->adopted = r->pinned = 0;
     for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
         uint8_t reg = file->pin[var];
         if (reg == NO_REGISTER)
             continue;
         r->of[var] = reg;
         r->var[reg] = (uint8_t)var;
+        r->pinned |= 1u << var;
     }
     registers_next(r, file, all_used);
     r->lasting = r->borrowable;
@@ -151,6 +151,21 @@ void registers_release(struct registers *r, unsigned var)
         drop(r, r->of[var]);
 }
 
+/// Temporaries before `end` are not needed any more.
+static void release_all(struct registers *r, const struct register_file *file, unsigned end)
+{
+    for (uint32_t left = (file->temporary | r->borrowed) & ~r->free; left; left &= left - 1) {
+        unsigned reg = (unsigned)__builtin_ctz(left), var = r->var[reg];
+        if (var >= VAR_TEMP && var < end)
+            drop(r, reg);
+    }
+}
+
+void registers_release_all(struct registers *r, const struct register_file *file)
+{
+    release_all(r, file, VAR_COUNT);
+}
+
 /// Borrowed places of a mask get their guest registers back.
 static void give_back(struct registers *r, const struct register_file *file, struct emit *e, uint32_t mask)
 {
@@ -178,10 +193,7 @@ void registers_give_back(struct registers *r, const struct register_file *file, 
 
 void registers_end_part(struct registers *r, const struct register_file *file, struct emit *e)
 {
-    for (unsigned reg = 0; reg < HOST_REGISTERS; reg++) {
-        if (r->var[reg] < VAR_ANCHOR)
-            registers_release(r, r->var[reg]);
-    }
+    release_all(r, file, VAR_ANCHOR);
     give_back(r, file, e, ~r->lasting);
 }
 
@@ -201,7 +213,6 @@ void registers_settle(struct registers *r, const struct register_file *file, str
         file->store(e, r->var[reg], (uint8_t)reg);
     }
     r->dirty = 0;
-    for (unsigned reg = 0; reg < HOST_REGISTERS; reg++)
-        registers_release(r, r->var[reg]);
+    registers_release_all(r, file);
     registers_give_back(r, file, e);
 }

@@ -29,6 +29,7 @@ struct registers {
     uint32_t lasting;    // places of those that no part uses
     uint32_t borrowed;   // those taken: the guest register's value is in memory
     uint32_t adopted;    // borrowed for guest registers without a place
+    uint32_t pinned;     // guest registers that have a place
     uint32_t dirty;      // temporaries that are newer than memory, and adopted guest registers that may be
     uint8_t var[HOST_REGISTERS];
     uint8_t of[VAR_COUNT];
@@ -77,6 +78,8 @@ void registers_written(struct registers *r, unsigned var);
 bool registers_inherit(struct registers *r, unsigned from, unsigned to);
 /// A temporary that nobody reads any more.
 void registers_release(struct registers *r, unsigned var);
+/// ... all of them, VAR_ANCHOR and those behind it too.
+void registers_release_all(struct registers *r, const struct register_file *file);
 /// Temporaries go to memory and borrowed places get their guest registers back; the host's flags are kept.
 void registers_settle(struct registers *r, const struct register_file *file, struct emit *e);
 /// Temporaries go to memory, and are not in registers any more as far as that is remembered. The host's flags are kept.

@@ -128,11 +128,15 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
 }
 
 /// Guest registers that live in memory get a place where they are used much and others are not.
-static void adopt(struct translation *t, unsigned count)
+static void adopt(struct translation *t, unsigned count, uint32_t all_used)
 {
     unsigned uses[VAR_R15 + 1] = {0}, writes[VAR_R15 + 1] = {0};
-    for (unsigned var = VAR_RAX; var <= VAR_R15; var++) {
-        for (unsigned i = 0; i < count && t->backend->file->pin[var] == NO_REGISTER; i++) {
+    uint32_t without = all_used & ~t->registers.pinned;
+    if (!without)
+        return;
+    for (uint32_t left = without; left; left &= left - 1) {
+        unsigned var = (unsigned)__builtin_ctz(left);
+        for (unsigned i = 0; i < count; i++) {
             writes[var] += t->passes[i].variables[var].writes;
             uses[var] += t->passes[i].variables[var].uses + t->passes[i].variables[var].writes;
         }
@@ -173,7 +177,7 @@ static void close_loop(struct translation *t, unsigned count, uint32_t all_used)
     t->pass = &t->passes[0];
     registers_start(&t->registers, t->backend->file, all_used);
     registers_next(&t->registers, t->backend->file, t->pass->guest_used);
-    adopt(t, count);
+    adopt(t, count, all_used);
     t->host_flags = t->segments_checked = 0; // what is resident stays so
     t->recipe = -1;
     translate_until_join(t);
@@ -210,7 +214,7 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
         registers_next(&t->registers, t->backend->file, t->pass->guest_used);
         if (i == 0) {
             t->backend->block_start(t);
-            adopt(t, count);
+            adopt(t, count, all_used);
         } else {
             t->block->in_superblock = true;
             t->backend->part_start(t);

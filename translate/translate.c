@@ -47,7 +47,7 @@ bool translate_worth(const struct backend *backend, const struct block *block)
 {
     return !(block->mode & (MODE_TF | MODE_ONE | MODE_ALIGN | MODE_PARANOID)) && block->backing != UINT64_MAX &&
            !(block->crosses && block->backing2 == UINT64_MAX) && block->uop_count > 0 &&
-           block->uop_count <= LIFT_MAX_UOPS && backend->supported(&block->uops[0]);
+           block->uop_count <= LIFT_MAX_UOPS && pass_supports(backend->supported, &block->uops[0]);
 }
 
 /// Writes a block's host code as bytes, for a disassembler.
@@ -238,8 +238,11 @@ static void forget_code(struct jit *jit, struct block *block)
         code_edge_disconnect(&block->edge[i]);
     block->edge = NULL;
     block->edges = 0;
-    block->host_code = block->host_chain = block->start_stub = block->host_loop = NULL;
-    block_host_code_changed(jit->cpu, block);
+    if (block->host_chain) {
+        block->host_chain = NULL;
+        block_host_code_changed(jit->cpu, block);
+    }
+    block->host_code = block->start_stub = block->host_loop = NULL;
     block->is_superblock = false;
 }
 

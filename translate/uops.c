@@ -79,7 +79,8 @@ static void translate_uop(struct translation *t, const struct uop *u)
     const struct backend_rule *rule = &t->backend->rules[u->op];
     unsigned constraints = rule->constraints;
 
-    t->backend->prepare(t, u);
+    if (!t->pass->only_integers || t->pointers.pending)
+        t->backend->prepare(t, u);
     t->flags = t->pass->facts[t->index].flags_live;
     t->made_flags = 0;
     t->fused = 0;
@@ -109,9 +110,12 @@ static bool ends_call(const struct translation *t, bool called)
 static void note_join(struct translation *t, const struct uop *u)
 {
     struct loop_join *join = &t->join;
-    unsigned effects = uop_effects(u);
-    if (join->at || t->block != t->head || !(effects & FLAGS_ALL) || (effects & MAY_LEAVE) ||
-        !(u->aux & UOP_SETS_FLAGS) || t->called || t->pointers.pending || t->recipe != -1)
+    unsigned effects;
+    if (join->at || t->block != t->head)
+        return;
+    effects = uop_effects(u);
+    if (!(effects & FLAGS_ALL) || (effects & MAY_LEAVE) || !(u->aux & UOP_SETS_FLAGS) || t->called ||
+        t->pointers.pending || t->recipe != -1)
         return;
     *join = (struct loop_join){.at = t->emit.at,
                                .index = t->index,

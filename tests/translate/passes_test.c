@@ -14,17 +14,14 @@
 static struct pass_block pass;
 static struct pass_numbering numbering;
 
-static bool all_supported(const struct uop *u)
+static bool refuse(const struct uop *u)
 {
-    return true;
+    return false;
 }
 
-static bool no_multiplication(const struct uop *u)
-{
-    return u->op != UOP_MUL;
-}
+static const struct pass_support all_supported, no_multiplication = {.asked = {BIT(UOP_MUL)}, .answer = refuse};
 
-static void run(struct uop *uops, unsigned count, bool (*supported)(const struct uop *u))
+static void run(struct uop *uops, unsigned count, const struct pass_support *supported)
 {
     struct block block = {.uops = uops, .uop_count = (uint16_t)count};
     passes_start(&numbering);
@@ -58,7 +55,7 @@ static void test_flags_die_when_overwritten(void **state)
         alu(UOP_AND, VAR_NONE, VAR_RDX, VAR_RDX, 2),
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
     };
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_false(pass.facts[0].flags_live);
     assert_false(pass.facts[1].flags_live);
     assert_true(pass.facts[2].flags_live);
@@ -74,7 +71,7 @@ static void test_flags_live_where_the_block_can_be_left(void **state)
             alu(UOP_SUB, VAR_RDX, VAR_RDX, VAR_RCX, 2),
             plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
         };
-        run(uops, ARRAY_SIZE(uops), all_supported);
+        run(uops, ARRAY_SIZE(uops), &all_supported);
         assert_true(pass.facts[0].flags_live);
         assert_true(pass.facts[2].flags_live);
     }
@@ -87,9 +84,9 @@ static void test_flags_live_before_what_the_backend_lacks(void **state)
         alu(UOP_MUL, VAR_RDX, VAR_RDX, VAR_RCX, 1),
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
     };
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_false(pass.facts[0].flags_live);
-    run(uops, ARRAY_SIZE(uops), no_multiplication);
+    run(uops, ARRAY_SIZE(uops), &no_multiplication);
     assert_true(pass.facts[0].flags_live);
 }
 
@@ -102,10 +99,10 @@ static void test_flags_live_after_a_call(void **state)
         alu(UOP_ADD, VAR_RAX, VAR_RAX, VAR_RCX, 1),
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
     };
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_true(pass.facts[1].flags_live);
     uops[0].op = UOP_BSWAP;
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_false(pass.facts[1].flags_live);
 }
 
@@ -118,7 +115,7 @@ static void test_partial_flags_keep_the_old_alive(void **state)
             alu(partial[i], VAR_RDX, VAR_RDX, VAR_RCX, 1),
             plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
         };
-        run(uops, ARRAY_SIZE(uops), all_supported);
+        run(uops, ARRAY_SIZE(uops), &all_supported);
         assert_true(pass.facts[0].flags_live);
     }
     // A shift by a constant makes all flags, one by 0 none.
@@ -128,10 +125,10 @@ static void test_partial_flags_keep_the_old_alive(void **state)
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 1),
     };
     uops[1].imm = 3;
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_false(pass.facts[0].flags_live);
     uops[1].imm = 32;
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_true(pass.facts[0].flags_live);
 }
 
@@ -150,23 +147,23 @@ static void test_flags_die_in_the_next_part(void **state)
         alu(UOP_XOR, VAR_RAX, VAR_RAX, VAR_RDX, 2),
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
     };
-    run(next, ARRAY_SIZE(next), all_supported);
+    run(next, ARRAY_SIZE(next), &all_supported);
     assert_false(pass.flags_before);
     assert_false(pass.facts[0].flags_live);
-    assert_true(pass_kills_flags(next, ARRAY_SIZE(next), all_supported));
-    assert_false(pass_kills_flags(next, 2, all_supported));
+    assert_true(pass_kills_flags(next, ARRAY_SIZE(next), &all_supported));
+    assert_false(pass_kills_flags(next, 2, &all_supported));
     next[1].op = UOP_ADC;
-    run(next, ARRAY_SIZE(next), all_supported);
+    run(next, ARRAY_SIZE(next), &all_supported);
     assert_true(pass.flags_before);
-    assert_false(pass_kills_flags(next, ARRAY_SIZE(next), all_supported));
+    assert_false(pass_kills_flags(next, ARRAY_SIZE(next), &all_supported));
 
-    run(first, ARRAY_SIZE(first), all_supported);
+    run(first, ARRAY_SIZE(first), &all_supported);
     assert_true(pass.facts[2].flags_live);
     pass_flags_die_behind(&pass);
     assert_false(pass.facts[2].flags_live);
     assert_true(pass.facts[0].flags_live);
     first[3].op = UOP_EXIT_IF; // may leave for elsewhere
-    run(first, ARRAY_SIZE(first), all_supported);
+    run(first, ARRAY_SIZE(first), &all_supported);
     pass_flags_die_behind(&pass);
     assert_true(pass.facts[2].flags_live);
 }
@@ -184,7 +181,7 @@ static void test_copies(void **state)
         plain(UOP_EXIT, VAR_NONE, VAR_ZERO, VAR_ZERO, 2),
     };
     uops[5].width = uops[6].width = WIDTH_8;
-    run(uops, ARRAY_SIZE(uops), all_supported);
+    run(uops, ARRAY_SIZE(uops), &all_supported);
     assert_int_equal(pass.uops[0].dst, VAR_RAX);
     assert_int_equal(pass.uops[1].op, UOP_NOP);
     assert_int_equal(pass.uops[2].dst, T(1));
