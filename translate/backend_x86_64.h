@@ -361,6 +361,9 @@ void x86_store_double_shift_flags(struct translation *t, unsigned width, unsigne
 /// Writes what is pending of the recipe. Keeps the host's flags, changes S0 and S1.
 void x86_flush_flags(struct translation *t);
 
+/// ... only what is in host registers that are not guest registers'.
+void x86_store_host_words(struct translation *t);
+
 /// The recipe in memory is known to be the flags themselves.
 static inline bool x86_literal_flags(const struct translation *t)
 {

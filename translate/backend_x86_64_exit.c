@@ -290,7 +290,7 @@ static void go_on(struct translation *t, const struct uop *u)
         if (pass_kills_flags(t->next->uops, t->next->uop_count, t->backend->supported))
             t->pending.words = 0;
         else
-            x86_flush_flags(t);
+            x86_store_host_words(t);
     }
     count(t, u->insn + 1u);
     if (t->counting)

@@ -71,6 +71,16 @@ static void write_carry(struct translation *t)
     }
 }
 
+void x86_store_host_words(struct translation *t)
+{
+    struct pending_flags *p = &t->pending;
+    if (p->words & PENDING_HOST_RESULT)
+        x86_store_home(&t->emit, VAR_CC_RESULT, p->host);
+    if (p->words & PENDING_HOST_SOURCE)
+        x86_store_home(&t->emit, VAR_CC_SRC, p->host);
+    p->words &= (uint8_t) ~(PENDING_HOST_RESULT | PENDING_HOST_SOURCE);
+}
+
 void x86_flush_flags(struct translation *t)
 {
     struct emit *e = &t->emit;
@@ -82,10 +92,7 @@ void x86_flush_flags(struct translation *t)
     }
     if (p->words & PENDING_CARRY)
         write_carry(t);
-    if (p->words & PENDING_HOST_RESULT)
-        x86_store_home(e, VAR_CC_RESULT, p->host);
-    if (p->words & PENDING_HOST_SOURCE)
-        x86_store_home(e, VAR_CC_SRC, p->host);
+    x86_store_host_words(t);
     if (p->words & PENDING_SHIFT)
         shift_source(t, p);
     if (p->words & PENDING_RESULT)
