@@ -363,6 +363,8 @@ void x86_flush_flags(struct translation *t);
 
 /// ... only what is in host registers that are not guest registers'.
 void x86_store_host_words(struct translation *t);
+/// ... before the block's first uop comes once more, if that does not make them anew.
+void x86_keep_host_words(struct translation *t);
 
 /// The recipe in memory is known to be the flags themselves.
 static inline bool x86_literal_flags(const struct translation *t)

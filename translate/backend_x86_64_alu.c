@@ -7,9 +7,10 @@
 // ---- results ------------------------------------------------------------------------------------------------------
 uint8_t x86_result_register(struct translation *t, const struct uop *u)
 {
+    uint32_t free = t->registers.free & x86_file.temporary;
     uint8_t reg;
-    if (u->dst == VAR_NONE)
-        return S0;
+    if (u->dst == VAR_NONE) // one that can wait longer
+        return free ? (uint8_t)__builtin_ctz(free) : S0;
     if (u->dst < VAR_TEMP && u->width < WIDTH_32 && u->dst != u->a)
         return S0;
     if (u->a != u->b && x86_dies(t, u->a) && registers_inherit(&t->registers, u->a, u->dst))
@@ -92,10 +93,15 @@ static bool only_host_reads(const struct translation *t)
     return false;
 }
 
+static bool compares_with_zero(const struct translation *t, const struct uop *u)
+{
+    return u->b == VAR_IMM && t->b == NO_REGISTER && t->imm == 0;
+}
+
 /// The recipe of a comparison has the operands themselves: there is no difference to make. One with 0 is like TEST.
 static void comparison_pending(struct translation *t, const struct uop *u)
 {
-    bool zero = u->b == VAR_IMM && t->b == NO_REGISTER && t->imm == 0;
+    bool zero = compares_with_zero(t, u);
     x86_recipe_pending(t, zero ? CC_LOGIC : CC_CMP, u->width, u->a, t->a);
     if (!zero)
         x86_source_pending(t, u, CC_CMP);
@@ -107,6 +113,8 @@ static void emit_comparison(struct translation *t, const struct uop *u)
         t->flags = false;
     if (t->a_memory)
         operate_in_memory(t, u, EMIT_CMP);
+    else if (compares_with_zero(t, u))
+        emit_test(&t->emit, u->width, t->a, t->a);
     else
         operate(t, u, EMIT_CMP, t->a);
     if (t->flags)

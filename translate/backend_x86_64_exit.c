@@ -286,12 +286,9 @@ void x86_loop_end(struct translation *t, const uint8_t *join)
 /// On with the next part of a superblock.
 static void go_on(struct translation *t, const struct uop *u)
 {
-    if (t->pending.words & (PENDING_HOST_RESULT | PENDING_HOST_SOURCE)) {
-        if (pass_kills_flags(t->next->uops, t->next->uop_count, t->backend->supported))
-            t->pending.words = 0;
-        else
-            x86_store_host_words(t);
-    }
+    if (!t->counting && !t->pass[1].flags_before) // the next part makes all anew
+        t->pending.words = 0;
+    x86_store_host_words(t);
     count(t, u->insn + 1u);
     if (t->counting)
         t->host_flags = 0;
@@ -657,6 +654,7 @@ void x86_loop_start(struct translation *t)
 {
     t->loop = t->emit.at;
     poll(t, SIDE_START_OF_LOOP);
+    x86_keep_host_words(t);
 }
 
 void x86_block_start(struct translation *t)

@@ -81,6 +81,17 @@ void x86_store_host_words(struct translation *t)
     p->words &= (uint8_t) ~(PENDING_HOST_RESULT | PENDING_HOST_SOURCE);
 }
 
+void x86_keep_host_words(struct translation *t)
+{
+    const struct uop *first = t->passes[0].uops;
+    unsigned effects = uop_effects(first);
+    bool replaced = (first->aux & UOP_SETS_FLAGS) &&
+                    (((effects & FLAGS_ALL) && !(effects & MAY_LEAVE)) ||
+                     ((first->op == UOP_INC || first->op == UOP_DEC) && t->passes[0].facts[0].flags_live));
+    if (!replaced)
+        x86_store_host_words(t);
+}
+
 void x86_flush_flags(struct translation *t)
 {
     struct emit *e = &t->emit;
@@ -195,12 +206,25 @@ static void store_recipe_source(struct translation *t)
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_SRC), t->b);
 }
 
-/// Whether a word of the comparison's recipe can wait in its register for the branch that comes next.
-static bool word_waits(const struct translation *t, const struct uop *u)
+/// Whether the uop only changes a guest register: it takes no register for a temporary, and keeps the host's flags.
+static bool is_plain_move(const struct uop *u)
 {
+    return u->op == UOP_NOP ||
+           ((u->op == UOP_MOV || u->op == UOP_ZEXT || u->op == UOP_SEXT || u->op == UOP_EA) && x86_is_guest(u->dst));
+}
+
+/// Whether a word of the comparison's recipe can wait in its register for the branch that comes soon.
+static bool word_waits(const struct translation *t, const struct uop *u, uint8_t reg)
+{
+    const struct uop *next = u + 1, *end = t->pass->uops + t->pass->count;
     unsigned which;
-    return u->dst == VAR_NONE && t->index + 1u < t->pass->count && u[1].op == UOP_EXIT_IF && (t->next || t->killers) &&
-           !t->counting && !t->pointers.pending && !x86_may_loop(t, u + 1, &which);
+    if (u->dst != VAR_NONE || t->counting || t->pointers.pending)
+        return false;
+    while (next < end && is_plain_move(next))
+        next++;
+    if (next > u + 1 && (reg == S0 || reg == S1 || (t->registers.borrowed >> reg & 1)))
+        return false;
+    return next < end && next->op == UOP_EXIT_IF && (t->next || t->killers || x86_may_loop(t, next, &which));
 }
 
 /// The word of what waits: the branch gives borrowed registers back before.
@@ -220,7 +244,7 @@ void x86_recipe_pending(struct translation *t, enum cc_op op, unsigned width, un
         .words = PENDING_OP, .op = (int32_t)cc_pack(op, width), .a = (uint8_t)var, .b = VAR_NONE};
     if (x86_is_guest(var))
         t->pending.words |= PENDING_RESULT;
-    else if (word_waits(t, &t->pass->uops[t->index]))
+    else if (word_waits(t, &t->pass->uops[t->index], result))
         word_pending(t, PENDING_HOST_RESULT, result);
     else
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
@@ -276,7 +300,7 @@ void x86_source_pending(struct translation *t, const struct uop *u, enum cc_op o
         p->words |= PENDING_SOURCE;
         p->b = u->b;
         p->imm = t->imm;
-    } else if (!(p->words & PENDING_HOST_RESULT) && word_waits(t, u)) {
+    } else if (!(p->words & PENDING_HOST_RESULT) && word_waits(t, u, t->b)) {
         word_pending(t, PENDING_HOST_SOURCE, t->b);
     } else
         store_recipe_source(t);
@@ -308,25 +332,40 @@ static bool remake_flags(struct translation *t)
     return true;
 }
 
-static void compare_pending(struct translation *t)
+/// `op` of the pending result, or a copy of it that may change, and the pending source.
+static void operate_on_pending(struct translation *t, enum emit_alu op)
 {
     struct emit *e = &t->emit;
     const struct pending_flags *p = &t->pending;
     unsigned width = (unsigned)p->op & 3;
     uint8_t first = S0;
-    if (p->words & PENDING_RESULT)
+    if (!(p->words & PENDING_RESULT))
+        x86_load_home(e, S0, VAR_CC_RESULT);
+    else if (op == EMIT_CMP)
         first = x86_value_of(t, p->a, S0);
     else
-        x86_load_home(e, S0, VAR_CC_RESULT);
-    if (cc_op_of((uint64_t)p->op) == CC_CMP_IMM)
-        emit_alu_imm(e, EMIT_CMP, width, first, p->op >> CC_IMM_SHIFT);
+        x86_fetch(t, S0, p->a);
+    if (cc_op_of((uint64_t)p->op) >= CC_CMP_IMM)
+        emit_alu_imm(e, op, width, first, p->op >> CC_IMM_SHIFT);
     else if ((p->words & PENDING_SOURCE) && p->b == VAR_IMM)
-        emit_alu_imm(e, EMIT_CMP, width, first, p->imm);
+        emit_alu_imm(e, op, width, first, p->imm);
     else if (p->words & PENDING_SOURCE)
-        emit_alu(e, EMIT_CMP, width, first, x86_value_of(t, p->b, S1));
+        emit_alu(e, op, width, first, x86_value_of(t, p->b, S1));
     else
-        emit_alu_load(e, EMIT_CMP, width, first, x86_home(VAR_CC_SRC));
-    t->host_flags = X86_CONDITION_FLAGS;
+        emit_alu_load(e, op, width, first, x86_home(VAR_CC_SRC));
+}
+
+/// The carry of pending sums and differences, alone.
+static bool carry_of_pending(struct translation *t, unsigned op)
+{
+    if (op == CC_ADD || op == CC_ADD_IMM) // the sum is less than what was added
+        operate_on_pending(t, EMIT_CMP);
+    else if (op == CC_SUB || op == CC_SUB_IMM) // adding it again goes beyond
+        operate_on_pending(t, EMIT_ADD);
+    else
+        return false;
+    t->host_flags = FLAG_CF;
+    return true;
 }
 
 /// Makes the host's flags that are needed from what is pending, which stays so: most of them die before anybody else
@@ -340,9 +379,12 @@ static bool flags_of_pending(struct translation *t, uint32_t needs)
     if (!(p->words & PENDING_OP) || (p->words & (PENDING_HOST_RESULT | PENDING_HOST_SOURCE)))
         return false;
     if (op == CC_CMP || op == CC_CMP_IMM) {
-        compare_pending(t);
+        operate_on_pending(t, EMIT_CMP);
+        t->host_flags = X86_CONDITION_FLAGS;
         return true;
     }
+    if (needs == FLAG_CF && carry_of_pending(t, op))
+        return true;
     if (op == CC_MUL || op == CC_LITERAL || (op != CC_LOGIC && (needs & ~(FLAG_ZF | FLAG_SF | FLAG_PF))))
         return false;
     if (p->words & PENDING_RESULT)

@@ -164,8 +164,8 @@ static bool joins(const struct translation *t)
 }
 
 /// From the end back to the start, which t->loops says: the uops up to where all flags are new once more, then on
-/// behind them. So flags that are pending at the end are never written.
-static void close_loop(struct translation *t, unsigned count, uint32_t all_used)
+/// behind them, as if part `second` followed. So flags that are pending at the end are never written.
+static void close_loop(struct translation *t, unsigned count, struct block *second, uint32_t all_used)
 {
     const struct registers registers = t->registers;
     const struct pending_flags pending = t->pending;
@@ -180,7 +180,9 @@ static void close_loop(struct translation *t, unsigned count, uint32_t all_used)
     adopt(t, count, all_used);
     t->host_flags = t->segments_checked = 0; // what is resident stays so
     t->recipe = -1;
+    t->next = second;
     translate_until_join(t);
+    t->next = NULL;
     if (joins(t)) {
         t->backend->loop_end(t, t->join.at);
         return;
@@ -223,7 +225,7 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
         if (!translate_uops(t))
             break;
         if (t->loops)
-            close_loop(t, count, all_used);
+            close_loop(t, count, count > 1 ? parts[1].block : NULL, all_used);
     }
     t->head->is_superblock = count > 1;
 }
