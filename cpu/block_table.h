@@ -6,7 +6,7 @@
 #include "cpu/block.h"
 
 #define BLOCK_ALIGNMENT 64u    // of blocks: the line that a find reads
-#define BLOCK_BUCKET_SLOTS 4u  // in one line; all live blocks that begin in 32 bytes of code have the same bucket
+#define BLOCK_BUCKET_SLOTS 4u  // in one line; all live blocks that begin in 64 bytes of code have the same bucket
 #define BLOCK_BYTES_A_SLOT 256 // of the arena; no block takes less, and there is a slot more
 
 /// A live block; block 0: none. Slots are used from the bucket's first one on, without
@@ -36,7 +36,7 @@ static inline uint64_t block_key(uint64_t backing, uint32_t mode)
 /// Where the search for a key begins.
 static inline uint32_t block_home(const struct block_table *table, uint64_t key)
 {
-    uint64_t scattered = (key >> 5) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    uint64_t scattered = (key >> 6) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
     return (uint32_t)scattered * BLOCK_BUCKET_SLOTS & (table->slot_count - 1);
 }
 
