@@ -352,8 +352,8 @@ struct cpu_detour {
 #define PAGE_SLOTS 16384u
 #define PAGE_NOWHERE (UINT64_C(1) << 63 | 1) // no address of a page, nor of anything if an offset in a page is added
 
-/// Where pages of code stand now for code of one privilege, by the slots that block.c gives to pages of the memory file.
-/// Host code jumps from page to page by it: what is said of a slot held when it was said and holds in this epoch.
+/// Where pages of code stand now for code of one privilege, by the slots that block.c gives to pages of the memory
+/// file. Host code jumps from page to page by it: what is said of a slot held when it was said and holds in this epoch.
 struct cpu_pages {
     uint64_t at[PAGE_SLOTS];    // linear address of the page, or PAGE_NOWHERE; slot 0 is no page's
     uint16_t known[PAGE_SLOTS]; // slots of the others

@@ -76,7 +76,7 @@ struct side_exit {
         SIDE_START, // before the block's first instruction
         SIDE_DIRECT // a direct exit while its jump is not patched, or for good
     } kind : 8;
-    uint8_t linear;  // SIDE_MISS: variable with the address
+    uint8_t linear;  // SIDE_MISS: variable with the address, less `distance`
     uint8_t result;  // ... host register for the handle
     bool addend;     // ... less the address
     bool aligned;    // ... and must be aligned to the access's size, which was not looked at
@@ -87,6 +87,7 @@ struct side_exit {
     uint8_t width;   // ... that the target is cut to
     uint16_t uop;    // number of the uop
     uint32_t access; // SIDE_MISS: as the backend tells its walk
+    int32_t distance;
     emit_place from; // the branch to patch
     union {
         const uint8_t *back;  // SIDE_MISS: where to go on
@@ -178,9 +179,14 @@ struct translation {
     struct pass_block *pass; // the part's
     unsigned index;          // of the uop at work
     // Operands of the uop at work, as its constraints ask.
-    uint8_t a, b;        // host registers; b NO_REGISTER: the immediate
-    uint16_t carried_to; // the uop whose operand `carried` is in the first scratch register
-    uint8_t carried, carried_base;
+    uint8_t a, b;                  // host registers; b NO_REGISTER: the immediate
+    uint16_t carried_to;           // the uop whose operand `carried` is in the first scratch register
+    uint8_t carried, carried_base; // ... less the second, a host register, and
+    int32_t carried_distance;
+    // The uop whose operand a, `folded`, is a variable (in a register) plus a constant that were not added.
+    uint16_t folded_to;
+    uint8_t folded, folded_base;
+    int32_t folded_distance;
     int32_t imm;
     bool a_memory;     // a, of which dst is the same or none, is in memory, as NO_REGISTER says
     bool b_memory;     // b is in memory, as NO_REGISTER says

@@ -253,8 +253,27 @@ static void emit_uop_select_zero(struct translation *t, const struct uop *u)
     x86_write_var(t, u->dst, WIDTH_64, S0);
 }
 
+/// Whether the address is a register plus a constant and the next uop's check is all that wants it: then that, and the
+/// access behind it, add them themselves. The interpreter makes it again.
+static bool folds(struct translation *t, const struct uop *u)
+{
+    const struct uop *next = u + 1;
+    if (u->width != WIDTH_64 || u->b != VAR_ZERO || u->a > VAR_R15 || u->dst < VAR_TEMP || !fits(u->imm) ||
+        t->index + 1u >= t->pass->count || next->op != UOP_XLAT || next->a != u->dst || next->insn != u->insn ||
+        (next->aux & UOP_ALIGNED) || t->pass->variables[u->dst].uses != 1 || t->pass->facts[t->index + 1].refused ||
+        registers_read(&t->registers, u->a) == NO_REGISTER || !x86_made_again(t, t->index))
+        return false;
+    t->folded_to = (uint16_t)(t->index + 1);
+    t->folded = u->dst;
+    t->folded_base = u->a;
+    t->folded_distance = (int32_t)u->imm;
+    return true;
+}
+
 static void emit_uop_ea(struct translation *t, const struct uop *u)
 {
+    if (folds(t, u))
+        return;
     struct emit *e = &t->emit;
     uint8_t to = u->width >= WIDTH_32 ? x86_result_register(t, u) : S0;
     struct emit_memory m = x86_at_register(t->a);
@@ -311,7 +330,8 @@ static uint8_t handle_register(struct translation *t, const struct uop *u)
         return S0;
     if (t->pass->facts[t->index].group_bytes)
         reg = registers_define_lasting(&t->registers, &x86_file, &t->emit, u->dst);
-    else if (x86_dies(t, u->a) && t->a != S0 && registers_inherit(&t->registers, u->a, u->dst))
+    else if (x86_dies(t, u->a) && t->a != S0 && t->folded_to != t->index &&
+             registers_inherit(&t->registers, u->a, u->dst))
         reg = t->registers.of[u->dst];
     else
         reg = registers_define(&t->registers, &x86_file, &t->emit, u->dst);
@@ -337,6 +357,7 @@ static void finish_handle(struct translation *t, const struct uop *u, uint8_t re
             t->carried = u->dst;
             t->carried_to = (uint16_t)(t->index + 1);
             t->carried_base = NO_REGISTER;
+            t->carried_distance = 0;
         }
     } else
         registers_written(&t->registers, u->dst);
@@ -363,6 +384,7 @@ static bool carries_addend(struct translation *t, const struct uop *u)
     t->carried = u->dst;
     t->carried_to = (uint16_t)(t->index + 1);
     t->carried_base = t->a;
+    t->carried_distance = t->folded_to == t->index ? t->folded_distance : 0;
     return true;
 }
 
@@ -389,15 +411,19 @@ static void compare_handle(struct translation *t, const struct uop *u, uint8_t r
 }
 #endif
 
+#define EARLY_BYTES 256 // behind a base to the access's end: with more, too often they are on different pages
+
 /// The register whose page is looked up in the TLB: the base's, which is known earlier, where the address is so little
-/// above it that the last byte's page can be found there only if the base is on the same page.
-static uint8_t early_page(const struct translation *t, const struct uop *u, int32_t low)
+/// above it that the last byte's page can be found there only if the base is on the same page. NO_REGISTER: that of the
+/// address.
+static uint8_t early_page(const struct translation *t, const struct uop *u, int32_t low, int32_t last)
 {
-    uint8_t base = t->pass->facts[t->index].tlb_base, reg;
+    uint8_t base = t->pass->facts[t->index].tlb_base;
+    if (t->folded_to == t->index)
+        return low >= 0 && last < EARLY_BYTES ? t->a : NO_REGISTER;
     if (base == VAR_NONE || low < 0 || u->op != UOP_XLAT || (u->aux & UOP_ALIGNED))
-        return t->a;
-    reg = registers_read(&t->registers, base);
-    return reg == NO_REGISTER ? t->a : reg;
+        return NO_REGISTER;
+    return registers_read(&t->registers, base);
 }
 
 void x86_emit_xlat(struct translation *t, const struct uop *u)
@@ -408,11 +434,12 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     struct emit_memory entry = x86_tlb_entry(mode, write, S0), first = x86_at_register(t->a), last = first;
     // Of a group the whole range is checked, as one access.
     unsigned group = t->pass->facts[t->index].group_bytes, bytes = group ? group : u->param;
-    int32_t low = group ? t->pass->facts[t->index].group_low : 0;
+    int32_t distance = t->folded_to == t->index ? t->folded_distance : 0;
+    int32_t low = distance + (group ? t->pass->facts[t->index].group_low : 0);
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
     bool addend;   // it is left apart from the address
-    uint8_t to, page = early_page(t, u, low);
+    uint8_t to, page = early_page(t, u, low, low + (int32_t)bytes - 1);
 
     // The compare with the TLB's tag can tell of an address that is not aligned, too: what is below the alignment goes
     // above the page's number.
@@ -440,13 +467,13 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
             emit_move(e, WIDTH_64, S1, t->a);
         emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     }
-    if ((!low || page != t->a) && x86_host_has(t, FEATURE_BMI2))
-        emit_rotate_right(e, WIDTH_64, S0, page, PAGE_SHIFT - X86_TLB_SHIFT);
+    if ((!low || page != NO_REGISTER) && x86_host_has(t, FEATURE_BMI2))
+        emit_rotate_right(e, WIDTH_64, S0, page != NO_REGISTER ? page : t->a, PAGE_SHIFT - X86_TLB_SHIFT);
     else {
-        if (low && page == t->a)
+        if (low && page == NO_REGISTER)
             emit_lea(e, WIDTH_32, S0, first);
         else
-            x86_copy(t, WIDTH_32, S0, page);
+            x86_copy(t, WIDTH_32, S0, page != NO_REGISTER ? page : t->a);
         emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
     }
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
@@ -464,16 +491,17 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
         if (t->a == S0)
             emit_alu_load(e, EMIT_ADD, WIDTH_64, to, x86_home(u->a));
         else if (!addend)
-            emit_alu(e, EMIT_ADD, WIDTH_64, to, t->a);
+            x86_add_to(t, to, t->a, distance);
     }
-    exit->linear = u->a;
+    exit->linear = t->folded_to == t->index ? t->folded_base : u->a;
+    exit->distance = distance;
     exit->aligned = folds;
     exit->addend = addend;
-    exit->by_base = page != t->a;
+    exit->by_base = page != NO_REGISTER;
     exit->result = to;
     exit->access = x86_access(u->param, write, mode);
     if (group)
-        exit->access |= x86_access_group(low, bytes);
+        exit->access |= x86_access_group(low - distance, bytes);
     if (t->pass->facts[t->index].early_write)
         exit->access |= X86_ACCESS_EARLY;
     exit->back = e->at;
@@ -493,6 +521,7 @@ struct emit_memory x86_at_handle(const struct translation *t)
         t->carried_base != NO_REGISTER) {
         m.base = t->carried_base;
         m.index = S0;
+        m.displacement += t->carried_distance;
     }
     return m;
 }

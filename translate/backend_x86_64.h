@@ -116,6 +116,18 @@ static inline void x86_copy(struct translation *t, unsigned width, uint8_t to, u
         emit_move(&t->emit, width, to, from);
 }
 
+/// to += from + distance.
+static inline void x86_add_to(struct translation *t, uint8_t to, uint8_t from, int32_t distance)
+{
+    struct emit_memory sum = {.base = to, .index = from, .displacement = distance};
+    if (distance)
+        emit_lea(&t->emit, WIDTH_64, to, sum);
+    else
+        emit_alu(&t->emit, EMIT_ADD, WIDTH_64, to, from);
+}
+
+/// Whether the uop makes an address that the interpreter, going on at the next one of the instruction, makes again.
+bool x86_made_again(const struct translation *t, unsigned index);
 /// Before C code that may look at any variable: everything to memory, VAR_RIP too; then rdi is struct cpu and the other
 /// argument registers are free.
 void x86_prepare_call(struct translation *t);

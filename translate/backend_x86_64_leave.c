@@ -96,16 +96,19 @@ void x86_leave(struct translation *t, uint32_t value)
     t->emit.depth = 0;
 }
 
+bool x86_made_again(const struct translation *t, unsigned index)
+{
+    const struct uop *u = &t->pass->uops[index], *original = &t->block->uops[index];
+    return u->op == UOP_EA && original->op == UOP_EA && u->dst == original->dst && u->dst >= VAR_TEMP &&
+           original->a < VAR_TEMP && original->b < VAR_TEMP && original->insn == t->block->uops[index + 1].insn;
+}
+
 /// Where the interpreter may go on instead of at the uop: addresses that were computed just before it can be computed
 /// again, and need not be kept then.
 static unsigned earlier(const struct translation *t, unsigned index)
 {
-    for (; index > 0; index--) {
-        const struct uop *u = &t->pass->uops[index - 1], *original = &t->block->uops[index - 1];
-        if (u->op != UOP_EA || original->op != UOP_EA || u->dst != original->dst || u->dst < VAR_TEMP ||
-            original->a >= VAR_TEMP || original->b >= VAR_TEMP || original->insn != t->block->uops[index].insn)
-            break;
-    }
+    while (index > 0 && x86_made_again(t, index - 1))
+        index--;
     return index;
 }
 
@@ -282,26 +285,43 @@ void x86_miss_routines(struct emit *e, struct backend_entries *entries, const st
     }
 }
 
+/// S0 = the address.
+static void load_linear(struct translation *t, const struct side_exit *exit)
+{
+    uint8_t linear = registers_read(&t->registers, exit->linear);
+    if (linear == NO_REGISTER) {
+        x86_load_home(&t->emit, S0, exit->linear); // without a distance
+        return;
+    }
+    if (!exit->distance) {
+        x86_copy(t, WIDTH_64, S0, linear);
+        return;
+    }
+    struct emit_memory m = x86_at_register(linear);
+    m.displacement = exit->distance;
+    emit_lea(&t->emit, WIDTH_64, S0, m);
+}
+
 /// The TLB's entry of the address itself, after that of its base's page was another one.
 static void look_again(struct translation *t, const struct side_exit *exit)
 {
     struct emit *e = &t->emit;
     uint8_t linear = registers_read(&t->registers, exit->linear);
     unsigned bytes = exit->pass->facts[exit->uop].group_bytes;
-    struct emit_memory last, entry = x86_tlb_entry((enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3),
-                                                   exit->access & X86_ACCESS_WRITE, S0);
+    int32_t low = bytes ? exit->pass->facts[exit->uop].group_low : 0;
+    struct emit_memory first, last,
+        entry = x86_tlb_entry((enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3),
+                              exit->access & X86_ACCESS_WRITE, S0);
     emit_place other;
 
-    if (linear == NO_REGISTER)
-        x86_load_home(e, S0, exit->linear);
-    else
-        x86_copy(t, WIDTH_64, S0, linear);
-    last = x86_at_register(S0);
-    last.displacement =
-        (bytes ? exit->pass->facts[exit->uop].group_low + (int32_t)bytes : (int32_t)(exit->access & X86_ACCESS_SIZE)) -
-        1;
+    load_linear(t, exit);
+    first = last = x86_at_register(S0);
+    first.displacement = low;
+    last.displacement = low + (int32_t)(bytes ? bytes : exit->access & X86_ACCESS_SIZE) - 1;
     emit_lea(e, WIDTH_64, S1, last);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
+    if (low)
+        emit_lea(e, WIDTH_64, S0, first);
     x86_tlb_index(e);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
     other = emit_jump_if_short(e, EMIT_NOT_EQUAL);
@@ -310,7 +330,7 @@ static void look_again(struct translation *t, const struct side_exit *exit)
     if (!exit->addend && linear == NO_REGISTER)
         emit_alu_load(e, EMIT_ADD, WIDTH_64, S0, x86_home(exit->linear));
     else if (!exit->addend)
-        emit_alu(e, EMIT_ADD, WIDTH_64, S0, linear);
+        x86_add_to(t, S0, linear, exit->distance);
     x86_copy(t, WIDTH_64, exit->result, S0);
     emit_jump_shortest(e, exit->back);
     emit_patch_short(e, other);
@@ -339,10 +359,7 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
         leave_group(t);
         return;
     }
-    if (linear != NO_REGISTER)
-        x86_copy(t, WIDTH_64, S0, linear);
-    else
-        x86_load_home(e, S0, exit->linear);
+    load_linear(t, exit);
     emit_call_to(e, miss_routine(t, exit->access, exit->addend));
     slow = emit_jump_if_short(e, EMIT_EQUAL);
     x86_copy(t, WIDTH_64, exit->result, S0);

@@ -104,7 +104,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->counting = jit->cpu->counting;
     t->chained = !log_on(jit->cpu->log, LOG_EXEC);
     t->start_stub = NULL;
-    t->carried_to = UINT16_MAX;
+    t->carried_to = t->folded_to = UINT16_MAX;
     t->host_flags = 0;
     t->recipe = -1;
     t->called = false;

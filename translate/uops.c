@@ -20,6 +20,8 @@ static uint8_t operand(struct translation *t, unsigned var, unsigned scratch)
         return reg;
     if (t->carried_to == t->index && t->carried == var)
         return backend->scratch[0];
+    if (t->folded_to == t->index && t->folded == var)
+        return registers_read(&t->registers, t->folded_base);
     backend->load_var(t, backend->scratch[scratch], var);
     return backend->scratch[scratch];
 }
@@ -97,6 +99,8 @@ static void translate_uop(struct translation *t, const struct uop *u)
         t->host_flags = t->made_flags;
     if (t->carried_to == t->index)
         t->carried_to = UINT16_MAX;
+    if (t->folded_to == t->index)
+        t->folded_to = UINT16_MAX;
     release_dead(t, u);
 }
 
