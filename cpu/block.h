@@ -160,7 +160,7 @@ static inline const void *block_jump_chain(const struct cpu *cpu, const struct b
 
 static inline unsigned jump_cache_index(uint64_t linear)
 {
-    return (unsigned)(linear * (uint64_t)JUMP_CACHE_FACTOR >> JUMP_CACHE_SHIFT) & (JUMP_CACHE_ENTRIES - 1);
+    return (uint32_t)linear * (uint32_t)JUMP_CACHE_FACTOR >> JUMP_CACHE_SHIFT & (JUMP_CACHE_ENTRIES - 1);
 }
 
 /// The jump cache knows the block under the key from now on, in the present mode. Returns where host code goes on.

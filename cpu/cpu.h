@@ -322,10 +322,10 @@ struct block;
 
 #define JUMP_CACHE_BITS 16
 #define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
-// An entry's index: the low bits of linear * factor >> shift. Addresses that differ by a multiple of a page, or of all
-// entries, are scattered; programs of many megabytes have many of those.
+// An entry's index: the low bits of linear * factor >> shift. Addresses that differ by a multiple of a page are
+// scattered; programs of many megabytes have many of those. The shift is an entry's size, so that host code needs none.
 #define JUMP_CACHE_FACTOR INT32_C(-0x61c88647)
-#define JUMP_CACHE_SHIFT 26
+#define JUMP_CACHE_SHIFT 5
 
 /// The block at a linear address in a mode. Host code reads it too.
 struct cpu_jump_entry {

@@ -72,9 +72,10 @@ struct side_exit {
         SIDE_MISS,
         SIDE_RESUME,
         SIDE_FAULT,
-        SIDE_LEAVE, // cpu->leave is set after instruction `uop`
-        SIDE_START, // before the block's first instruction
-        SIDE_DIRECT // a direct exit while its jump is not patched, or for good
+        SIDE_LEAVE,  // cpu->leave is set after instruction `uop`
+        SIDE_START,  // before the block's first instruction
+        SIDE_RETURN, // the jump cache does not know where a RET leads, of which nobody knows that it is canonical
+        SIDE_DIRECT  // a direct exit while its jump is not patched, or for good
     } kind : 8;
     uint8_t linear;  // SIDE_MISS: variable with the address, less `distance`
     uint8_t result;  // ... host register for the handle

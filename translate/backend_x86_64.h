@@ -256,6 +256,9 @@ void x86_emit_set_flags(struct translation *t, const struct uop *u);
 
 // Emitters of backend_x86_64_segment.c.
 void x86_emit_segment(struct translation *t, const struct uop *u);
+/// The host's flags: equal when `target` is canonical and in the half of the address space that the code is in. The
+/// interpreter looks at others. Changes `scratch`.
+void x86_compare_half(struct translation *t, uint8_t scratch, uint8_t target);
 void x86_emit_check_target(struct translation *t, const struct uop *u);
 void x86_emit_raise(struct translation *t, const struct uop *u);
 
@@ -271,12 +274,16 @@ void x86_emit_exit_if_zero(struct translation *t, const struct uop *u);
 void x86_emit_exit_to(struct translation *t, const struct uop *u);
 /// To C with a struct host_result's value, of t->block.
 void x86_leave(struct translation *t, uint32_t value);
+/// `insns` instructions of the block were completed; or, less than 0, were not after all. Keeps nothing.
+void x86_count(struct translation *t, int insns);
 /// Words that host code keeps for a moment.
 enum x86_word { WORD_CARRY, WORD_SECOND, WORD_FLAGS_VALUE, WORD_FLAGS, WORD_MISS, WORD_LINEAR };
 _Static_assert(WORD_LINEAR < sizeof((struct cpu *)0)->host_word / sizeof(uint64_t), "there are enough");
 void x86_leave_routine(struct emit *e, struct backend_entries *entries);
 void x86_resume(struct translation *t);
 void x86_miss(struct translation *t, const struct side_exit *exit);
+/// SIDE_RETURN, to S1.
+void x86_return_elsewhere(struct translation *t);
 void x86_miss_routines(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu);
 #define X86_LEAVE_SHIFT 48 // S0 on the way out: a block's address below, struct host_result's value above
 void x86_check_leave(struct translation *t, unsigned insn);

@@ -119,11 +119,10 @@ static uint32_t result(uint32_t kind, unsigned number)
     return kind | number << HOST_NUMBER_SHIFT;
 }
 
-/// `insns` instructions of the block were completed. Keeps nothing.
-static void count(struct translation *t, unsigned insns)
+void x86_count(struct translation *t, int insns)
 {
     if (t->counting)
-        emit_alu_memory_imm(&t->emit, EMIT_ADD, WIDTH_64, FIELD(instructions), (int32_t)insns);
+        emit_alu_memory_imm(&t->emit, EMIT_ADD, WIDTH_64, FIELD(instructions), insns);
 }
 
 /// reg = block_jump_key of IP S1 in code that is not flat. Uses S0.
@@ -177,8 +176,10 @@ static void write_note_page(struct emit *e, bool user)
 enum note { NOTE_NOTHING, NOTE_SUPERVISOR, NOTE_USER };
 
 /// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead. `called`: a CALL may
-/// have told to leave. `note`: the block's page, with a guard to another page's code of whose failure this is.
-static void write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called, enum note note)
+/// have told to leave. `note`: the block's page, with a guard to another page's code of whose failure this is. Returns
+/// the branch to where the cache does not know S1.
+static emit_place write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called,
+                                enum note note)
 {
     uint8_t key = flat ? S1 : T0;
     const uint8_t *unknown = flat ? entries->find : entries->no_chain;
@@ -189,18 +190,20 @@ static void write_look_up(struct emit *e, const struct backend_entries *entries,
         emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
     }
     struct emit_memory entry = FIELD(jump_cache);
+    const uint8_t *other;
+    emit_place branch;
     entry.index = S0;
-    _Static_assert(sizeof(struct cpu_jump_entry) == 32, "the shift");
-    emit_move(e, WIDTH_64, S0, key); // jump_cache_index
-    emit_multiply_imm(e, WIDTH_64, S0, JUMP_CACHE_FACTOR);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S0, JUMP_CACHE_SHIFT - 5);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << 5);
+    _Static_assert(sizeof(struct cpu_jump_entry) == 1 << JUMP_CACHE_SHIFT, "the product needs no shift");
+    emit_multiply_imm(e, WIDTH_32, S0, key, JUMP_CACHE_FACTOR); // jump_cache_index
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << JUMP_CACHE_SHIFT);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, key, entry);
-    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), unknown);
+    other = e->at;
+    branch = emit_jump_if(e, EMIT_NOT_EQUAL);
+    emit_patch(e, branch, unknown);
     emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
-    emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), unknown);
+    emit_jump_back_if(e, EMIT_NOT_EQUAL, other);
     entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
     if (note != NOTE_NOTHING)
         write_note_page(e, note == NOTE_USER);
@@ -210,6 +213,7 @@ static void write_look_up(struct emit *e, const struct backend_entries *entries,
         emit_store(e, WIDTH_64, FIELD(code_page), T0);
     }
     emit_jump_memory(e, entry);
+    return branch;
 }
 
 static void look_up(struct translation *t)
@@ -289,7 +293,7 @@ static void go_on(struct translation *t, const struct uop *u)
     if (!t->counting && !t->pass[1].flags_before) // the next part makes all anew
         t->pending.words = 0;
     x86_store_host_words(t);
-    count(t, u->insn + 1u);
+    x86_count(t, u->insn + 1u);
     if (t->counting)
         t->host_flags = 0;
     t->made_flags = t->host_flags;
@@ -304,7 +308,7 @@ void x86_emit_exit(struct translation *t, const struct uop *u)
         return;
     }
     registers_give_back(&t->registers, &x86_file, &t->emit);
-    count(t, u->insn + 1u);
+    x86_count(t, u->insn + 1u);
     if (!loop(t, u, &which))
         direct(t, u, u->imm, emit_jump(&t->emit));
 }
@@ -316,10 +320,10 @@ static void leave_loop(struct translation *t, const struct uop *u, unsigned whic
     int64_t displacement = which ? u->imm : (int32_t)u->param;
     if (t->counting) {
         emit_place stay = emit_jump_if(e, condition);
-        count(t, u->insn + 1u);
+        x86_count(t, u->insn + 1u);
         direct(t, u, displacement, emit_jump(e));
         emit_patch_here(e, stay);
-        count(t, u->insn + 1u);
+        x86_count(t, u->insn + 1u);
     } else
         direct(t, u, displacement, emit_jump_if(e, condition ^ 1));
 }
@@ -343,10 +347,10 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
     }
     if (t->counting) {
         emit_place taken = emit_jump_if(e, condition);
-        count(t, u->insn + 1u);
+        x86_count(t, u->insn + 1u);
         direct(t, u, (int32_t)u->param, emit_jump(&t->emit));
         emit_patch_here(e, taken);
-        count(t, u->insn + 1u);
+        x86_count(t, u->insn + 1u);
     } else
         direct(t, u, (int32_t)u->param, emit_jump_if(e, condition ^ 1));
     direct(t, u, u->imm, emit_jump(&t->emit));
@@ -433,7 +437,15 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     x86_copy(t, WIDTH_64, S1, t->a);
     registers_give_back(&t->registers, &x86_file, e);
-    count(t, u->insn + 1u);
+    x86_count(t, u->insn + 1u);
+    if (t->pass->return_bytes && may_chain(t) && !t->called) {
+        x86_add_exit(t, SIDE_RETURN, write_look_up(e, t->entries, true, false, NOTE_NOTHING));
+        return;
+    }
+    if (t->pass->return_bytes) {
+        x86_compare_half(t, S0, S1);
+        x86_add_exit(t, SIDE_RETURN, emit_jump_if(e, EMIT_NOT_EQUAL));
+    }
     if (may_chain(t)) {
         if (!u->sub && !t->called && x86_rip_is_page_relative(t) && t->edge_count < TRANSLATION_MAX_EDGES)
             emit_indirect_guard(t);
@@ -541,7 +553,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit, con
     bool late = exit->pending.words || exit->uncounted || t->registers.borrowed;
     registers_give_back(&t->registers, &x86_file, e);
     if (exit->uncounted)
-        count(t, t->block->insn_count);
+        x86_count(t, t->block->insn_count);
     if (edge) {
         edge->place = exit->from;
         edge->offset = (uint16_t)(((t->block->backing & ~PAGE_MASK) + (uint64_t)exit->displacement) & ~PAGE_MASK);
@@ -604,7 +616,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     case SIDE_LEAVE: // uop is the instruction that was completed
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
-        count(t, exit->uop + 1u);
+        x86_count(t, exit->uop + 1u);
         store_rip(t, t->block->insn_offset[exit->uop + 1u], mode_code_width(t->block->mode));
         x86_leave(t, HOST_DONE);
         break;
@@ -615,6 +627,10 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
             t->start_stub = stub;
         registers_settle(&t->registers, &x86_file, &t->emit);
         x86_leave(t, HOST_START);
+        break;
+    case SIDE_RETURN:
+        t->index = exit->uop;
+        x86_return_elsewhere(t);
         break;
     case SIDE_DIRECT:
         emit_direct(t, exit, may_pass_by(t, exit) ? stub : NULL);

@@ -130,7 +130,7 @@ static emit_place emit_multiplied(struct emit *e, unsigned width)
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (int32_t)(FLAG_SF | FLAG_PF));
     emit_load(e, WIDTH_8, S1, x86_home(VAR_CC_EXTRA));
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, 1);
-    emit_multiply_imm(e, WIDTH_32, S1, (int32_t)(FLAG_CF | FLAG_OF));
+    emit_multiply_imm(e, WIDTH_32, S1, S1, (int32_t)(FLAG_CF | FLAG_OF));
     emit_alu(e, EMIT_OR, WIDTH_32, S0, S1);
     return emit_jump(e);
 }

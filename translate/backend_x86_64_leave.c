@@ -32,7 +32,7 @@ static void write_detour(struct emit *e, const uint8_t *plain)
     emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, FIELD(detour_patience), 1);
     emit_patch(e, emit_jump_if(e, EMIT_SIGN), plain);
     emit_lea(e, WIDTH_32, T0, hash); // detour_index
-    emit_multiply_imm(e, WIDTH_32, T0, DETOUR_FACTOR);
+    emit_multiply_imm(e, WIDTH_32, T0, T0, DETOUR_FACTOR);
     emit_shift_imm(e, EMIT_SHR, WIDTH_32, T0, 32 - DETOUR_BITS - 5);
     emit_alu_imm(e, EMIT_AND, WIDTH_32, T0, (DETOURS - 1) << 5);
     emit_shift_imm(e, EMIT_SHL, WIDTH_64, S0, 48); // detour_key
@@ -199,19 +199,40 @@ static unsigned first_of_instruction(const struct translation *t)
     return first;
 }
 
+/// The interpreter does the instruction that begins with uop `first`.
+static void resume_at(struct translation *t, unsigned first)
+{
+    registers_release_all(&t->registers, &x86_file);
+    emit_push_imm(&t->emit, number(HOST_RESUME | first << HOST_NUMBER_SHIFT));
+    settle_and_leave(t);
+    t->emit.depth = 0;
+}
+
 /// Some accesses whose check this is do not lie in one page: to another form of the block, from this instruction on. So
 /// temporaries are not needed any more.
 static void leave_group(struct translation *t)
 {
     unsigned first = first_of_instruction(t);
-    if (first > 0 && t->pass->uops[first - 1].insn == t->pass->uops[first].insn) {
+    if (first > 0 && t->pass->uops[first - 1].insn == t->pass->uops[first].insn)
         x86_resume(t);
-        return;
-    }
-    registers_release_all(&t->registers, &x86_file);
-    emit_push_imm(&t->emit, number(HOST_RESUME | first << HOST_NUMBER_SHIFT));
-    settle_and_leave(t);
-    t->emit.depth = 0;
+    else
+        resume_at(t, first);
+}
+
+void x86_return_elsewhere(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    const uint8_t rsp = x86_file.pin[VAR_RSP];
+    struct emit_memory before = x86_at_register(rsp);
+    unsigned first = t->index;
+    before.displacement = -t->pass->return_bytes;
+    x86_compare_half(t, S0, S1);
+    emit_patch(e, emit_jump_if(e, EMIT_EQUAL), t->entries->find);
+    emit_lea(e, WIDTH_64, rsp, before);
+    x86_count(t, -(t->pass->uops[t->index].insn + 1));
+    while (first > 0 && t->pass->uops[first - 1].insn == t->pass->uops[t->index].insn)
+        first--;
+    resume_at(t, first);
 }
 
 /// The routine for an access, with S1 set where it wants that.

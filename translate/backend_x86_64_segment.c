@@ -81,16 +81,21 @@ void x86_emit_segment(struct translation *t, const struct uop *u)
     registers_written(&t->registers, u->dst);
 }
 
+void x86_compare_half(struct translation *t, uint8_t scratch, uint8_t target)
+{
+    struct emit *e = &t->emit;
+    bool high = t->cpu->var[VAR_RIP] >> 63;
+    emit_move(e, WIDTH_64, scratch, target);
+    emit_shift_imm(e, high ? EMIT_SAR : EMIT_SHR, WIDTH_64, scratch, 47);
+    if (high)
+        emit_alu_imm(e, EMIT_ADD, WIDTH_64, scratch, 1);
+}
+
 void x86_emit_check_target(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     if ((t->block->mode & MODE_CODE_MASK) == MODE_CODE64) {
-        // The half of the address space that the code is in is canonical; the interpreter looks at the other.
-        bool high = t->cpu->var[VAR_RIP] >> 63;
-        emit_move(e, WIDTH_64, S1, t->a);
-        emit_shift_imm(e, high ? EMIT_SAR : EMIT_SHR, WIDTH_64, S1, 47);
-        if (high)
-            emit_alu_imm(e, EMIT_ADD, WIDTH_64, S1, 1);
+        x86_compare_half(t, S1, t->a);
         x86_add_resume(t, emit_jump_if(e, EMIT_NOT_EQUAL));
         return;
     }

@@ -419,7 +419,7 @@ static void resume_if_large(struct translation *t)
     emit_place none, below;
     first.index = last.index = S0;
     emit_load(e, WIDTH_32, S0, FIELD(mmu.large_count));
-    emit_multiply_imm(e, WIDTH_64, S0, sizeof(struct mmu_large_range));
+    emit_multiply_imm(e, WIDTH_64, S0, S0, sizeof(struct mmu_large_range));
     next = e->at;
     emit_test(e, WIDTH_64, S0, S0);
     none = emit_jump_if(e, EMIT_EQUAL);

@@ -329,9 +329,9 @@ void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
     put_registers(e, width, ESCAPE | 0xaf, to, from, false);
 }
 
-void emit_multiply_imm(struct emit *e, unsigned width, uint8_t reg, int32_t value)
+void emit_multiply_imm(struct emit *e, unsigned width, uint8_t to, uint8_t from, int32_t value)
 {
-    put_registers(e, width, 0x69, reg, reg, false);
+    put_registers(e, width, 0x69, to, from, false);
     put_imm(e, width, value);
 }
 
@@ -535,6 +535,14 @@ void emit_jump_shortest(struct emit *e, const uint8_t *target)
         return;
     }
     emit_put(e, 0xebu | (unsigned)(uint8_t)relative << 8, 2);
+}
+
+void emit_jump_back_if(struct emit *e, unsigned condition, const uint8_t *target)
+{
+    int64_t relative = target - (e->at + 2);
+    assert(e->full || is_byte(relative));
+    emit_put(e, 0x70 | condition, 1);
+    emit_put(e, (uint8_t)relative, 1);
 }
 
 emit_place emit_jump_if_short(struct emit *e, unsigned condition)

@@ -78,9 +78,9 @@ void emit_shift_imm(struct emit *e, enum emit_shift op, unsigned width, uint8_t 
 void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t reg);
 /// SHLD, SHRD: `to` filled from `from`; the count an immediate, or CL where it is 0. 32 or 64 bits.
 void emit_double_shift(struct emit *e, bool left, unsigned width, uint8_t to, uint8_t from, unsigned count);
-void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                // IMUL, not 8 bits
-void emit_multiply_imm(struct emit *e, unsigned width, uint8_t reg, int32_t value);          // likewise
-void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index); // not 8 bits
+void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                    // IMUL, not 8 bits
+void emit_multiply_imm(struct emit *e, unsigned width, uint8_t to, uint8_t from, int32_t value); // likewise
+void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index);     // not 8 bits
 /// TZCNT, LZCNT, POPCNT (F3 0F BC, BD, B8); without F3: BSF, BSR. Not 8 bits.
 enum emit_count { EMIT_POPCNT = 0xb8, EMIT_TZCNT = 0xbc, EMIT_LZCNT = 0xbd };
 void emit_count(struct emit *e, enum emit_count op, bool scan, unsigned width, uint8_t to, uint8_t from);
@@ -150,6 +150,8 @@ void emit_jump_shortest(struct emit *e, const uint8_t *target);
 /// Of 2 bytes, over what is short; its place is a byte.
 emit_place emit_jump_if_short(struct emit *e, unsigned condition);
 void emit_patch_short(struct emit *e, emit_place place);
+/// Of 2 bytes, to what is little above.
+void emit_jump_back_if(struct emit *e, unsigned condition, const uint8_t *target);
 void emit_jump_register(struct emit *e, uint8_t reg);
 void emit_jump_memory(struct emit *e, struct emit_memory to);
 void emit_call_register(struct emit *e, uint8_t reg);

@@ -292,6 +292,23 @@ static void fold_steps(struct pass_block *pass)
     }
 }
 
+/// The exit of a RET knows most targets, and those are canonical: the check goes. So nothing leaves before the exit.
+static void drop_target_check(struct pass_block *pass)
+{
+    struct uop *check, *step, *exit;
+    pass->return_bytes = 0;
+    if (pass->count < 3 || (pass->block->mode & MODE_CODE_MASK) != MODE_CODE64)
+        return;
+    exit = &pass->uops[pass->count - 1];
+    step = exit - 1;
+    check = exit - 2;
+    if (exit->op != UOP_EXIT_TO || exit->sub != 1 || !is_step(step) || step->dst != VAR_RSP ||
+        check->op != UOP_CHECK_TARGET || check->a != exit->a || check->insn != exit->insn)
+        return;
+    pass->return_bytes = (int32_t)step->imm;
+    *check = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = check->insn};
+}
+
 void passes_run(struct pass_block *pass, const struct block *block, const struct pass_support *supported,
                 struct pass_numbering *n)
 {
@@ -301,6 +318,7 @@ void passes_run(struct pass_block *pass, const struct block *block, const struct
     memcpy(pass->uops, block->uops, pass->count * sizeof pass->uops[0]);
     find_uses(pass);
     forward_copies(pass);
+    drop_target_check(pass);
     pass->followers = 0;
     pass_reuse(pass, n);
     fold_steps(pass);

@@ -78,11 +78,13 @@ struct pass_block {
     const void *translation;              // for it
     const struct pass_support *supported; // as passes_run was told
     unsigned count;
-    unsigned followers;  // accesses without a check
-    uint32_t guest_used; // bit per guest register that the block reads or writes
-    bool flags_before;   // somebody may read the flags as they are before the first uop
-    bool only_integers;  // no vectors, no x87, no CALL
-    bool calls;          // there are CALLs
+    unsigned followers;   // accesses without a check
+    uint32_t guest_used;  // bit per guest register that the block reads or writes
+    int32_t return_bytes; // not 0: the last uop is a RET's exit that has to look whether its target is canonical; the
+                          // RET has added so much to RSP by then
+    bool flags_before;  // somebody may read the flags as they are before the first uop
+    bool only_integers; // no vectors, no x87, no CALL
+    bool calls;         // there are CALLs
     struct pass_variable variables[VAR_COUNT];
     struct pass_facts facts[LIFT_MAX_UOPS];
     struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices

@@ -481,10 +481,10 @@ static void test_bits(void **state)
                     is_register(2, 0, HOST_RCX);
             }
             begin();
-            emit_multiply_imm(&e, w, a, -77777);
+            emit_multiply_imm(&e, w, a, b, -77777);
             decode_one(ZYDIS_MNEMONIC_IMUL);
             is_register(0, w, a);
-            is_register(1, w, a);
+            is_register(1, w, b);
             begin();
             emit_patch(&e, emit_lea_relative(&e, a), buffer + 100);
             decode_one(ZYDIS_MNEMONIC_LEA);
