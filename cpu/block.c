@@ -622,6 +622,7 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
 
     if (!block_lift(&cache->lifter, cpu, linear, mode, &source))
         return NULL;
+    block_expect(&cache->table, cpu, linear, backing, mode, &cache->lifter.lift.uops[cache->lifter.lift.uop_count - 1]);
     if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lifter.lift.beyond_limit)
         return keep_not(cache, cpu, &source);
     block = keep(cache, cpu, &source);
@@ -741,6 +742,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         return NULL;
     }
     block = backing == UINT64_MAX ? NULL : search(cache, cpu, linear, backing, mode);
+    if (block)
+        block_expect(&cache->table, cpu, linear, backing, mode, &block->uops[block->uop_count - 1]);
     if (!block && backing != UINT64_MAX)
         block = revive(cache, cpu, linear, backing, mode);
     if (!block)

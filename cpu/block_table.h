@@ -84,6 +84,21 @@ static inline bool block_near_edge(const struct cpu *cpu, uint64_t linear)
            (uint64_t)bits_sign_extend(high, cpu->mmu.linear_bits) != high;
 }
 
+/// The code at `linear` ends with `exit`, and runs soon: what finding the blocks behind that will look at is fetched
+/// into the host's caches meanwhile. It is hardly ever there for code that runs for the first times.
+static inline void block_expect(const struct block_table *table, const struct cpu *cpu, uint64_t linear,
+                                uint64_t backing, uint32_t mode, const struct uop *exit)
+{
+    int64_t way[2] = {exit->imm, (int32_t)exit->param};
+    unsigned ways = exit->op == UOP_EXIT ? 1 : exit->op == UOP_EXIT_IF || exit->op == UOP_EXIT_IF_ZERO ? 2 : 0;
+    for (unsigned i = 0; i < ways && (mode & MODE_FLAT); i++) {
+        uint64_t to = linear + (uint64_t)way[i], key = block_key(backing + (uint64_t)way[i], mode);
+        __builtin_prefetch(&cpu->jump_cache[jump_cache_index(to)], 1);
+        if (!((to ^ linear) >> PAGE_SHIFT))
+            __builtin_prefetch(&table->slots[block_home(table, key)], 1);
+    }
+}
+
 void block_table_insert(struct block_table *table, struct block *block);
 /// Nothing happens when it is not in the table.
 void block_table_remove(struct block_table *table, const struct block *block);

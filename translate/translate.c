@@ -7,6 +7,7 @@
 
 #include "base/host.h"
 #include "cpu/block.h"
+#include "cpu/block_table.h"
 #include "cpu/model.h"
 #include "cpu/run.h"
 #include "translate/backend.h"
@@ -367,6 +368,9 @@ static void interpret(struct jit *jit, struct cpu *cpu, const struct block *bloc
     part.link[0] = part.link[1] = NULL;
     part.has_call = true;
     jit->running = block;
+    if (from == 0)
+        block_expect(block_cache_table(cpu->blocks), cpu, block_linear(cpu), block->backing, block->mode,
+                     &block->uops[block->uop_count - 1]);
     // Who asked to leave behind an instruction of which nothing is done yet was this instruction, and will ask again.
     if (from == 0 || block->uops[from - 1].insn != block->uops[from].insn)
         cpu->leave = false;
