@@ -173,8 +173,10 @@ struct translation {
     struct uop loop_exit;            // where that begins: an exit whose other ways are written
     unsigned loop_which;             // ... 0 or 1, its way
     bool loops;
-    bool counting; // instructions are counted exactly
-    bool chained;  // may go on with other blocks without C
+    unsigned holds; // checks that hold for all turns of the loop that the superblock is; 0: none, or it is no loop
+    bool turns;     // at work: later turns of such a loop
+    bool counting;  // instructions are counted exactly
+    bool chained;   // may go on with other blocks without C
     struct emit emit;
     struct registers registers;
     struct pass_block *pass; // the part's

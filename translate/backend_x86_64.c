@@ -328,7 +328,7 @@ static uint8_t handle_register(struct translation *t, const struct uop *u)
     uint8_t reg = NO_REGISTER;
     if (u->dst == VAR_NONE)
         return S0;
-    if (t->pass->facts[t->index].group_bytes)
+    if (t->pass->facts[t->index].group_bytes || u->dst >= VAR_ANCHOR)
         reg = registers_define_lasting(&t->registers, &x86_file, &t->emit, u->dst);
     else if (x86_dies(t, u->a) && t->a != S0 && t->folded_to != t->index &&
              registers_inherit(&t->registers, u->a, u->dst))
@@ -368,9 +368,9 @@ static void finish_handle(struct translation *t, const struct uop *u, uint8_t re
 static bool carries_addend(struct translation *t, const struct uop *u)
 {
     const struct uop *next = u + 1;
-    if (u->op != UOP_XLAT || t->index + 1u >= t->pass->count || u->dst < VAR_TEMP || t->a == S0 ||
-        t->pass->facts[t->index].group_bytes || t->pass->variables[u->dst].uses != 1 || next->a != u->dst ||
-        next->insn != u->insn || (next->op != UOP_LOAD && next->op != UOP_STORE))
+    if (u->op != UOP_XLAT || t->index + 1u >= t->pass->count || u->dst < VAR_TEMP || u->dst >= VAR_ANCHOR ||
+        t->a == S0 || t->pass->facts[t->index].group_bytes || t->pass->variables[u->dst].uses != 1 ||
+        next->a != u->dst || next->insn != u->insn || (next->op != UOP_LOAD && next->op != UOP_STORE))
         return false;
     if (t->pending.words) { // what that would do in between needs S0
         const struct pending_flags pending = t->pending;

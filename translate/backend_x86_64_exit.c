@@ -259,17 +259,20 @@ bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *wh
     int64_t start = (int64_t)(t->head->backing - t->block->backing);
     unsigned prefix = t->join.at ? t->join.index : t->index;
     *which = u->op != UOP_EXIT && u->imm != start;
-    return (t->join.at || t->block == t->head) && prefix <= LOOP_PREFIX_UOPS && may_chain(t) && !t->called &&
-           x86_rip_is_page_relative(t) && !t->block->crosses && u->width == mode_code_width(t->block->mode) &&
-           !t->pointers.pending && (*which ? (int32_t)u->param : u->imm) == start &&
-           t->exit_count + prefix + 8 < TRANSLATION_MAX_EXITS;
+    return (t->holds || ((t->join.at || t->block == t->head) && prefix <= LOOP_PREFIX_UOPS)) && may_chain(t) &&
+           !t->called && x86_rip_is_page_relative(t) && !t->block->crosses &&
+           u->width == mode_code_width(t->block->mode) && !t->pointers.pending &&
+           (*which ? (int32_t)u->param : u->imm) == start &&
+           t->exit_count + (t->holds ? t->exit_count : prefix) + 8 < TRANSLATION_MAX_EXITS;
 }
 
-/// The way back to the start comes next, if there is one and flags would have to be written else.
+/// The way back to the start comes next, if there is one and flags would have to be written else, or checks be made.
+/// Registers stay as they are up to there.
 static bool loop(struct translation *t, const struct uop *u, unsigned *which)
 {
-    if (!t->join.at || !t->pending.words || !x86_may_loop(t, u, which))
+    if (!(t->holds || (t->join.at && t->pending.words)) || !x86_may_loop(t, u, which))
         return false;
+    registers_end_part(&t->registers, &x86_file, &t->emit);
     t->loops = true;
     t->loop_exit = *u;
     t->loop_which = *which;
@@ -307,10 +310,13 @@ void x86_emit_exit(struct translation *t, const struct uop *u)
         go_on(t, u);
         return;
     }
+    if (loop(t, u, &which)) {
+        x86_count(t, u->insn + 1u);
+        return;
+    }
     registers_give_back(&t->registers, &x86_file, &t->emit);
     x86_count(t, u->insn + 1u);
-    if (!loop(t, u, &which))
-        direct(t, u, u->imm, emit_jump(&t->emit));
+    direct(t, u, u->imm, emit_jump(&t->emit));
 }
 
 /// The other exit of a branch that goes back to the start, by way `which`, on a condition.
@@ -340,11 +346,11 @@ static void exit_on(struct translation *t, const struct uop *u, unsigned conditi
         go_on(t, u);
         return;
     }
-    registers_give_back(&t->registers, &x86_file, e);
     if (loop(t, u, &which)) {
         leave_loop(t, u, which, which ? condition ^ 1 : condition);
         return;
     }
+    registers_give_back(&t->registers, &x86_file, e);
     if (t->counting) {
         emit_place taken = emit_jump_if(e, condition);
         x86_count(t, u->insn + 1u);

@@ -156,7 +156,7 @@ static bool wants_recipe(const struct translation *t, const struct uop *u)
     case UOP_EXIT:
     case UOP_EXIT_IF:
     case UOP_EXIT_IF_ZERO:
-        return !t->next && !t->killers && !(t->join.at && x86_may_loop(t, u, &which));
+        return !t->next && !t->killers && !((t->join.at || t->holds) && x86_may_loop(t, u, &which));
     case UOP_EXIT_TO:
     case UOP_CALL:
         return true;
@@ -461,7 +461,7 @@ static bool carry_dies(const struct translation *t)
         if ((effects & FLAGS_READ) && (condition_flags(u->sub) & FLAG_CF))
             return false;
         if (u->op == UOP_EXIT || u->op == UOP_EXIT_IF || u->op == UOP_EXIT_IF_ZERO)
-            return t->next || t->killers || (t->join.at && x86_may_loop(t, u, &which));
+            return t->next || t->killers || ((t->join.at || t->holds) && x86_may_loop(t, u, &which));
     }
     return false;
 }

@@ -60,6 +60,10 @@ struct pass_facts {
     uint16_t group_bytes;
     uint8_t tlb_base; // of an XLAT: a guest register that is little below its address; VAR_NONE: none
     uint8_t leader;   // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
+    // Loops: of an XLAT, the name of its address's base, and whether its handle can be an anchor; uops that later turns
+    // do not repeat, because the check of the first one holds for them.
+    uint16_t base;
+    bool can_be_anchor, held;
 };
 
 /// ... about a variable. Of a temporary that the block does not define it is not set.
@@ -112,9 +116,8 @@ struct pass_group {
     struct pass_value at;    // of the leader's address
     struct pass_block *pass; // where the leader is
     uint16_t leader;
-    uint8_t aux, mode;  // as the leader's
-    bool can_be_anchor; // others than its block may use the leader's handle
-    int32_t low, high;  // bytes around the leader's address
+    uint8_t aux, mode; // as the leader's
+    int32_t low, high; // bytes around the leader's address
 };
 
 struct pass_numbering {
@@ -140,5 +143,8 @@ void pass_flags_die_behind(struct pass_block *pass);
 bool pass_may_leave_at(const struct pass_block *pass, unsigned index);
 /// One of them: finds accesses that need no check.
 void pass_reuse(struct pass_block *pass, struct pass_numbering *n);
+/// The blocks, all that `n` numbered, are a loop that runs from the first one's start to the last one's end. Finds
+/// checks that hold for every turn, whose handles become anchors; returns how many.
+unsigned pass_hold(struct pass_block *passes, unsigned count, struct pass_numbering *n);
 
 #endif

@@ -100,7 +100,7 @@ uint8_t registers_define(struct registers *r, const struct register_file *file, 
 uint8_t registers_define_lasting(struct registers *r, const struct register_file *file, struct emit *e, unsigned var)
 {
     if (var >= VAR_ANCHOR)
-        return take(r, file, e, r->lasting, var);
+        return r->of[var] != NO_REGISTER ? r->of[var] : take(r, file, e, r->lasting, var);
     // The last temporary register only where others can be had.
     uint32_t left = r->free & file->temporary;
     return take(r, file, e, r->borrowable || (left & (left - 1)) ? UINT32_MAX : ~file->temporary, var);

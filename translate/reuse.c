@@ -209,18 +209,17 @@ static int64_t distance_to(const struct pass_group *group, const struct pass_val
     return (int64_t)(at->constant - group->at.constant);
 }
 
-/// The leader's handle becomes a variable that lives on behind its block. False: it cannot.
-static bool make_anchor(struct pass_numbering *n, struct pass_group *group)
+/// The handle of the XLAT at `index` becomes a variable that lives on behind its block. False: it cannot.
+static bool make_anchor(struct pass_numbering *n, struct pass_block *pass, unsigned index)
 {
-    struct pass_block *pass = group->pass;
-    uint8_t handle = pass->uops[group->leader].dst, anchor;
+    uint8_t handle = pass->uops[index].dst, anchor;
     if (handle >= VAR_ANCHOR)
         return true;
-    if (!group->can_be_anchor || n->anchor_count == PASS_ANCHORS)
+    if (!pass->facts[index].can_be_anchor || n->anchor_count == PASS_ANCHORS)
         return false;
     anchor = (uint8_t)(VAR_ANCHOR + n->anchor_count++);
-    pass->uops[group->leader].dst = anchor;
-    for (unsigned i = group->leader + 1; i < pass->count; i++) {
+    pass->uops[index].dst = anchor;
+    for (unsigned i = index + 1; i < pass->count; i++) {
         if (uses_handle(&pass->uops[i]) && pass->uops[i].a == handle)
             pass->uops[i].a = anchor;
         if (pass->facts[i].leader == handle)
@@ -339,13 +338,8 @@ static void lead(struct pass_numbering *n, struct pass_block *pass, const struct
         place = 0;
     if (place < n->group_count)
         memmove(&n->group[place], &n->group[place + 1], (--n->group_count - place) * sizeof n->group[0]);
-    n->group[n->group_count++] = (struct pass_group){.at = *at,
-                                                     .pass = pass,
-                                                     .leader = (uint16_t)index,
-                                                     .aux = u->aux,
-                                                     .mode = u->c,
-                                                     .can_be_anchor = can_follow(pass, index),
-                                                     .high = (int32_t)u->param};
+    n->group[n->group_count++] = (struct pass_group){
+        .at = *at, .pass = pass, .leader = (uint16_t)index, .aux = u->aux, .mode = u->c, .high = (int32_t)u->param};
 }
 
 static void access(struct pass_numbering *n, struct pass_block *pass, unsigned index)
@@ -354,9 +348,12 @@ static void access(struct pass_numbering *n, struct pass_block *pass, unsigned i
     struct pass_value at = n->value[u->a];
     struct pass_group *group = find_group(n, &at, u);
     bool reads = !group;
+    pass->facts[index].base = at.base;
+    pass->facts[index].can_be_anchor = can_follow(pass, index);
     if (reads)
         group = find_reads(n, &at, u);
-    if (group && can_follow(pass, index) && (group->pass == pass || make_anchor(n, group))) {
+    if (group && pass->facts[index].can_be_anchor &&
+        (group->pass == pass || make_anchor(n, group->pass, group->leader))) {
         if (reads)
             write_early(group);
         follow(pass, group, index, (int32_t)distance_to(group, &at));
@@ -393,4 +390,47 @@ void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
             forget(n);
         define(n, u);
     }
+}
+
+// ---- loops --------------------------------------------------------------------------------------------------------
+/// Whether a base is the same at the end of a turn as at its start.
+static bool is_same(const struct pass_numbering *n, uint16_t base)
+{
+    if (base == VAR_RIP) // all parts lie in one page
+        return true;
+    if (base < FRESH)
+        return n->value[base].base == base && n->value[base].constant == 0 && !n->value[base].cut;
+    for (const struct pass_sum *sum = n->sum; sum < n->sum + n->sum_count; sum++) {
+        if (sum->name == base)
+            return is_same(n, sum->base[0]) && is_same(n, sum->base[1]);
+    }
+    return false;
+}
+
+/// The uop that computes the address of the access at `index` and nothing else; NULL: there is none.
+static struct pass_facts *address_of(struct pass_block *pass, unsigned index)
+{
+    uint8_t address = pass->uops[index].a;
+    unsigned sum = address >= VAR_TEMP ? pass->variables[address].defined : index;
+    bool alone = sum < index && pass->uops[sum].op == UOP_EA && pass->variables[address].uses == 1;
+    return alone ? &pass->facts[sum] : NULL;
+}
+
+unsigned pass_hold(struct pass_block *passes, unsigned count, struct pass_numbering *n)
+{
+    unsigned held = 0;
+    for (struct pass_block *pass = passes; pass < passes + count; pass++) {
+        for (unsigned i = 0; i < pass->count; i++) {
+            struct pass_facts *facts = &pass->facts[i], *address;
+            if (pass->uops[i].op != UOP_XLAT || pass->uops[i].dst < VAR_TEMP || !facts->can_be_anchor ||
+                facts->leader != VAR_ZERO || !is_same(n, facts->base) || !make_anchor(n, pass, i))
+                continue;
+            facts->held = true;
+            held++;
+            address = address_of(pass, i);
+            if (address)
+                address->held = true;
+        }
+    }
+    return held;
 }

@@ -8,6 +8,7 @@
 #define ADOPT_USES 5 // of a guest register without a place that earn it one
 #define ADOPT_LAST_USES 10
 #define SUPERBLOCK_UOPS 320 // TRANSLATION_MAX_EXITS bounds it too
+#define TURN_UOPS 120       // of a loop that is translated twice
 
 struct part {
     struct block *block;
@@ -163,38 +164,171 @@ static bool joins(const struct translation *t)
            (t->resident & join->resident) == join->resident && !t->pointers.pending;
 }
 
-/// From the end back to the start, which t->loops says: the uops up to where all flags are new once more, then on
-/// behind them, as if part `second` followed. So flags that are pending at the end are never written.
-static void close_loop(struct translation *t, unsigned count, struct block *second, uint32_t all_used)
+/// Whether the last part leads back to the start. Then every turn runs all of the parts.
+static bool is_loop(const struct translation *t, const struct part *parts, unsigned count)
 {
-    const struct registers registers = t->registers;
-    const struct pending_flags pending = t->pending;
-    const struct emit emit = t->emit;
-    struct block *last = t->block;
-    unsigned exits = t->exit_count;
-    t->block = t->head;
-    t->backend->loop_start(t);
-    t->pass = &t->passes[0];
-    registers_start(&t->registers, t->backend->file, all_used);
-    registers_next(&t->registers, t->backend->file, t->pass->guest_used);
-    adopt(t, count, all_used);
-    t->host_flags = t->segments_checked = 0; // what is resident stays so
-    t->recipe = -1;
-    t->next = second;
-    translate_until_join(t);
-    t->next = NULL;
-    if (joins(t)) {
-        t->backend->loop_end(t, t->join.at);
-        return;
+    const struct block *last = parts[count - 1].block;
+    const struct uop *exit = &last->uops[last->uop_count - 1];
+    unsigned ways = exit->op == UOP_EXIT ? 1 : 2, uops = 0;
+    if (!t->chained || !mode_links(last->mode) || last->crosses ||
+        (exit->op != UOP_EXIT && exit->op != UOP_EXIT_IF && exit->op != UOP_EXIT_IF_ZERO))
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        uops += parts[i].block->uop_count;
+        if (parts[i].block->has_call)
+            return false;
     }
-    t->emit = emit;
-    t->exit_count = exits;
-    t->registers = registers;
-    t->pending = pending;
-    t->block = last;
+    for (unsigned way = 0; way < ways && uops <= TURN_UOPS; way++) {
+        if (exit_backing(last, exit, way) == t->head->backing)
+            return true;
+    }
+    return false;
+}
+
+/// What a way back to the start that does not work out must not have changed.
+struct end_of_turn {
+    struct registers registers;
+    struct pending_flags pending;
+    struct emit emit;
+    struct block *block, *next;
+    struct pass_block *pass;
+    unsigned index, exits, edges, next_exit, killers;
+    uint8_t resident;
+};
+
+static struct end_of_turn keep_end(const struct translation *t)
+{
+    return (struct end_of_turn){.registers = t->registers,
+                                .pending = t->pending,
+                                .emit = t->emit,
+                                .block = t->block,
+                                .next = t->next,
+                                .pass = t->pass,
+                                .index = t->index,
+                                .exits = t->exit_count,
+                                .edges = t->edge_count,
+                                .next_exit = t->next_exit,
+                                .killers = t->killers,
+                                .resident = t->resident};
+}
+
+static void restore_end(struct translation *t, const struct end_of_turn *end)
+{
+    t->registers = end->registers;
+    t->pending = end->pending;
+    t->emit = end->emit;
+    t->block = end->block;
+    t->next = end->next;
+    t->next_exit = end->next_exit;
+    t->killers = end->killers;
+    t->pass = end->pass;
+    t->index = end->index;
+    t->exit_count = end->exits;
+    t->edge_count = end->edges;
+    t->resident = end->resident;
     t->loop = NULL;
     t->recipe = -1;
-    t->backend->loop_end(t, NULL);
+}
+
+/// The part at work, and what follows.
+static void enter_part(struct translation *t, const struct part *parts, unsigned count, unsigned part)
+{
+    t->block = parts[part].block;
+    t->pass = &t->passes[part];
+    t->next = part + 1 < count ? parts[part + 1].block : NULL;
+    t->next_exit = parts[part].exit;
+    t->killers = t->next ? 0 : count_killers(t, t->block);
+}
+
+static void start_turn(struct translation *t, const struct part *parts, unsigned count)
+{
+    enter_part(t, parts, count, 0);
+    t->backend->loop_start(t);
+    t->host_flags = t->segments_checked = 0; // what is resident stays so
+    t->recipe = -1;
+}
+
+/// The way back: the uops up to where all flags are new once more, then on behind them. So flags that are pending at
+/// the end are never written. `afresh`: registers are given back before. False: not possible.
+static bool join_loop(struct translation *t, const struct part *parts, unsigned count, uint32_t all_used, bool afresh)
+{
+    const struct end_of_turn end = keep_end(t);
+    const struct register_file *file = t->backend->file;
+    if (!t->join.at || !t->pending.words)
+        return false;
+    if (afresh)
+        registers_give_back(&t->registers, file, &t->emit);
+    start_turn(t, parts, count);
+    if (afresh)
+        registers_start(&t->registers, file, all_used);
+    registers_next(&t->registers, file, t->pass->guest_used);
+    if (afresh)
+        adopt(t, count, all_used);
+    translate_until_join(t);
+    if (joins(t)) {
+        t->backend->loop_end(t, t->join.at);
+        return true;
+    }
+    restore_end(t, &end);
+    return false;
+}
+
+/// One turn, or what there is. False: some uop leaves for the interpreter.
+static bool translate_parts(struct translation *t, const struct part *parts, unsigned count, uint32_t all_used)
+{
+    for (unsigned i = 0; i < count; i++) {
+        enter_part(t, parts, count, i);
+        registers_next(&t->registers, t->backend->file, t->pass->guest_used);
+        if (i == 0 && !t->turns) {
+            t->backend->block_start(t);
+            adopt(t, count, all_used);
+        } else if (i > 0) {
+            t->block->in_superblock = true;
+            t->backend->part_start(t);
+        }
+        if (!translate_uops(t))
+            return false;
+    }
+    return true;
+}
+
+/// The way back: all of the loop once more, for all turns but the first, less the checks that hold for all. False: not
+/// possible.
+static bool repeat_loop(struct translation *t, const struct part *parts, unsigned count, uint32_t all_used)
+{
+    const struct end_of_turn end = keep_end(t);
+    struct registers_kept registers;
+    struct pending_flags pending = t->pending;
+    uint8_t resident = t->resident;
+    bool good;
+    if (!t->holds)
+        return false;
+    start_turn(t, parts, count);
+    registers_next(&t->registers, t->backend->file, t->pass->guest_used);
+    registers = registers_keep(&t->registers);
+    t->loops = false;
+    t->turns = true;
+    good = translate_parts(t, parts, count, all_used) && t->loops;
+    t->turns = false;
+    t->loops = true;
+    if (good) {
+        registers_next(&t->registers, t->backend->file, t->passes[0].guest_used);
+        good = registers_same(&t->registers, &registers) && pending_flags_equal(&t->pending, &pending) &&
+               (t->resident & resident) == resident && !t->pointers.pending;
+    }
+    if (good)
+        t->backend->loop_end(t, t->loop);
+    else
+        restore_end(t, &end);
+    return good;
+}
+
+/// From the end back to the start, as t->loops says.
+static void close_loop(struct translation *t, const struct part *parts, unsigned count, uint32_t all_used)
+{
+    if (!repeat_loop(t, parts, count, all_used) && !join_loop(t, parts, count, all_used, false) &&
+        !join_loop(t, parts, count, all_used, true))
+        t->backend->loop_end(t, NULL);
 }
 
 void superblock_translate(struct translation *t, const struct translate_hooks *hooks,
@@ -204,28 +338,13 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
     unsigned count = choose_parts(t, parts, hooks);
     uint32_t all_used = 0;
 
-    for (unsigned i = 0; i < count; i++)
-        all_used |= t->passes[i].guest_used;
-    registers_start(&t->registers, t->backend->file, all_used);
     for (unsigned i = 0; i < count; i++) {
-        t->block = parts[i].block;
-        t->pass = &t->passes[i];
-        t->next = i + 1 < count ? parts[i + 1].block : NULL;
-        t->next_exit = parts[i].exit;
-        t->killers = t->next ? 0 : count_killers(t, t->block);
-        registers_next(&t->registers, t->backend->file, t->pass->guest_used);
-        if (i == 0) {
-            t->backend->block_start(t);
-            adopt(t, count, all_used);
-        } else {
-            t->block->in_superblock = true;
-            t->backend->part_start(t);
-        }
-        statistics->translated_instructions += t->block->insn_count;
-        if (!translate_uops(t))
-            break;
-        if (t->loops)
-            close_loop(t, count, count > 1 ? parts[1].block : NULL, all_used);
+        all_used |= t->passes[i].guest_used;
+        statistics->translated_instructions += parts[i].block->insn_count;
     }
+    t->holds = is_loop(t, parts, count) ? pass_hold(t->passes, count, &t->numbering) : 0;
+    registers_start(&t->registers, t->backend->file, all_used);
+    if (translate_parts(t, parts, count, all_used) && t->loops)
+        close_loop(t, parts, count, all_used);
     t->head->is_superblock = count > 1;
 }

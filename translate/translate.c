@@ -111,7 +111,7 @@ static bool translate_block(struct jit *jit, struct block *block)
     t->called = false;
     t->pending.words = 0;
     t->join.at = t->loop = t->loop_stub = NULL;
-    t->loops = false;
+    t->loops = t->turns = false;
     t->exit_count = t->edge_count = 0;
     t->leaves.block_count = t->leaves.shared_count = 0;
     t->fpu = &jit->fpu;

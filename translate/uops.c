@@ -115,7 +115,7 @@ static void note_join(struct translation *t, const struct uop *u)
 {
     struct loop_join *join = &t->join;
     unsigned effects;
-    if (join->at || t->block != t->head)
+    if (join->at || t->turns || t->block != t->head)
         return;
     effects = uop_effects(u);
     if (!(effects & FLAGS_ALL) || (effects & MAY_LEAVE) || !(u->aux & UOP_SETS_FLAGS) || t->called ||
@@ -147,6 +147,10 @@ bool translate_uops(struct translation *t)
         if (!t->backend->rules[u->op].emit || t->pass->facts[t->index].refused) {
             t->backend->resume(t);
             return false;
+        }
+        if (t->turns && t->pass->facts[t->index].held) {
+            release_dead(t, u);
+            continue;
         }
         translate_uop(t, u);
         called |= u->op == UOP_CALL && !t->stayed;

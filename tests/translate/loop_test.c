@@ -24,36 +24,49 @@ struct piece {
         text, sizeof text - 1                                                                                          \
     }
 static const struct piece body[] = {
-    PIECE("\x8a\x06"),                     // mov al, [rsi]
-    PIECE("\x89\x07"),                     // mov [rdi], eax
-    PIECE("\x0f\xb6\x14\x0e"),             // movzx edx, byte [rsi + rcx]
-    PIECE("\x48\x83\xc6\x18"),             // add rsi, 24
-    PIECE("\x48\x81\xc7\x90\x01\x00\x00"), // add rdi, 400
-    PIECE("\x48\x8d\x5c\x43\x03"),         // lea rbx, [rbx + rax * 2 + 3]
-    PIECE("\x31\xc3"),                     // xor ebx, eax
-    PIECE("\x49\xff\xc0"),                 // inc r8
-    PIECE("\x49\x11\xc1"),                 // adc r9, rax
-    PIECE("\x49\x89\xda"),                 // mov r10, rbx
-    PIECE("\x41\x29\xdb"),                 // sub r11d, ebx
-    PIECE("\x80\x3e\x50"),                 // cmp byte [rsi], 80
-    PIECE("\x0f\x92\xc2"),                 // setb dl
-    PIECE("\x48\xc1\xe3\x03"),             // shl rbx, 3
-    PIECE("\x48\xd3\xe3"),                 // shl rbx, cl
-    PIECE("\x48\x0f\xaf\xd8"),             // imul rbx, rax
-    PIECE("\x0f\xa3\xc3"),                 // bt ebx, eax
-    PIECE("\xc1\xc3\x07"),                 // rol ebx, 7
-    PIECE("\x75\x00"),                     // jne on
-    PIECE("\x72\x03\x49\xff\xc0"),         // jb on; inc r8
-    PIECE("\xeb\x00"),                     // jmp on
-    PIECE("\x00\xc3"),                     // add bl, al
-    PIECE("\x66\x39\xc3"),                 // cmp bx, ax
-    PIECE("\x4d\x01\xe5"),                 // add r13, r12
-    PIECE("\x66\x0f\xef\xc1"),             // pxor xmm0, xmm1
-    PIECE("\x66\x0f\x2f\xc1"),             // comisd xmm0, xmm1
-    PIECE("\x9f"),                         // lahf
-    PIECE("\xf7\xdb"),                     // neg ebx
-    PIECE("\x01\x07"),                     // add [rdi], eax
-    PIECE("\x4c\x8b\x2e"),                 // mov r13, [rsi]
+    PIECE("\x8a\x06"),                             // mov al, [rsi]
+    PIECE("\x89\x07"),                             // mov [rdi], eax
+    PIECE("\x0f\xb6\x14\x0e"),                     // movzx edx, byte [rsi + rcx]
+    PIECE("\x48\x83\xc6\x18"),                     // add rsi, 24
+    PIECE("\x48\x81\xc7\x90\x01\x00\x00"),         // add rdi, 400
+    PIECE("\x48\x8d\x5c\x43\x03"),                 // lea rbx, [rbx + rax * 2 + 3]
+    PIECE("\x31\xc3"),                             // xor ebx, eax
+    PIECE("\x49\xff\xc0"),                         // inc r8
+    PIECE("\x49\x11\xc1"),                         // adc r9, rax
+    PIECE("\x49\x89\xda"),                         // mov r10, rbx
+    PIECE("\x41\x29\xdb"),                         // sub r11d, ebx
+    PIECE("\x80\x3e\x50"),                         // cmp byte [rsi], 80
+    PIECE("\x0f\x92\xc2"),                         // setb dl
+    PIECE("\x48\xc1\xe3\x03"),                     // shl rbx, 3
+    PIECE("\x48\xd3\xe3"),                         // shl rbx, cl
+    PIECE("\x48\x0f\xaf\xd8"),                     // imul rbx, rax
+    PIECE("\x0f\xa3\xc3"),                         // bt ebx, eax
+    PIECE("\xc1\xc3\x07"),                         // rol ebx, 7
+    PIECE("\x75\x00"),                             // jne on
+    PIECE("\x72\x03\x49\xff\xc0"),                 // jb on; inc r8
+    PIECE("\xeb\x00"),                             // jmp on
+    PIECE("\x00\xc3"),                             // add bl, al
+    PIECE("\x66\x39\xc3"),                         // cmp bx, ax
+    PIECE("\x4d\x01\xe5"),                         // add r13, r12
+    PIECE("\x66\x0f\xef\xc1"),                     // pxor xmm0, xmm1
+    PIECE("\x66\x0f\x2f\xc1"),                     // comisd xmm0, xmm1
+    PIECE("\x9f"),                                 // lahf
+    PIECE("\xf7\xdb"),                             // neg ebx
+    PIECE("\x01\x07"),                             // add [rdi], eax
+    PIECE("\x4c\x8b\x2e"),                         // mov r13, [rsi]
+    PIECE("\x48\x8b\x45\x08"),                     // mov rax, [rbp + 8]
+    PIECE("\x01\x45\xfc"),                         // add [rbp - 4], eax
+    PIECE("\x48\x89\x5c\x24\x10"),                 // mov [rsp + 16], rbx
+    PIECE("\x48\xff\x44\x24\x10"),                 // inc qword [rsp + 16]
+    PIECE("\x43\x88\x04\x37"),                     // mov [r15 + r14], al
+    PIECE("\x45\x03\x07"),                         // add r8d, [r15]
+    PIECE("\x48\x8d\x6d\x08"),                     // lea rbp, [rbp + 8]
+    PIECE("\x53\x5b"),                             // push rbx; pop rbx
+    PIECE("\x0f\x10\x4d\x00"),                     // movups xmm1, [rbp]
+    PIECE("\x67\x03\x45\x24"),                     // add eax, [ebp + 36]
+    PIECE("\x48\x85\xe4\x74\x03\x49\xff\xc0"),     // test rsp, rsp; je on (never); inc r8
+    PIECE("\x48\x85\xe4\x74\x04\x48\x03\x5d\x10"), // test rsp, rsp; je on; add rbx, [rbp + 16]
+    PIECE("\x48\x85\xe4\x74\x04\x66\x03\x5e\x06"), // test rsp, rsp; je on; add bx, [rsi + 6]
 };
 static const struct piece tests[] = {
     PIECE("\x48\x39\xcb"),             // cmp rbx, rcx
@@ -112,6 +125,9 @@ static void set_registers(struct guest *g, uint64_t random)
     g->cpu->var[VAR_RSP] = GUEST_STACK;
     g->cpu->var[VAR_RCX] = guest_random(&random) % 40;
     g->cpu->var[VAR_RSI] = PLAIN + guest_random(&random) % (5 * PAGE_SIZE - 200);
+    g->cpu->var[VAR_RBP] = PLAIN + guest_random(&random) % (5 * PAGE_SIZE - 200);
+    g->cpu->var[VAR_R15] = PLAIN + guest_random(&random) % (5 * PAGE_SIZE - 200);
+    g->cpu->var[VAR_R15 - 1] = guest_random(&random) % 4096;
     g->cpu->var[VAR_RDI] = PLAIN + guest_random(&random) % (5 * PAGE_SIZE - 200);
     cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & FLAGS_ARITHMETIC));
     for (unsigned i = 0; i < 2; i++)
@@ -163,10 +179,76 @@ static void test_loops(void **state)
     assert_true(ends > cases / 2);
 }
 
+// A list whose nodes lie in two pages: what one turn finds of them is not the next one's. One register of a guest's is
+// free for what goes from part to part of the loop.
+#define NODES 60u
+static const uint8_t list[] = {
+    0x48, 0x8b, 0x46, 0x08,       // next: mov rax, [rsi + 8]
+    0x48, 0x01, 0xc1,             // add rcx, rax
+    0x48, 0x85, 0xe4,             // test rsp, rsp
+    0x74, 0x1d,                   // jz end
+    0x48, 0x03, 0x56, 0x10,       // add rdx, [rsi + 16]
+    0x48, 0x03, 0x55, 0x28,       // add rdx, [rbp + 40]
+    0x48, 0x8d, 0x7c, 0x0f, 0x01, // lea rdi, [rdi + rcx + 1]
+    0x49, 0x01, 0xc8,             // add r8, rcx
+    0x49, 0x01, 0xd1,             // add r9, rdx
+    0x48, 0x8b, 0x36,             // mov rsi, [rsi]
+    0x48, 0x85, 0xf6,             // test rsi, rsi
+    0x75, 0xd9,                   // jnz next
+    0x90, 0x90,                   //
+    0xf4,                         // end: hlt
+};
+
+static void test_list(void **state)
+{
+    struct guest_pair *pair = *state;
+    struct guest *guests[] = {&pair->interp, &pair->jit};
+    char text[400] = "";
+    translate_set_threshold(pair->jit.state, 2);
+    for (unsigned counting = 0; counting < 2; counting++) {
+        uint64_t expected = 0, random = 5;
+        for (unsigned k = 0; k < 2; k++) {
+            guest_reset(guests[k], GUEST_64_CPL0, 1);
+            guest_load(guests[k], GUEST_CODE, list, sizeof list);
+            guests[k]->cpu->counting = counting;
+        }
+        for (unsigned i = 0; i < NODES; i++) {
+            uint64_t at = PLAIN + (i & 1) * PAGE_SIZE + i * 32, next = PLAIN + (~i & 1) * PAGE_SIZE + (i + 1) * 32;
+            uint64_t node[3] = {i + 1 < NODES ? next : 0, guest_random(&random), guest_random(&random)};
+            uint64_t constant = 1000;
+            expected += node[2] + constant;
+            for (unsigned k = 0; k < 2; k++) {
+                guest_load(guests[k], at, node, sizeof node);
+                guest_load(guests[k], PLAIN + 3 * PAGE_SIZE + 40, &constant, sizeof constant);
+            }
+        }
+        for (unsigned round = 0; round < 5; round++) {
+            for (unsigned k = 0; k < 2; k++) {
+                struct cpu *cpu = guests[k]->cpu;
+                for (unsigned var = VAR_RAX; var <= VAR_R15; var++)
+                    cpu->var[var] = var;
+                cpu->var[VAR_RSP] = GUEST_STACK;
+                cpu->var[VAR_RSI] = PLAIN;
+                cpu->var[VAR_RBP] = PLAIN + 3 * PAGE_SIZE;
+                cpu->var[VAR_RDX] = 0;
+                cpu->var[VAR_RIP] = GUEST_CODE;
+                cpu->activity = ACTIVITY_RUN;
+                assert_int_equal(guest_run(guests[k], 100000), STOP_HALT);
+                assert_int_equal(cpu->var[VAR_RDX], expected);
+            }
+            if (!counting)
+                pair->interp.cpu->instructions = pair->jit.cpu->instructions = 0;
+            if (!guest_equal(&pair->interp, &pair->jit, text, sizeof text))
+                fail_msg("%s", text);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest all[] = {
         cmocka_unit_test_setup_teardown(test_loops, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_list, guest_pair_open, guest_pair_close),
     };
     if (!engine_jit.create)
         return 77;
