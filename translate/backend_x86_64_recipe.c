@@ -176,6 +176,10 @@ void x86_settle_flags(struct translation *t, const struct uop *u)
 {
     unsigned effects = uop_effects(u);
     bool vectors = u->op == UOP_VLOAD || u->op == UOP_VMOV || u->op == UOP_ROW;
+    // Most have to do neither with flags nor with what these are made from.
+    if (!(effects & (FLAGS_ALL | FLAGS_SOME | FLAGS_READ | FLAGS_SET | DEFINE_C)) && u->op < UOP_VLOAD &&
+        u->dst > VAR_R15)
+        return;
     if (((effects & FLAGS_ALL) && (u->aux & UOP_SETS_FLAGS) && !(effects & MAY_LEAVE)) ||
         (t->pending.words == PENDING_ROTATE && rotates_by_constant(u))) {
         t->pending.words = 0;

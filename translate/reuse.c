@@ -148,13 +148,21 @@ static void forget(struct pass_numbering *n)
         n->value[var].bits = 64;
 }
 
+/// Whether more is known of the operation's result than its width.
+static const bool is_followed[UOP_OPS] = {
+    [UOP_MOV] = true, [UOP_ZEXT] = true, [UOP_AND] = true, [UOP_SHR] = true, [UOP_EA] = true,
+    [UOP_ADD] = true, [UOP_SUB] = true,  [UOP_INC] = true, [UOP_DEC] = true};
+
 static void define(struct pass_numbering *n, const struct uop *u)
 {
-    unsigned e = uop_effects(u);
-    struct pass_value v;
+    unsigned e = uop_effects(u), width = 8u << u->width;
+    struct pass_value v = {.bits = (uint8_t)(width < 32 ? 64 : width)};
     if (e & DEFINE_DST) {
-        v = result(n, u);
-        v.bits = (uint8_t)result_bits(n, u);
+        if (is_followed[u->op]) {
+            v = result(n, u);
+            v.bits = (uint8_t)result_bits(n, u);
+        } else
+            v.base = n->fresh++;
         n->value[u->dst] = v;
     }
     if (e & DEFINE_C)

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "cpu/block.h"
+#include "cpu/block_table.h"
 #include "translate/driver.h"
 
 #define ADOPT_USES 5 // of a guest register without a place that earn it one
@@ -39,6 +39,18 @@ static struct block *successor(const struct translation *t, const struct block *
                              ? NULL
                              : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
     return next && translate_worth(t->backend, next) ? next : NULL;
+}
+
+/// What the search for the blocks behind the last exit reads is fetched into the host's caches.
+static void expect_successors(const struct translation *t, const struct block *block)
+{
+    const struct uop *exit = &block->uops[block->uop_count - 1];
+    unsigned ways = exit->op == UOP_EXIT ? 1 : exit->op == UOP_EXIT_IF || exit->op == UOP_EXIT_IF_ZERO ? 2 : 0;
+    for (unsigned way = 0; way < ways; way++) {
+        uint64_t backing = exit_backing(block, exit, way);
+        if (backing != UINT64_MAX)
+            block_table_fetch(block_cache_table(t->cpu->blocks), backing, block->mode & ~MODE_UNSHARED);
+    }
 }
 
 static bool is_part(const struct block *const *parts, unsigned count, const struct block *block)
@@ -110,13 +122,14 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
         blocks[count] = t->block = block;
         t->pass = &t->passes[count++];
         uops += block->uop_count;
+        expect_successors(t, block);
+        t->pass->stays = t->backend->stays;
+        t->pass->translation = t;
+        passes_run(t->pass, block, t->backend->supported, &t->numbering);
         choose_next(t, blocks, count);
         if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
             t->next = NULL;
         *part = (struct part){.block = block, .exit = t->next_exit};
-        t->pass->stays = t->backend->stays;
-        t->pass->translation = t;
-        passes_run(t->pass, block, t->backend->supported, &t->numbering);
         if (UNLIKELY(hooks->before != NULL))
             hooks->before(hooks->opaque, block, t->pass);
     }
