@@ -159,8 +159,9 @@ static bool info_jit(struct machine *machine, const struct command_values *value
         return true;
     }
     translate_statistics(machine->engine_state, &code);
-    fprintf(out, "blocks translated      %12" PRIu64 " of %" PRIu64 " instructions\n", code.translated_blocks,
-            code.translated_instructions);
+    fprintf(out, "blocks translated      %12" PRIu64 " of %" PRIu64 " instructions, %.0f ns each\n",
+            code.translated_blocks, code.translated_instructions,
+            code.translated_instructions ? (double)code.translation_ns / (double)code.translated_instructions : 0.0);
     print_shares(machine, &code, out);
     fprintf(out,
             "left in mid-block      %12" PRIu64 " times for the interpreter\n"

@@ -40,6 +40,8 @@ struct jit {
     bool detours; // there may be some
     struct translate_hooks hooks;
     struct translate_statistics statistics;
+    uint64_t ticks;                 // of the host's, for translations
+    uint64_t first_tick, first_ns;  // when the engine was made
     struct translation translation; // scratch
 };
 
@@ -92,7 +94,7 @@ static bool keep_edges(struct translation *t)
 }
 
 /// False: the host code does not fit into what is left of the present region.
-static bool translate_block(struct jit *jit, struct block *block)
+static bool make_host_code(struct jit *jit, struct block *block)
 {
     struct translation *t = &jit->translation;
     size_t straight, size, room, place = code_cache_place(&jit->cache, &room);
@@ -141,6 +143,14 @@ static bool translate_block(struct jit *jit, struct block *block)
     code_cache_add(&jit->cache, block, emit_size(&t->emit));
     jit->statistics.translated_blocks++;
     return true;
+}
+
+static bool translate_block(struct jit *jit, struct block *block)
+{
+    uint64_t start = host_ticks();
+    bool fits = make_host_code(jit, block);
+    jit->ticks += host_ticks() - start;
+    return fits;
 }
 
 static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
@@ -688,6 +698,8 @@ static void *create(struct cpu *cpu, struct error *error)
     if (!jit)
         return NULL;
     jit->cpu = cpu;
+    jit->first_tick = host_ticks();
+    jit->first_ns = host_monotonic_ns();
     jit->backend = backend;
     jit->threshold = TRANSLATE_THRESHOLD_DEFAULT;
     backend->features(jit->host_features);
@@ -712,6 +724,9 @@ void translate_statistics(const void *state, struct translate_statistics *statis
 {
     const struct jit *jit = state;
     *statistics = jit->statistics;
+    if (host_ticks_are_steady() && host_ticks() > jit->first_tick)
+        statistics->translation_ns = (uint64_t)((double)jit->ticks * (double)(host_monotonic_ns() - jit->first_ns) /
+                                                (double)(host_ticks() - jit->first_tick));
     statistics->code_bytes = jit->code_start + code_cache_used(&jit->cache);
     statistics->code_regions = jit->cache.count;
 }

@@ -15,6 +15,7 @@ struct translate_statistics {
     uint64_t host_instructions;        // guest instructions retired in host code
     uint64_t interpreted_instructions; // ... by the interpreter
     uint64_t translated_blocks, translated_instructions;
+    uint64_t translation_ns; // that took; 0 on hosts without a clock that is read in no time
     uint64_t resumed;        // host code left in the middle of a block for the interpreter
     uint64_t links;          // jumps patched to lead to another block directly
     uint64_t detours;        // ways that host code was told to go where accesses with one check straddle pages

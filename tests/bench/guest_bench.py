@@ -145,6 +145,23 @@ class Column:
         used = self.processor_seconds() - before
         return state, checksum, int(nanoseconds) / 1e9 if self.name == "native" else used
 
+    def translation(self):
+        """Guest instructions that doppel's translator made host code of so far, and nanoseconds for each."""
+        self.child.stdin.write(b"\x01cinfo jit\n\x01c")
+        self.child.stdin.flush()
+        while True:
+            while b"\n" in self.pending:
+                line, _, self.pending = self.pending.partition(b"\n")
+                words = line.decode("latin-1").split()
+                if words[:2] == ["blocks", "translated"]:
+                    return int(words[4]), int(words[6])
+            if not select.select([self.child.stdout], [], [], 10)[0]:
+                raise Failure(f"{self.name}: the monitor does not answer")
+            data = os.read(self.child.stdout.fileno(), 65536)
+            if not data:
+                raise Failure(f"{self.name}: ended in the monitor")
+            self.pending += data
+
     def memory(self):
         """Bytes that the process holds now beside the guest's RAM: pages that it shares with others by their part, so that
         code memory, which doppel maps twice, counts once. The RAM is the mapping of just that size."""
@@ -192,6 +209,7 @@ class Results:
         self.groups = {}
         self.seconds = {}
         self.memory = {}
+        self.translation = None
         self.problems = []
 
     def add(self, group, name, column, outcome, expected):
@@ -251,6 +269,8 @@ def report(results):
         # Both keep what the guest boots from, for a reset.
         files = os.path.getsize(f"{WORK}/initramfs") + os.path.getsize(f"{GUESTS}/cloud/vmlinuz")
         print(f"\nmemory of {name} beside the guest's RAM and boot files, after all of it: {used - files >> 20} MiB", end="")
+    if results.translation:
+        print("\ntranslation by doppel: {} guest instructions, {} ns each".format(*results.translation), end="")
     print()
 
 
@@ -272,6 +292,7 @@ def measure_kernels(kernels, rounds, results):
                     results.add(group, name, column.name, outcome, expected)
             print(".", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
+        results.translation = next(column for column in columns if column.name == "doppel").translation()
         results.memory = {column.name: column.memory() for column in columns if column.name != "native"}
     except KeyboardInterrupt:
         results.problems.append("interrupted: what is missing was not measured")
