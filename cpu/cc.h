@@ -18,15 +18,24 @@ static inline unsigned cc_op_of(uint64_t cc)
 static inline unsigned cc_plain(uint64_t cc, uint64_t *result, uint64_t *src)
 {
     unsigned op = cc_op_of(cc);
-    if (LIKELY(op < CC_CMP || op >= CC_OPS))
+    if (LIKELY(op < CC_TEST || op >= CC_OPS))
         return op;
-    if (op != CC_CMP)
+    if (op >= CC_TEST_IMM)
         *src = (uint64_t)(int16_t)(cc >> CC_IMM_SHIFT);
-    if (op == CC_ADD_IMM)
-        return CC_ADD;
-    if (op != CC_SUB_IMM)
+    switch (op) {
+    case CC_TEST:
+    case CC_TEST_IMM:
+        *result &= *src;
+        return CC_LOGIC;
+    case CC_CMP:
+    case CC_CMP_IMM:
         *result -= *src;
-    return CC_SUB;
+        return CC_SUB;
+    case CC_ADD_IMM:
+        return CC_ADD;
+    default:
+        return CC_SUB;
+    }
 }
 
 static inline uint64_t cc_parity(uint64_t result)

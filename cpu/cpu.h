@@ -46,23 +46,25 @@ static inline uint8_t width_of(unsigned bytes)
 
 /// How the six arithmetic flags follow from result, src and extra.
 enum cc_op {
-    CC_LITERAL, // extra holds them in their RFLAGS places
-    CC_ADD,     // result = first + src
-    CC_ADC,     // result = first + src + extra
-    CC_SUB,     // result = first - src (CMP, NEG with first 0)
-    CC_SBB,     // result = first - src - extra
-    CC_LOGIC,   // CF = OF = AF = 0
-    CC_INC,     // CF = extra
-    CC_DEC,     // CF = extra
-    CC_SHL,     // src = the first operand shifted left by count-1: CF = its top bit
-    CC_SHR,     // src = the first operand shifted right by count-1: CF = its bit 0; OF = its top bit
-    CC_SAR,     // likewise; OF = 0
-    CC_CARRY,   // as CC_LOGIC, but CF = bit 0 of extra
-    CC_MUL,     // SF and PF of the result; CF = OF = bit 0 of extra
-    CC_CMP,     // as CC_SUB, but result is the first operand
-    CC_CMP_IMM, // likewise; src = bits 16..31 of VAR_CC_OP, sign-extended
-    CC_ADD_IMM, // as CC_ADD with such a src
-    CC_SUB_IMM, // as CC_SUB with such a src
+    CC_LITERAL,  // extra holds them in their RFLAGS places
+    CC_ADD,      // result = first + src
+    CC_ADC,      // result = first + src + extra
+    CC_SUB,      // result = first - src (CMP, NEG with first 0)
+    CC_SBB,      // result = first - src - extra
+    CC_LOGIC,    // CF = OF = AF = 0
+    CC_INC,      // CF = extra
+    CC_DEC,      // CF = extra
+    CC_SHL,      // src = the first operand shifted left by count-1: CF = its top bit
+    CC_SHR,      // src = the first operand shifted right by count-1: CF = its bit 0; OF = its top bit
+    CC_SAR,      // likewise; OF = 0
+    CC_CARRY,    // as CC_LOGIC, but CF = bit 0 of extra
+    CC_MUL,      // SF and PF of the result; CF = OF = bit 0 of extra
+    CC_TEST,     // as CC_LOGIC, but result is the first operand, of which src takes the bits
+    CC_CMP,      // as CC_SUB, but result is the first operand
+    CC_TEST_IMM, // as CC_TEST; src = bits 16..31 of VAR_CC_OP, sign-extended
+    CC_CMP_IMM,  // as CC_CMP with such a src
+    CC_ADD_IMM,  // as CC_ADD with such a src
+    CC_SUB_IMM,  // as CC_SUB with such a src
     CC_OPS
 };
 #define CC_OP_BITS 0x7f // of VAR_CC_OP: operation and width

@@ -177,10 +177,43 @@ static bool emit_test_self(struct translation *t, const struct uop *u)
     return true;
 }
 
+/// The host's flags of a & b.
+static void operate_test(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    if (t->b_memory) {
+        x86_load_home(e, S1, u->b);
+        t->b = S1;
+    }
+    if (t->b != NO_REGISTER)
+        emit_test(e, u->width, t->a, t->b);
+    else // of what has no more than 7 bits all flags are the same in 8
+        emit_test_imm(e, t->imm >= 0 && t->imm < 0x80 ? WIDTH_8 : u->width, t->a, t->imm);
+}
+
+/// TEST: its recipe has the operands themselves.
+static void emit_test_operands(struct translation *t, const struct uop *u)
+{
+    if (t->flags && only_host_reads(t))
+        t->flags = false;
+    if (t->a_memory)
+        x86_load_home(&t->emit, t->a = S0, u->a);
+    operate_test(t, u);
+    if (t->flags) {
+        x86_recipe_pending(t, CC_TEST, u->width, u->a, t->a);
+        x86_source_pending(t, u, CC_TEST);
+    }
+    t->made_flags = X86_CONDITION_FLAGS;
+}
+
 void x86_emit_and(struct translation *t, const struct uop *u)
 {
     if (emit_test_self(t, u))
         return;
+    if (u->dst == VAR_NONE) {
+        emit_test_operands(t, u);
+        return;
+    }
     emit_arithmetic(t, u, EMIT_AND, CC_LOGIC);
 }
 

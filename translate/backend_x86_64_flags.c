@@ -38,6 +38,17 @@ bool x86_emit_recipe_flags(struct emit *e, unsigned op, unsigned width)
 {
     static const uint8_t shifts[] = {EMIT_SHL, EMIT_SHR, EMIT_SAR};
     switch (op) {
+    case CC_TEST:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_alu_load(e, EMIT_AND, width, S0, x86_home(VAR_CC_SRC));
+        emit_alu_imm(e, EMIT_CMP, width, S0, 0); // see CC_LOGIC
+        return true;
+    case CC_TEST_IMM:
+        x86_load_home(e, S0, VAR_CC_RESULT);
+        emit_recipe_imm(e);
+        emit_alu(e, EMIT_AND, width, S0, S1);
+        emit_alu_imm(e, EMIT_CMP, width, S0, 0);
+        return true;
     case CC_CMP:
         x86_load_home(e, S0, VAR_CC_RESULT);
         emit_alu_load(e, EMIT_CMP, width, S0, x86_home(VAR_CC_SRC));

@@ -11,6 +11,8 @@
 static enum cc_op with_immediate(enum cc_op op)
 {
     switch (op) {
+    case CC_TEST:
+        return CC_TEST_IMM;
     case CC_ADD:
         return CC_ADD_IMM;
     case CC_SUB:
@@ -25,7 +27,7 @@ static enum cc_op with_immediate(enum cc_op op)
 /// No more than what counts: what is above it stays.
 void x86_store_recipe_op(struct translation *t, int32_t op)
 {
-    bool more = (op & CC_CARRY_REPLACED) || cc_op_of((uint64_t)op) >= CC_CMP_IMM;
+    bool more = (op & CC_CARRY_REPLACED) || cc_op_of((uint64_t)op) >= CC_TEST_IMM;
     if (t->recipe != op)
         emit_store_imm(&t->emit, more ? WIDTH_32 : WIDTH_8, x86_home(VAR_CC_OP), op); // the upper half is 0
     t->recipe = op;
@@ -141,6 +143,12 @@ static void rescue(struct translation *t, unsigned var, bool wanted)
     p->words &= (uint8_t) ~((result ? PENDING_RESULT : 0) | (source ? PENDING_SOURCE : 0));
 }
 
+/// Whether the uop leaves what counts of its guest register, which it extends in place.
+static bool keeps_low_bits(const struct uop *u, unsigned width)
+{
+    return (u->op == UOP_SEXT || u->op == UOP_ZEXT) && u->a == u->dst && u->sub >= width;
+}
+
 /// Whether the uop reads or changes the recipe in memory. Conditions and carries are made elsewhere.
 static bool wants_recipe(const struct translation *t, const struct uop *u)
 {
@@ -194,7 +202,7 @@ void x86_settle_flags(struct translation *t, const struct uop *u)
             x86_flush_flags(t);
         } else {
             bool wanted = vectors || (effects & MAY_LEAVE) || t->pass->facts[t->index].flags_after;
-            if (uop_effects(next) & DEFINE_DST)
+            if ((uop_effects(next) & DEFINE_DST) && !keeps_low_bits(next, (unsigned)t->pending.op & 3))
                 rescue(t, next->dst, wanted);
             if (uop_effects(next) & DEFINE_C)
                 rescue(t, next->c, wanted);
@@ -349,7 +357,7 @@ static void operate_on_pending(struct translation *t, enum emit_alu op)
         first = x86_value_of(t, p->a, S0);
     else
         x86_fetch(t, S0, p->a);
-    if (cc_op_of((uint64_t)p->op) >= CC_CMP_IMM)
+    if (cc_op_of((uint64_t)p->op) >= CC_TEST_IMM)
         emit_alu_imm(e, op, width, first, p->op >> CC_IMM_SHIFT);
     else if ((p->words & PENDING_SOURCE) && p->b == VAR_IMM)
         emit_alu_imm(e, op, width, first, p->imm);
@@ -382,8 +390,8 @@ static bool flags_of_pending(struct translation *t, uint32_t needs)
     uint8_t result = S0;
     if (!(p->words & PENDING_OP) || (p->words & (PENDING_HOST_RESULT | PENDING_HOST_SOURCE)))
         return false;
-    if (op == CC_CMP || op == CC_CMP_IMM) {
-        operate_on_pending(t, EMIT_CMP);
+    if (op == CC_CMP || op == CC_CMP_IMM || op == CC_TEST || op == CC_TEST_IMM) {
+        operate_on_pending(t, op == CC_CMP || op == CC_CMP_IMM ? EMIT_CMP : EMIT_AND);
         t->host_flags = X86_CONDITION_FLAGS;
         return true;
     }
@@ -477,7 +485,8 @@ static void save_step_carry(struct translation *t, const struct uop *u)
     int32_t op = p->words & PENDING_OP ? p->op : p->words ? -1 : t->recipe; // of the recipe as it is
     unsigned kind = cc_op_of((uint64_t)op);
     t->step = STEP_KEPT;
-    if (op != -1 && (op & CC_CARRY_REPLACED ? !(op & CC_CARRY_VALUE) : kind == CC_LOGIC)) {
+    if (op != -1 && (op & CC_CARRY_REPLACED ? !(op & CC_CARRY_VALUE)
+                                            : kind == CC_LOGIC || kind == CC_TEST || kind == CC_TEST_IMM)) {
         t->step = STEP_CLEAR;
     } else if (op != -1 && !(op & CC_CARRY_REPLACED) && !(p->words & PENDING_CARRY) &&
                (kind == CC_INC || kind == CC_DEC)) {
