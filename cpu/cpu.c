@@ -80,15 +80,20 @@ void cpu_drop_jumps_to_code(struct cpu *cpu, const void *from, const void *to)
     }
 }
 
+#define CPU_AREA_ALIGNMENT ((size_t)2 << 20) // a large page
+#define CPU_AREA_BYTES (CPU_HOST_STACK + sizeof(struct cpu) + CPU_AREA_ALIGNMENT)
+_Static_assert(CPU_AREA_ALIGNMENT % CPU_ALIGNMENT == 0, "for who asks for that");
+
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
 {
-    uint8_t *area = host_memory_reserve(CPU_HOST_STACK + sizeof(struct cpu), error);
+    uint8_t *area = host_memory_reserve(CPU_AREA_BYTES, error);
     struct cpu *cpu;
     if (!area)
         return NULL;
-    cpu = (struct cpu *)(area + CPU_HOST_STACK);
-    host_memory_guard(area);                          // where the stack ends
-    host_memory_prefer_large_pages(cpu, sizeof *cpu); // TLB and jump cache are looked at here and there
+    cpu = (struct cpu *)align_up((uintptr_t)area + CPU_HOST_STACK, CPU_AREA_ALIGNMENT);
+    cpu->area = area;
+    host_memory_guard((uint8_t *)cpu - CPU_HOST_STACK); // where the stack ends
+    host_memory_prefer_large_pages(cpu, sizeof *cpu);   // TLB and jump cache are looked at here and there
     cpu->self = cpu;
     cpu->counting = true;
     cpu->model = config->model;
@@ -123,7 +128,7 @@ void cpu_destroy(struct cpu *cpu)
     if (cpu->blocks)
         block_cache_detach(cpu->blocks, cpu);
     mmu_destroy(&cpu->mmu);
-    host_memory_release((uint8_t *)cpu - CPU_HOST_STACK, CPU_HOST_STACK + sizeof *cpu);
+    host_memory_release(cpu->area, CPU_AREA_BYTES);
 }
 
 static void reset_segments(struct cpu *cpu)

@@ -377,6 +377,7 @@ static inline bool cpu_page_is_inland(uint64_t linear)
 /// Bytes of stack in front of struct cpu, for host code and the C that it calls: devices and their files as well. A
 /// large host page, so that the struct begins with one.
 #define CPU_HOST_STACK ((size_t)2 << 20)
+#define CPU_ALIGNMENT ((size_t)1 << 16) // of struct cpu, for who puts more than addresses into one
 
 struct cpu {
     // Host code reaches the first 128 bytes with short displacements: its most frequent accesses come first.
@@ -452,6 +453,7 @@ struct cpu {
     // For host code.
     bool group_failed;           // accesses with one check straddle a page, or are not to be kept: it left for that
     struct cpu *self;            // finds the struct
+    void *area;                  // of memory, that it lies in
     void *host_stack;            // C's stack pointer, while host code uses the one in front of this struct
     uint64_t host_word[6];       // what host code keeps for a moment
     uint64_t lent[VAR_R10];      // guest registers while host code uses their registers for something else
@@ -462,7 +464,7 @@ struct cpu {
     unsigned index;              // number of this vCPU
     uint64_t stat_faults, stat_interrupts, stat_blocks;
     uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
-    struct mmu mmu;
+    _Alignas(CPU_ALIGNMENT) struct mmu mmu;
     struct cpu_pages pages[2]; // for supervisor and user code
     struct cpu_detour detour[DETOURS];
     struct cpu_jump_entry jump_cache[JUMP_CACHE_ENTRIES];

@@ -161,6 +161,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, blocks),
     STATE_SKIP(cpu, jump_cache),
     STATE_SKIP(cpu, self),
+    STATE_SKIP(cpu, area),
     STATE_SKIP(cpu, host_stack),
     STATE_SKIP(cpu, host_word),
     STATE_SKIP(cpu, lent),

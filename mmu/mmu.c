@@ -94,7 +94,7 @@ static bool was_fetched(const struct mmu *mmu, bool user, uint64_t first, uint64
 static void drop_slots(struct mmu *mmu, unsigned array, unsigned first, uint64_t slots)
 {
     for (; slots; slots &= slots - 1)
-        space_tlb_entry(mmu, array, first + (unsigned)__builtin_ctzll(slots))->tag = TLB_INVALID;
+        *space_tlb_tag(mmu, array, first + (unsigned)__builtin_ctzll(slots)) = TLB_INVALID;
 }
 
 /// Drops the entries in the TLB; with `keep_global`, only those that are not.
@@ -142,9 +142,9 @@ static void drop_watched(struct mmu *mmu)
     for (unsigned i = 0; i < MMU_WATCHES; i++) {
         const struct mmu_watch *watch = &mmu->watch[i];
         for (unsigned array = 0; array < TLB_ARRAYS && watch->kinds; array++) {
-            struct tlb_entry *entry = space_tlb_entry(mmu, array, tlb_index(watch->page));
-            if ((watch->kinds >> array % MMU_ACCESS_KINDS & 1) && entry->tag == watch->page >> PAGE_SHIFT)
-                entry->tag = TLB_INVALID;
+            uint64_t *tag = space_tlb_tag(mmu, array, tlb_index(watch->page));
+            if ((watch->kinds >> array % MMU_ACCESS_KINDS & 1) && *tag == watch->page >> PAGE_SHIFT)
+                *tag = TLB_INVALID;
         }
     }
 }
@@ -172,9 +172,9 @@ static void drop_large_page(struct mmu *mmu, uint64_t first, uint64_t last)
         for (uint64_t words = mmu->filled_words[array] & inside; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctzll(words);
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
-                struct tlb_entry *entry = space_tlb_entry(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
-                if (entry->tag >= first >> PAGE_SHIFT && entry->tag <= last >> PAGE_SHIFT)
-                    entry->tag = TLB_INVALID;
+                uint64_t *tag = space_tlb_tag(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
+                if (*tag >= first >> PAGE_SHIFT && *tag <= last >> PAGE_SHIFT)
+                    *tag = TLB_INVALID;
             }
         }
     }
@@ -196,9 +196,9 @@ void mmu_flush_page(struct mmu *mmu, uint64_t linear)
     bool fetched[2] = {was_fetched(mmu, false, linear, PAGE_SIZE), was_fetched(mmu, true, linear, PAGE_SIZE)};
     walk_forget_tables(mmu);
     for (unsigned array = 0; array < TLB_ARRAYS; array++) {
-        struct tlb_entry *entry = space_tlb_entry(mmu, array, tlb_index(linear));
-        if (entry->tag == linear >> PAGE_SHIFT)
-            entry->tag = TLB_INVALID;
+        uint64_t *tag = space_tlb_tag(mmu, array, tlb_index(linear));
+        if (*tag == linear >> PAGE_SHIFT)
+            *tag = TLB_INVALID;
     }
     for (uint32_t i = 0; i < mmu->large_count; i++) {
         const struct mmu_large_range *large = &mmu->large[i];
@@ -268,9 +268,10 @@ void mmu_protect_code_page(struct mmu *mmu, uint64_t page)
         for (uint64_t words = mmu->filled_words[array]; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctzll(words);
             for (uint64_t slots = mmu->filled[array][word]; slots; slots &= slots - 1) {
-                struct tlb_entry *entry = space_tlb_entry(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
-                if ((entry->tag << PAGE_SHIFT) + entry->addend == host)
-                    entry->tag = TLB_INVALID;
+                uint32_t index = 64 * word + (unsigned)__builtin_ctzll(slots);
+                uint64_t *tag = space_tlb_tag(mmu, array, index);
+                if ((*tag << PAGE_SHIFT) + *space_tlb_addend(mmu, array, index) == host)
+                    *tag = TLB_INVALID;
             }
         }
     }
@@ -657,7 +658,7 @@ void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bi
     mmu->table_generation = 1;
     for (unsigned array = 0; array < TLB_ARRAYS; array++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            space_tlb_entry(mmu, array, i)->tag = TLB_INVALID;
+            *space_tlb_tag(mmu, array, i) = TLB_INVALID;
     atomic_init(&mmu->map_stale, false);
     mmu_forget_fetches(mmu);
     mmu->map_listener = (struct address_space_listener){.map_changed = on_map_changed, .opaque = mmu};

@@ -33,6 +33,21 @@ struct tlb_entry {
     uint64_t addend;
 };
 
+/// The entries' words by mode and slot, each kind of word in a row of its own, which host code finds with the slot's
+/// number as index. Entries for reading and writing share the addend. The rows do not begin on the same line of a page,
+/// or the words of a slot would compete for places in the host's caches.
+enum tlb_word { TLB_READ, TLB_ADDEND, TLB_WRITE, TLB_EXECUTE, TLB_EXECUTE_ADDEND, TLB_WORDS };
+#define TLB_PLACE 0xc10u // see X86_TLB_OFFSET, where this is the shortest way to the first row
+struct tlb {
+    uint8_t before[TLB_PLACE];
+    uint64_t word[MMU_MODES][TLB_WORDS][TLB_ENTRIES + 40]; // by tlb_place
+};
+static inline unsigned tlb_place(enum mmu_mode mode)
+{
+    return mode == MMU_USER ? 0 : mode + 1u;
+}
+_Static_assert(MMU_USER == MMU_MODES - 1, "the places are different");
+
 /// Error code bits of #PF (SDM vol. 3 sec. 4.7).
 #define PF_PRESENT 0x01u
 #define PF_WRITE 0x02u
@@ -113,6 +128,7 @@ struct mmu_space {
 #define MMU_FETCHED_SHIFT 40                            // and which bits of the product
 
 struct mmu {
+    struct tlb tlb; // of the present space
     // Control state, set by mmu_set_control.
     uint64_t cr0, cr3, cr4, efer;
     uint64_t a20_mask;           // all ones, or with bit 20 clear
@@ -171,11 +187,7 @@ struct mmu {
         uint64_t page_size;
     } large[16];
 
-    // Entries for reading [MMU_READ] and writing [MMU_WRITE] side by side: host code finds both by one index, with
-    // short displacements. mmu_tlb_entry knows the places.
-    _Alignas(64) struct tlb_entry tlb[MMU_MODES][TLB_ENTRIES][2];
-    _Alignas(64) struct tlb_entry tlb_execute[MMU_MODES][TLB_ENTRIES];
-    struct mmu_space spaces[MMU_SPACES]; // that were left; the present one's entries are in `tlb`
+    struct mmu_space spaces[MMU_SPACES]; // that were left
 };
 
 void mmu_init(struct mmu *mmu, struct address_space *space, unsigned physical_bits, const struct log *log);
@@ -217,19 +229,25 @@ static inline uint32_t tlb_index(uint64_t linear)
     return (uint32_t)(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
 }
 
-/// The entry of slot `index` for a kind of access.
-static inline struct tlb_entry *mmu_tlb_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint32_t index)
+/// The tag of slot `index` for a kind of access, and the addend.
+static inline uint64_t *mmu_tlb_tag(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint32_t index)
 {
-    return kind == MMU_EXECUTE ? &mmu->tlb_execute[mode][index] : &mmu->tlb[mode][index][kind];
+    enum tlb_word word = kind == MMU_EXECUTE ? TLB_EXECUTE : kind == MMU_WRITE ? TLB_WRITE : TLB_READ;
+    return &mmu->tlb.word[tlb_place(mode)][word][index];
+}
+static inline uint64_t *mmu_tlb_addend(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint32_t index)
+{
+    return &mmu->tlb.word[tlb_place(mode)][kind == MMU_EXECUTE ? TLB_EXECUTE_ADDEND : TLB_ADDEND][index];
 }
 
 /// The fast path: the host address of [linear, +size), or NULL when the TLB cannot say. size 1..64.
 static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
                                unsigned size)
 {
-    const struct tlb_entry *entry = mmu_tlb_entry((struct mmu *)(uintptr_t)mmu, mode, kind, tlb_index(linear));
-    if (LIKELY((linear + size - 1) >> PAGE_SHIFT == entry->tag))
-        return (void *)(uintptr_t)(linear + entry->addend);
+    struct mmu *tlb = (struct mmu *)(uintptr_t)mmu;
+    uint32_t index = tlb_index(linear);
+    if (LIKELY((linear + size - 1) >> PAGE_SHIFT == *mmu_tlb_tag(tlb, mode, kind, index)))
+        return (void *)(uintptr_t)(linear + *mmu_tlb_addend(tlb, mode, kind, index));
     return NULL;
 }
 

@@ -33,6 +33,16 @@ static void note_large_page(struct mmu *mmu, uint64_t linear, unsigned page_bits
     large->page_size = size > large->page_size ? size : large->page_size;
 }
 
+static inline void put_entry(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint32_t index, uint64_t tag,
+                             uint64_t addend)
+{
+    uint64_t *shared = mmu_tlb_addend(mmu, mode, kind, index);
+    if (kind != MMU_EXECUTE && *shared != addend)
+        *mmu_tlb_tag(mmu, mode, kind == MMU_READ ? MMU_WRITE : MMU_READ, index) = TLB_INVALID;
+    *shared = addend;
+    *mmu_tlb_tag(mmu, mode, kind, index) = tag;
+}
+
 static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
                             const uint8_t *host_page, bool global)
 {
@@ -41,8 +51,7 @@ static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access
     uint64_t bit = BIT(index % 64), page = linear & PAGE_MASK;
     if (UNLIKELY(mmu->watch_kinds >> kind & 1) && refill_is_watched(mmu, kind, linear))
         return;
-    *mmu_tlb_entry(mmu, mode, kind, index) =
-        (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = (uint64_t)(uintptr_t)host_page - page};
+    put_entry(mmu, mode, kind, index, page >> PAGE_SHIFT, (uint64_t)(uintptr_t)host_page - page);
     mmu->filled[array][index / 64] |= bit;
     mmu->filled_words[array] |= BIT(index / 64);
     if (global)
@@ -51,18 +60,16 @@ static inline void fill_one(struct mmu *mmu, enum mmu_mode mode, enum mmu_access
         mmu->global[array][index / 64] &= ~bit;
 }
 
-/// A new entry for reading ends one for writing in its slot that is another page's, leads elsewhere, or lives longer
-/// (the guest has changed its tables in between).
+/// A new entry for reading ends one for writing in its slot that is another page's, or lives longer (the guest has
+/// changed its tables in between). One that leads elsewhere is gone already.
 static inline void drop_other_write(struct mmu *mmu, enum mmu_mode mode, uint64_t linear)
 {
     uint32_t index = tlb_index(linear);
-    struct tlb_entry *write = mmu_tlb_entry(mmu, mode, MMU_WRITE, index);
+    uint64_t *write = mmu_tlb_tag(mmu, mode, MMU_WRITE, index);
     const uint64_t *global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_READ] + index / 64;
     const uint64_t *write_global = mmu->global[mode * MMU_ACCESS_KINDS + MMU_WRITE] + index / 64;
-    if (write->tag != TLB_INVALID &&
-        (write->tag != linear >> PAGE_SHIFT || write->addend != mmu_tlb_entry(mmu, mode, MMU_READ, index)->addend ||
-         ((*global ^ *write_global) >> index % 64 & 1)))
-        write->tag = TLB_INVALID;
+    if (*write != TLB_INVALID && (*write != linear >> PAGE_SHIFT || ((*global ^ *write_global) >> index % 64 & 1)))
+        *write = TLB_INVALID;
 }
 
 // What may be written may be read: with each entry for writing goes an equal one for reading. Loads behind a store, or

@@ -43,11 +43,12 @@ static void move_out(struct mmu *mmu, unsigned array, struct mmu_space *space)
         if (!mmu->filled[array][word])
             mmu->filled_words[array] &= ~BIT(word);
         for (; slots; slots &= slots - 1) {
-            struct tlb_entry *entry = space_tlb_entry(mmu, array, 64 * word + (unsigned)__builtin_ctzll(slots));
-            if (entry->tag != TLB_INVALID && space->count < MMU_SPACE_ENTRIES)
-                space->entry[space->count++] =
-                    (struct tlb_entry){.tag = entry->tag << PAGE_SHIFT | array, .addend = entry->addend};
-            entry->tag = TLB_INVALID;
+            uint32_t index = 64 * word + (unsigned)__builtin_ctzll(slots);
+            uint64_t *tag = space_tlb_tag(mmu, array, index);
+            if (*tag != TLB_INVALID && space->count < MMU_SPACE_ENTRIES)
+                space->entry[space->count++] = (struct tlb_entry){.tag = *tag << PAGE_SHIFT | array,
+                                                                  .addend = *space_tlb_addend(mmu, array, index)};
+            *tag = TLB_INVALID;
         }
     }
 }
@@ -84,8 +85,12 @@ void space_enter(struct mmu *mmu, uint16_t pcid)
         if (kind == MMU_WRITE && __atomic_load_n(&memory->page_flags[backing >> PAGE_SHIFT], __ATOMIC_RELAXED))
             continue;
         if (kind == MMU_READ) // another page's, that may have come meanwhile
-            space_tlb_entry(mmu, array + 1, index)->tag = TLB_INVALID;
-        *space_tlb_entry(mmu, array, index) = (struct tlb_entry){.tag = page >> PAGE_SHIFT, .addend = addend};
+            *space_tlb_tag(mmu, array + 1, index) = TLB_INVALID;
+        // The one for reading, which came before, has the same addend.
+        if (kind == MMU_WRITE && *space_tlb_tag(mmu, array - 1, index) != page >> PAGE_SHIFT)
+            continue;
+        *space_tlb_tag(mmu, array, index) = page >> PAGE_SHIFT;
+        *space_tlb_addend(mmu, array, index) = addend;
         mmu->filled[array][index / 64] |= BIT(index % 64);
         mmu->global[array][index / 64] &= ~BIT(index % 64);
         mmu->filled_words[array] |= BIT(index / 64);

@@ -6,10 +6,15 @@
 #include "mmu/mmu.h"
 
 /// The TLB as a row of arrays, mode * MMU_ACCESS_KINDS + kind, as the bitmaps and the lists of entries number them.
-static inline struct tlb_entry *space_tlb_entry(struct mmu *mmu, unsigned array, uint32_t index)
+static inline uint64_t *space_tlb_tag(struct mmu *mmu, unsigned array, uint32_t index)
 {
-    return mmu_tlb_entry(mmu, (enum mmu_mode)(array / MMU_ACCESS_KINDS), (enum mmu_access)(array % MMU_ACCESS_KINDS),
-                         index);
+    return mmu_tlb_tag(mmu, (enum mmu_mode)(array / MMU_ACCESS_KINDS), (enum mmu_access)(array % MMU_ACCESS_KINDS),
+                       index);
+}
+static inline uint64_t *space_tlb_addend(struct mmu *mmu, unsigned array, uint32_t index)
+{
+    return mmu_tlb_addend(mmu, (enum mmu_mode)(array / MMU_ACCESS_KINDS), (enum mmu_access)(array % MMU_ACCESS_KINDS),
+                          index);
 }
 
 /// Moves the present space's entries out of the TLB, to be found again under `pcid`. Global entries stay.

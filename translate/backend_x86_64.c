@@ -17,7 +17,7 @@
 const struct register_file x86_file = {
     .pin = {HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R12, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9,
             NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER},
-    .temporary = 1u << HOST_R10 | 1u << HOST_R11 | 1u << T0,
+    .temporary = 1u << HOST_R10 | 1u << T0,
     .load = x86_load_home,
     .store = x86_store_home,
 };
@@ -431,7 +431,8 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     struct emit *e = &t->emit;
     bool write = u->aux & UOP_WRITE;
     enum mmu_mode mode = access_mode(t, u);
-    struct emit_memory entry = x86_tlb_entry(mode, write, S0), first = x86_at_register(t->a), last = first;
+    struct emit_memory tag = x86_tlb_tag(mode, write, S0), addend_word = x86_tlb_word(mode, TLB_ADDEND, S0),
+                       first = x86_at_register(t->a), last = first;
     // Of a group the whole range is checked, as one access.
     unsigned group = t->pass->facts[t->index].group_bytes, bytes = group ? group : u->param;
     int32_t distance = t->folded_to == t->index ? t->folded_distance : 0;
@@ -439,7 +440,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     struct side_exit *exit;
     bool in_place; // the handle takes the address's register
     bool addend;   // it is left apart from the address
-    uint8_t to, page = early_page(t, u, low, low + (int32_t)bytes - 1);
+    uint8_t to, page = early_page(t, u, low, low + (int32_t)bytes - 1), page_of = page != NO_REGISTER ? page : t->a;
 
     // The compare with the TLB's tag can tell of an address that is not aligned, too: what is below the alignment goes
     // above the page's number.
@@ -467,27 +468,21 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
             emit_move(e, WIDTH_64, S1, t->a);
         emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     }
-    if ((!low || page != NO_REGISTER) && x86_host_has(t, FEATURE_BMI2))
-        emit_rotate_right(e, WIDTH_64, S0, page != NO_REGISTER ? page : t->a, PAGE_SHIFT - X86_TLB_SHIFT);
-    else {
-        if (low && page == NO_REGISTER)
-            emit_lea(e, WIDTH_32, S0, first);
-        else
-            x86_copy(t, WIDTH_32, S0, page != NO_REGISTER ? page : t->a);
-        emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
+    if (low && page == NO_REGISTER) {
+        emit_lea(e, WIDTH_32, S0, first);
+        page_of = S0;
     }
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    x86_tlb_slot(e, x86_host_has(t, FEATURE_BMI1), page_of);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, tag);
     exit = x86_add_exit(t, SIDE_MISS, emit_jump_if(e, EMIT_NOT_EQUAL));
     if (in_place) { // as it was at the branch
         exit->registers.var[to] = u->a;
         exit->registers.dirty |= 1u << to;
     }
-    entry.displacement += X86_TLB_ADDEND;
     if (in_place)
-        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, entry);
+        emit_alu_load(e, EMIT_ADD, WIDTH_64, to, addend_word);
     else {
-        emit_load(e, WIDTH_64, to, entry);
+        emit_load(e, WIDTH_64, to, addend_word);
         if (t->a == S0)
             emit_alu_load(e, EMIT_ADD, WIDTH_64, to, x86_home(u->a));
         else if (!addend)

@@ -10,7 +10,8 @@
 #define CPU HOST_STATE // rsp: costs no other register, and processors forward what is stored at it to loads at once
 #define S0 HOST_R13
 #define S1 HOST_R14
-#define T0 HOST_R15 // for temporaries
+#define T0 HOST_R11  // for temporaries
+#define TLB HOST_R15 // cpu + X86_TLB_OFFSET
 #define FIELD(member) x86_memory_at(offsetof(struct cpu, member))
 
 extern const struct register_file x86_file;
@@ -26,8 +27,7 @@ static inline void x86_begin_routine(struct emit *e)
     e->depth = 8;
 }
 
-/// Where the base of GS stands in struct cpu: at the TLB of user code, which so has the shortest displacements.
-#define X86_GS_OFFSET offsetof(struct cpu, mmu.tlb[MMU_USER])
+#define X86_GS_OFFSET 0 // where the base of GS stands in struct cpu
 
 static inline struct emit_memory x86_gs_at(size_t offset)
 {
@@ -70,25 +70,38 @@ static inline struct emit_memory x86_c_home(unsigned var)
     return x86_memory_at(offsetof(struct cpu, var) + var * sizeof(uint64_t));
 }
 
-#define X86_TLB_SHIFT 5 // of an index to bytes
-_Static_assert(sizeof((struct mmu *)0)->tlb[0][0] == 1 << X86_TLB_SHIFT, "the shift");
+/// Where register TLB points to in struct cpu. Its low 16 bits say to BEXTR which bits of an address are the number of
+/// the TLB's slot, and one byte of displacement reaches the tags for reading of user code from there.
+#define X86_TLB_FIELD (TLB_BITS << 8 | PAGE_SHIFT)
+#define X86_TLB_OFFSET (offsetof(struct cpu, mmu) + X86_TLB_FIELD)
+_Static_assert(offsetof(struct cpu, mmu) % CPU_ALIGNMENT == 0 && CPU_ALIGNMENT % 0x10000 == 0, "the low 16 bits");
+_Static_assert(offsetof(struct mmu, tlb) == 0 && TLB_PLACE - X86_TLB_FIELD < 128, "a short displacement");
 
-/// The TLB's entry for reading or writing whose index, shifted so, is in a register.
-static inline struct emit_memory x86_tlb_entry(enum mmu_mode mode, bool write, uint8_t index)
+/// A word of the TLB; the slot's number is in a register.
+static inline struct emit_memory x86_tlb_word(enum mmu_mode mode, enum tlb_word word, uint8_t slot)
 {
-    size_t offset = offsetof(struct cpu, mmu.tlb) + mode * sizeof((struct mmu *)0)->tlb[0] +
-                    (write ? MMU_WRITE : MMU_READ) * sizeof(struct tlb_entry) + offsetof(struct tlb_entry, tag);
-    struct emit_memory m = x86_gs_at(offset);
-    m.index = index;
-    return m;
+    size_t offset =
+        offsetof(struct cpu, mmu.tlb.word) + (tlb_place(mode) * TLB_WORDS + word) * sizeof((struct tlb *)0)->word[0][0];
+    return (struct emit_memory){
+        .base = TLB, .index = slot, .scale = 3, .displacement = (int32_t)(offset - X86_TLB_OFFSET)};
 }
-/// The index in S0 of the page that S0 is an address in.
-static inline void x86_tlb_index(struct emit *e)
+static inline struct emit_memory x86_tlb_tag(enum mmu_mode mode, bool write, uint8_t slot)
 {
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT - X86_TLB_SHIFT);
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (TLB_ENTRIES - 1) << X86_TLB_SHIFT);
+    return x86_tlb_word(mode, write ? TLB_WRITE : TLB_READ, slot);
 }
-#define X86_TLB_ADDEND ((int32_t)(offsetof(struct tlb_entry, addend) - offsetof(struct tlb_entry, tag)))
+
+/// S0 = the slot of the page that `address` is in.
+static inline void x86_tlb_slot(struct emit *e, bool has_bmi1, uint8_t address)
+{
+    if (has_bmi1) {
+        emit_vex(e, (struct emit_vex){2, 0, 0xf7}, WIDTH_64, S0, TLB, address); // BEXTR
+        return;
+    }
+    if (address != S0)
+        emit_move(e, WIDTH_32, S0, address);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, PAGE_SHIFT);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, TLB_ENTRIES - 1);
+}
 
 static inline struct emit_memory x86_at_register(uint8_t reg)
 {

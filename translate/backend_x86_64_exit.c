@@ -135,12 +135,17 @@ static void make_jump_key(struct emit *e, uint8_t reg)
     emit_alu(e, EMIT_OR, WIDTH_64, reg, S0);
 }
 
+static void load_tlb(struct emit *e)
+{
+    emit_lea(e, WIDTH_64, TLB, x86_memory_at(X86_TLB_OFFSET));
+}
+
 /// The page of the block that the jump cache's entry S0 knows stands where S1 is: cpu_note_page. Keeps S0 and S1.
 static void write_note_page(struct emit *e, bool user)
 {
     struct emit_memory entry = FIELD(jump_cache), slot = x86_at_register(T0), at = FIELD(pages[user].at);
     struct emit_memory known = FIELD(pages[user].known);
-    const uint8_t page = HOST_R10, other = HOST_R11;
+    const uint8_t page = HOST_R10, other = TLB;
     emit_place done[3], has_one;
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, block);
     entry.index = S0;
@@ -169,8 +174,10 @@ static void write_note_page(struct emit *e, bool user)
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_32, FIELD(pages[user].count), 1);
     emit_patch_short(e, has_one);
     emit_store(e, WIDTH_64, at, page);
-    for (unsigned i = 0; i < ARRAY_SIZE(done); i++)
-        emit_patch_short(e, done[i]);
+    emit_patch_short(e, done[2]);
+    load_tlb(e);
+    emit_patch_short(e, done[0]);
+    emit_patch_short(e, done[1]);
 }
 
 enum note { NOTE_NOTHING, NOTE_SUPERVISOR, NOTE_USER };
@@ -764,6 +771,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     emit_move(e, WIDTH_64, HOST_RSP, HOST_RDI);
     emit_move(e, WIDTH_64, S0, HOST_RSI);
     e->depth = 0;
+    load_tlb(e);
     load_guest(e);
     emit_jump_register(e, S0);
 

@@ -330,9 +330,8 @@ static void look_again(struct translation *t, const struct side_exit *exit)
     uint8_t linear = registers_read(&t->registers, exit->linear);
     unsigned bytes = exit->pass->facts[exit->uop].group_bytes;
     int32_t low = bytes ? exit->pass->facts[exit->uop].group_low : 0;
-    struct emit_memory first, last,
-        entry = x86_tlb_entry((enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3),
-                              exit->access & X86_ACCESS_WRITE, S0);
+    enum mmu_mode mode = (enum mmu_mode)(exit->access >> X86_ACCESS_MODE_SHIFT & 3);
+    struct emit_memory first, last;
     emit_place other;
 
     load_linear(t, exit);
@@ -343,11 +342,10 @@ static void look_again(struct translation *t, const struct side_exit *exit)
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
     if (low)
         emit_lea(e, WIDTH_64, S0, first);
-    x86_tlb_index(e);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    x86_tlb_slot(e, x86_host_has(t, FEATURE_BMI1), S0);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, x86_tlb_tag(mode, exit->access & X86_ACCESS_WRITE, S0));
     other = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    entry.displacement += X86_TLB_ADDEND;
-    emit_load(e, WIDTH_64, S0, entry);
+    emit_load(e, WIDTH_64, S0, x86_tlb_word(mode, TLB_ADDEND, S0));
     if (!exit->addend && linear == NO_REGISTER)
         emit_alu_load(e, EMIT_ADD, WIDTH_64, S0, x86_home(exit->linear));
     else if (!exit->addend)

@@ -287,16 +287,14 @@ static bool does_iret(const struct translation *t, const struct uop *u)
 static void find_supervisor_data(struct translation *t, unsigned size)
 {
     struct emit *e = &t->emit;
-    struct emit_memory last = x86_at_register(T0), entry = x86_tlb_entry(MMU_KERNEL, false, S0);
+    struct emit_memory last = x86_at_register(T0);
     last.displacement = (int32_t)size - 1;
     emit_lea(e, WIDTH_64, S1, last);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
-    emit_move(e, WIDTH_32, S0, T0);
-    x86_tlb_index(e);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, entry);
+    x86_tlb_slot(e, x86_host_has(t, FEATURE_BMI1), T0);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, S1, x86_tlb_tag(MMU_KERNEL, false, S0));
     x86_resume_if(t, EMIT_NOT_EQUAL);
-    entry.displacement += X86_TLB_ADDEND;
-    emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, entry);
+    emit_alu_load(e, EMIT_ADD, WIDTH_64, T0, x86_tlb_word(MMU_KERNEL, TLB_ADDEND, S0));
 }
 
 static struct emit_memory in_frame(int32_t offset)
@@ -461,18 +459,12 @@ static void emit_invlpg(struct translation *t, const struct uop *u)
     x86_resume_if(t, 3); // not below: the generations begin anew
     emit_store(e, WIDTH_32, FIELD(mmu.table_generation), S0);
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, FIELD(mmu.flush_count), 1);
-    emit_move(e, WIDTH_32, S0, T0);
-    x86_tlb_index(e);
+    x86_tlb_slot(e, x86_host_has(t, FEATURE_BMI1), T0);
     emit_shift_imm(e, EMIT_SHR, WIDTH_64, T0, PAGE_SHIFT);
     for (unsigned mode = 0; mode < MMU_MODES; mode++) {
-        drop_if_page(e, x86_tlb_entry((enum mmu_mode)mode, false, S0));
-        drop_if_page(e, x86_tlb_entry((enum mmu_mode)mode, true, S0));
-    }
-    emit_shift_imm(e, EMIT_SHR, WIDTH_32, S0, 1); // these stand alone
-    for (unsigned mode = 0; mode < MMU_MODES; mode++) {
-        struct emit_memory tag = FIELD(mmu.tlb_execute[mode][0].tag);
-        tag.index = S0;
-        drop_if_page(e, tag);
+        drop_if_page(e, x86_tlb_word((enum mmu_mode)mode, TLB_READ, S0));
+        drop_if_page(e, x86_tlb_word((enum mmu_mode)mode, TLB_WRITE, S0));
+        drop_if_page(e, x86_tlb_word((enum mmu_mode)mode, TLB_EXECUTE, S0));
     }
 }
 
