@@ -82,7 +82,7 @@ struct side_exit {
     bool addend;     // ... less the address
     bool aligned;    // ... and must be aligned to the access's size, which was not looked at
     bool by_base;    // ... the TLB was asked with the base's page
-    uint8_t which;   // SIDE_START: 1: of a loop
+    bool of_loop;    // SIDE_START: of the way back to the start
     uint8_t edge;    // SIDE_DIRECT: number of the jump, or NO_EDGE
     bool uncounted;  // ... the part's instructions are not counted yet
     uint8_t width;   // ... that the target is cut to

@@ -21,7 +21,6 @@
 static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
 
 #define LOOP_PREFIX_UOPS 40u
-#define SIDE_START_OF_LOOP 1u
 
 struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
 {
@@ -35,7 +34,7 @@ struct side_exit *x86_add_exit(struct translation *t, int kind, emit_place from)
     exit->pointers = t->pointers;
     exit->pending = t->pending;
     exit->uop = (uint16_t)t->index;
-    exit->which = 0;
+    exit->of_loop = false;
     return exit;
 }
 
@@ -634,10 +633,8 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
         x86_leave(t, HOST_DONE);
         break;
     case SIDE_START:
-        if (exit->which == SIDE_START_OF_LOOP)
+        if (exit->of_loop)
             t->loop_stub = stub;
-        else if (t->block == t->head)
-            t->start_stub = stub;
         registers_settle(&t->registers, &x86_file, &t->emit);
         x86_leave(t, HOST_START);
         break;
@@ -652,46 +649,58 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
 }
 
 // ---- entries --------------------------------------------------------------------------------------------------------
-/// Where an exact count ends, the block is left.
-static void check_limit(struct translation *t, unsigned which)
+/// With exact counts, the condition that the limit comes before the part's end.
+static void compare_limit(struct translation *t)
 {
     struct emit *e = &t->emit;
     struct emit_memory after = x86_at_register(S0);
-    if (!t->counting)
-        return;
     after.displacement = t->block->insn_count;
     emit_load(e, WIDTH_64, S0, FIELD(instructions));
     emit_lea(e, WIDTH_64, S0, after);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, FIELD(instruction_limit));
-    x86_add_exit(t, SIDE_START, emit_jump_if(e, 7))->which = (uint8_t)which;
 }
+#define IF_ABOVE 7u
 
-static void poll(struct translation *t, unsigned which)
+static void compare_request(struct emit *e)
 {
-    struct emit *e = &t->emit;
     emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(exit_request), 0);
-    x86_add_exit(t, SIDE_START, emit_jump_if(e, EMIT_NOT_EQUAL))->which = (uint8_t)which;
-    check_limit(t, which);
 }
 
 void x86_part_start(struct translation *t)
 {
-    check_limit(t, 0);
+    if (!t->counting)
+        return;
+    compare_limit(t);
+    x86_add_exit(t, SIDE_START, emit_jump_if(&t->emit, IF_ABOVE));
 }
 
 void x86_loop_start(struct translation *t)
 {
-    t->loop = t->emit.at;
-    poll(t, SIDE_START_OF_LOOP);
+    struct emit *e = &t->emit;
+    t->loop = e->at;
+    compare_request(e);
+    x86_add_exit(t, SIDE_START, emit_jump_if(e, EMIT_NOT_EQUAL))->of_loop = true;
+    if (t->counting) {
+        compare_limit(t);
+        x86_add_exit(t, SIDE_START, emit_jump_if(e, IF_ABOVE))->of_loop = true;
+    }
     x86_keep_host_words(t);
 }
 
 void x86_block_start(struct translation *t)
 {
+    struct emit *e = &t->emit;
     t->segments_checked = 0;
-    t->chain = t->emit.at;
-    poll(t, 0);
-    t->body = t->emit.at;
+    t->start_stub = e->at; // before the entry, which so has a short way to it
+    x86_leave(t, HOST_START);
+    t->chain = e->at;
+    compare_request(e);
+    emit_jump_back_if(e, EMIT_NOT_EQUAL, t->start_stub);
+    if (t->counting) {
+        compare_limit(t);
+        emit_jump_back_if(e, IF_ABOVE, t->start_stub);
+    }
+    t->body = e->at;
 }
 
 void x86_kill(uint8_t *chain, const uint8_t *stub)

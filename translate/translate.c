@@ -53,14 +53,15 @@ bool translate_worth(const struct backend *backend, const struct block *block)
            block->uop_count <= LIFT_MAX_UOPS && pass_supports(backend->supported, &block->uops[0]);
 }
 
-/// Writes a block's host code as bytes, for a disassembler.
-static void log_code(const struct cpu *cpu, const struct block *block, const uint8_t *code, size_t size)
+/// Writes a block's host code as bytes, for a disassembler. `exec`: where it runs.
+static void log_code(const struct cpu *cpu, const struct block *block, const uint8_t *code, const uint8_t *exec,
+                     size_t size)
 {
     uint64_t rip = cpu->var[VAR_RIP];
     if (!log_on_at(cpu->log, LOG_OUT_ASM, rip))
         return;
     log_print(cpu->log, LOG_OUT_ASM, "block %016" PRIx64 ", %u instructions, %zu bytes of host code at %p", rip,
-              block->insn_count, size, block->host_code);
+              block->insn_count, size, exec);
     for (size_t i = 0; i < size; i++)
         log_print(cpu->log, LOG_OUT_ASM, "%s%02x", i % 32 ? " " : "\n  ", code[i]);
     log_print(cpu->log, LOG_OUT_ASM, "\n");
@@ -137,7 +138,7 @@ static bool make_host_code(struct jit *jit, struct block *block)
     block->start_stub = to_exec(jit, t->start_stub);
     block->host_loop = t->loop ? to_exec(jit, t->loop) : NULL;
     block->loop_stub = t->loop ? to_exec(jit, t->loop_stub) : NULL;
-    log_code(jit->cpu, block, start, size);
+    log_code(jit->cpu, block, start, to_exec(jit, start), size);
     if (UNLIKELY(jit->hooks.made != NULL))
         jit->hooks.made(jit->hooks.opaque, block, start, straight, size);
     code_cache_add(&jit->cache, block, emit_size(&t->emit));
