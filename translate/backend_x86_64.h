@@ -375,6 +375,8 @@ static inline bool x86_uses_host_carry(const struct uop *u)
 }
 /// VAR_CC_OP is to be this.
 void x86_store_recipe_op(struct translation *t, int32_t op);
+/// Whether the flags of the uop at work are read by such only that find them in the host's, before all are made anew.
+bool x86_only_host_reads(const struct translation *t);
 /// The recipe of an operation is pending: its result is in the variable, if that is a guest register; else it is stored
 /// from `result` at once.
 void x86_recipe_pending(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result);

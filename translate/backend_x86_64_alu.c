@@ -74,25 +74,6 @@ static void operate_in_memory(struct translation *t, const struct uop *u, enum e
         emit_alu_store(&t->emit, op, u->width, x86_home(u->a), t->b);
 }
 
-/// Whether the flags of the comparison at work are read by conditions only that find them in the host's, before all are
-/// made anew.
-static bool only_host_reads(const struct translation *t)
-{
-    bool kept = true;
-    for (unsigned i = t->index + 1u; i < t->pass->count; i++) {
-        const struct uop *u = &t->pass->uops[i];
-        unsigned effects = uop_effects(u);
-        if ((effects & (MAY_LEAVE | FLAGS_SET)) || t->pass->facts[i].refused || u->op > UOP_STORE)
-            return false;
-        if ((effects & FLAGS_READ) && (!kept || (u->op != UOP_SETCC && u->op != UOP_SELECT)))
-            return false;
-        if (u->aux & UOP_SETS_FLAGS)
-            return effects & FLAGS_ALL;
-        kept &= (t->backend->rules[u->op].constraints & KEEP_FLAGS) != 0;
-    }
-    return false;
-}
-
 static bool compares_with_zero(const struct translation *t, const struct uop *u)
 {
     return u->b == VAR_IMM && t->b == NO_REGISTER && t->imm == 0;
@@ -109,7 +90,7 @@ static void comparison_pending(struct translation *t, const struct uop *u)
 
 static void emit_comparison(struct translation *t, const struct uop *u)
 {
-    if (t->flags && only_host_reads(t))
+    if (t->flags && x86_only_host_reads(t))
         t->flags = false;
     if (t->a_memory)
         operate_in_memory(t, u, EMIT_CMP);
@@ -131,7 +112,9 @@ static bool adds_to_itself(const struct translation *t, const struct uop *u)
 
 static void emit_arithmetic(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
 {
+    bool host_only = t->flags && x86_only_host_reads(t);
     uint8_t to;
+    t->flags &= !host_only;
     if (t->a_memory && u->dst == VAR_NONE) {
         x86_load_home(&t->emit, t->a = S0, u->a);
         t->a_memory = false;
@@ -148,6 +131,8 @@ static void emit_arithmetic(struct translation *t, const struct uop *u, enum emi
         x86_made_flags(t, recipe, u, to, X86_CONDITION_FLAGS);
     else
         x86_made_flags_of_two(t, recipe, u, to);
+    if (host_only)
+        t->made_flags = X86_CONDITION_FLAGS;
     if (!t->a_memory)
         x86_finish_result(t, u, to);
 }
@@ -194,7 +179,7 @@ static void operate_test(struct translation *t, const struct uop *u)
 /// TEST: its recipe has the operands themselves.
 static void emit_test_operands(struct translation *t, const struct uop *u)
 {
-    if (t->flags && only_host_reads(t))
+    if (t->flags && x86_only_host_reads(t))
         t->flags = false;
     if (t->a_memory)
         x86_load_home(&t->emit, t->a = S0, u->a);

@@ -262,6 +262,23 @@ void x86_recipe_pending(struct translation *t, enum cc_op op, unsigned width, un
         emit_store(&t->emit, WIDTH_64, x86_home(VAR_CC_RESULT), result);
 }
 
+bool x86_only_host_reads(const struct translation *t)
+{
+    bool kept = true;
+    for (unsigned i = t->index + 1u; i < t->pass->count; i++) {
+        const struct uop *u = &t->pass->uops[i];
+        unsigned effects = uop_effects(u);
+        if ((effects & (MAY_LEAVE | FLAGS_SET)) || t->pass->facts[i].refused || u->op > UOP_STORE)
+            return false;
+        if ((effects & FLAGS_READ) && (!kept || (u->op != UOP_SETCC && u->op != UOP_SELECT && !x86_uses_host_carry(u))))
+            return false;
+        if (u->aux & UOP_SETS_FLAGS)
+            return effects & FLAGS_ALL;
+        kept &= (t->backend->rules[u->op].constraints & KEEP_FLAGS) != 0;
+    }
+    return false;
+}
+
 void x86_made_flags_of(struct translation *t, enum cc_op op, unsigned width, unsigned var, uint8_t result,
                        uint32_t mask)
 {
@@ -320,9 +337,9 @@ void x86_source_pending(struct translation *t, const struct uop *u, enum cc_op o
 
 void x86_made_flags_of_two(struct translation *t, enum cc_op op, const struct uop *u, uint8_t result)
 {
+    t->made_flags = X86_CONDITION_FLAGS;
     if (!t->flags)
         return;
-    t->made_flags = X86_CONDITION_FLAGS;
     x86_recipe_pending(t, op, u->width, u->dst, result);
     x86_source_pending(t, u, op);
 }
@@ -518,6 +535,8 @@ void x86_save_carry(struct translation *t)
     }
     if (!(t->host_flags & FLAG_CF) && !flags_of_pending(t, FLAG_CF) && !remake_flags(t) && !literal_condition(t, 2))
         make_flags(t);
+    if (in_flags && t->flags && x86_only_host_reads(t))
+        t->flags = false;
     if (in_flags && !t->flags)
         return;
     emit_set(e, 2, S0);
