@@ -229,6 +229,21 @@ void x86_emit_xor(struct translation *t, const struct uop *u)
     emit_arithmetic(t, u, EMIT_XOR, CC_LOGIC);
 }
 
+/// SBB of a register with itself: the carry everywhere. The flags are as of DEC, which has no second operand.
+static bool emit_borrow(struct translation *t, const struct uop *u)
+{
+    uint8_t to;
+    if (u->a != u->b || !x86_uses_host_carry(u))
+        return false;
+    to = u->dst == u->a && registers_read(&t->registers, u->a) == t->a ? t->a : x86_result_register(t, u);
+    x86_copy(t, x86_at_least_32(u->width), to, t->a);
+    emit_alu(&t->emit, EMIT_SBB, u->width, to, to);
+    x86_made_flags(t, CC_DEC, u, to, X86_CONDITION_FLAGS);
+    t->made_flags = X86_CONDITION_FLAGS;
+    x86_finish_result(t, u, to);
+    return true;
+}
+
 static void emit_with_carry(struct translation *t, const struct uop *u, enum emit_alu op, enum cc_op recipe)
 {
     uint8_t to = x86_result_register(t, u);
@@ -247,7 +262,8 @@ void x86_emit_adc(struct translation *t, const struct uop *u)
 
 void x86_emit_sbb(struct translation *t, const struct uop *u)
 {
-    emit_with_carry(t, u, EMIT_SBB, CC_SBB);
+    if (!emit_borrow(t, u))
+        emit_with_carry(t, u, EMIT_SBB, CC_SBB);
 }
 
 void x86_emit_not(struct translation *t, const struct uop *u)

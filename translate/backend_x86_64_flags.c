@@ -19,10 +19,11 @@ static void emit_operands(struct emit *e)
     x86_load_home(e, S1, VAR_CC_SRC);
 }
 
-/// CF = the carry that the recipe keeps in its extra part.
+/// CF = the carry that the recipe keeps in its extra part, of which one byte may be all that was stored.
 static void emit_extra_carry(struct emit *e)
 {
-    emit_bit_memory(e, x86_home(VAR_CC_EXTRA), 0);
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, x86_home(VAR_CC_EXTRA), 1);
+    emit_complement_carry(e);
 }
 
 /// S1 = the second operand that is part of VAR_CC_OP.

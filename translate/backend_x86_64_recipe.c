@@ -539,10 +539,13 @@ void x86_save_carry(struct translation *t)
         t->flags = false;
     if (in_flags && !t->flags)
         return;
-    emit_set(e, 2, S0);
+    if (in_flags) {
+        emit_set_memory(e, HOST_CARRY, x86_home(VAR_CC_EXTRA));
+        return;
+    }
+    emit_set(e, HOST_CARRY, S0);
     emit_extend(e, false, WIDTH_8, S0, S0);
-    if (!in_flags)
-        emit_store(e, WIDTH_64, x86_carry_slot(), S0);
+    emit_store(e, WIDTH_64, x86_carry_slot(), S0);
     if (t->flags)
         emit_store(e, WIDTH_64, x86_home(VAR_CC_EXTRA), S0);
 }

@@ -628,6 +628,11 @@ void emit_set_carry(struct emit *e)
     emit_put(e, 0xf9, 1);
 }
 
+void emit_complement_carry(struct emit *e)
+{
+    emit_put(e, 0xf5, 1);
+}
+
 void emit_store_flags(struct emit *e)
 {
     emit_put(e, 0x9e, 1);

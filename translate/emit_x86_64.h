@@ -164,8 +164,9 @@ void emit_push_memory(struct emit *e, struct emit_memory from); // 64 bits
 void emit_pop_memory(struct emit *e, struct emit_memory to);
 void emit_push_flags(struct emit *e);
 void emit_pop_flags(struct emit *e);
-void emit_set_carry(struct emit *e);   // STC
-void emit_store_flags(struct emit *e); // SAHF
+void emit_set_carry(struct emit *e);        // STC
+void emit_complement_carry(struct emit *e); // CMC
+void emit_store_flags(struct emit *e);      // SAHF
 /// reg = the address of what is patched in later, as a branch's target.
 emit_place emit_lea_relative(struct emit *e, uint8_t reg);
 emit_place emit_call(struct emit *e);                                           // relative

@@ -414,6 +414,9 @@ static void test_control(void **state)
     emit_set_carry(&e);
     decode_one(ZYDIS_MNEMONIC_STC);
     begin();
+    emit_complement_carry(&e);
+    decode_one(ZYDIS_MNEMONIC_CMC);
+    begin();
     emit_store_flags(&e);
     decode_one(ZYDIS_MNEMONIC_SAHF);
 }
