@@ -91,9 +91,10 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
     if (!area)
         return NULL;
     cpu = (struct cpu *)align_up((uintptr_t)area + CPU_HOST_STACK, CPU_AREA_ALIGNMENT);
-    cpu->area = area;
     host_memory_guard((uint8_t *)cpu - CPU_HOST_STACK); // where the stack ends
-    host_memory_prefer_large_pages(cpu, sizeof *cpu);   // TLB and jump cache are looked at here and there
+    // TLB and jump cache are looked at here and there. Whole ones, and before the first small page is there.
+    host_memory_prefer_large_pages(cpu, (size_t)align_up(sizeof *cpu, CPU_AREA_ALIGNMENT));
+    cpu->area = area;
     cpu->self = cpu;
     cpu->counting = true;
     cpu->model = config->model;
