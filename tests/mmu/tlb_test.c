@@ -433,9 +433,46 @@ static void the_paranoid_check_sees_stale_entries(void **state)
     assert_false(mmu_paranoid_check(b->mmu, MMU_KERNEL, MMU_READ, 0x1010, host));
     board_destroy(b);
 }
+// Entries of a slot for reading and writing share the addend: pages that want the same slot, are mapped elsewhere and
+// are watched for reads or writes never find each other's.
+#define SHARERS 4u
+static void entries_of_a_slot_lead_where_their_pages_are(void **state)
+{
+    struct board *b = board_create();
+    struct random random = {20261121};
+    uint64_t physical[SHARERS], hits = 0;
+    board_long_mode(b, 0);
+    for (unsigned i = 0; i < SHARERS; i++)
+        board_map(b, 0x5000 + i * TLB_ENTRIES * PAGE_SIZE, physical[i] = 0x1000 * (i + 1), P | RW | D);
+    for (unsigned round = 0; round < 4000; round++) {
+        unsigned page = (unsigned)(random_next(&random) % SHARERS), what = (unsigned)(random_next(&random) % 16);
+        uint64_t linear = 0x5000 + page * TLB_ENTRIES * PAGE_SIZE;
+        if (what == 0) {
+            physical[page] = 0x1000 * (1 + random_next(&random) % 16);
+            board_map(b, linear, physical[page], P | RW | D);
+            mmu_flush_page(b->mmu, linear);
+        } else if (what == 1) {
+            struct mmu_watch watch[MMU_WATCHES] = {{.page = linear, .kinds = (uint8_t)(random_next(&random) % 4)}};
+            mmu_set_watches(b->mmu, watch);
+        } else {
+            board_access(b, what & 1 ? MMU_WRITE : MMU_READ, linear + what);
+        }
+        for (unsigned i = 0; i < 2 * SHARERS; i++) {
+            uint64_t at = 0x5000 + i / 2 * TLB_ENTRIES * PAGE_SIZE;
+            const void *host = tlb_lookup(b->mmu, MMU_KERNEL, i % 2 ? MMU_WRITE : MMU_READ, at, 8);
+            if (host)
+                assert_ptr_equal(host, b->memory.host + physical[i / 2]);
+            hits += host != NULL;
+        }
+    }
+    assert_true(hits > 4000);
+    board_destroy(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(entries_of_a_slot_lead_where_their_pages_are),
         cmocka_unit_test(cr3_writes_keep_global_pages),
         cmocka_unit_test(control_bits_drop_what_they_decide),
         cmocka_unit_test(pcid_entries_come_back),
