@@ -370,6 +370,28 @@ static void shift_by_constant(struct translation *t, const struct uop *u, unsign
     x86_write_var(t, u->dst, u->width, S0);
 }
 
+/// With flags, of operands in registers: the recipe unless the count is 0, then the result in any case.
+static void shift_by_register_apart(struct translation *t, const struct uop *u)
+{
+    struct emit *e = &t->emit;
+    uint8_t prefix = u->op == UOP_SHL ? 1 : u->op == UOP_SAR ? 2 : 3;
+    emit_place zero;
+    emit_move(e, WIDTH_32, S1, t->b);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S1, u->width == WIDTH_64 ? 63 : 31);
+    zero = emit_jump_if_short(e, EMIT_EQUAL);
+    emit_increment(e, true, WIDTH_32, S1);
+    emit_vex(e, (struct emit_vex){2, prefix, 0xf7}, u->width, S0, S1, t->a); // SHLX, SARX, SHRX
+    x86_store_home(e, VAR_CC_SRC, S0);
+    emit_shift_imm(e, shift_of(u), u->width, S0, 1);
+    x86_store_home(e, VAR_CC_RESULT, S0);
+    t->recipe = -1;
+    x86_store_recipe_op(t, (int32_t)cc_pack(recipe_of_shift(u), u->width));
+    t->recipe = -1;
+    emit_patch_short(e, zero);
+    x86_emit_shift_no_flags(t, u);
+    t->made_flags = 0;
+}
+
 static void shift_by_register(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -403,6 +425,8 @@ void x86_emit_shift(struct translation *t, const struct uop *u)
         shift_by_constant(t, u, (unsigned)u->imm & (u->width == WIDTH_64 ? 63 : 31));
     else if (!t->flags && u->width >= WIDTH_32 && x86_host_has(t, FEATURE_BMI2))
         x86_emit_shift_no_flags(t, u);
+    else if (u->width >= WIDTH_32 && u->dst != VAR_NONE && t->a != S0 && t->b != S1 && x86_host_has(t, FEATURE_BMI2))
+        shift_by_register_apart(t, u);
     else
         shift_by_register(t, u);
 }
