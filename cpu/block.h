@@ -70,7 +70,9 @@ struct block {
     bool is_superblock;                   // its host code has more parts
     bool kills_flags;                     // its host code makes all flags before anybody can see the old ones
     uint8_t edges;                        // how many `edge` has
-    bool no_reuse;      // every access gets its own check: accesses off a base straddle pages too often
+    bool many_targets;                    // the indirect jump or call that ends its host code goes to many places
+    uint8_t ways;  // two bits for each of its host code's parts: 1 + the exit that leads to the next; 0: there is none
+    bool no_reuse; // every access gets its own check: accesses off a base straddle pages too often
     uint16_t straddles; // how often they did when that was looked at, and since when (host nanoseconds)
     uint64_t straddles_since;
 };

@@ -130,16 +130,16 @@ void lift_jcc(struct lift *l, const struct insn *insn)
 /// A branch target from a register or memory, cut and checked.
 static uint8_t branch_target(struct lift *l, const struct insn *insn)
 {
-    uint8_t raw = lift_read(l, insn, 0), target = lift_temp(l);
-    if (lift_is_64(l)) {
+    uint8_t target = lift_read(l, insn, 0), raw = target;
+    if (!lift_is_64(l)) {
+        struct uop *u = lift_emit(l, UOP_ZEXT, WIDTH_64);
+        u->dst = target = lift_temp(l);
+        u->a = raw;
+        u->sub = width_of(insn->operand_bytes);
+    } else if (raw == VAR_RSP) { // which a CALL changes
+        target = lift_temp(l);
         lift_op(l, UOP_MOV, WIDTH_64, target, VAR_ZERO, raw, false);
-        lift_check_target(l, target);
-        return target;
     }
-    struct uop *u = lift_emit(l, UOP_ZEXT, WIDTH_64);
-    u->dst = target;
-    u->a = raw;
-    u->sub = width_of(insn->operand_bytes);
     lift_check_target(l, target);
     return target;
 }

@@ -277,8 +277,6 @@ struct backend {
     void (*set_guard)(uint8_t *guard, bool user, unsigned slot, const uint8_t *target);
     /// A guard of an indirect jump lets pass to `target` who goes to the slot's page at `offset`.
     void (*set_indirect)(uint8_t *guard, bool user, unsigned slot, unsigned offset, const uint8_t *target);
-    /// ... is not asked any more.
-    void (*skip_guard)(uint8_t *guard);
     size_t base_offset;   // of struct cpu, where the base of GS stands on hosts that have it
     unsigned guard_bytes; // no guard is longer
     unsigned poll_bytes;  // before the flags' stores of an EDGE_FLAGS that may be the last jump of a cycle

@@ -672,7 +672,6 @@ const struct backend backend_x86_64 = {
     .patch = x86_patch,
     .set_guard = x86_set_guard,
     .set_indirect = x86_set_indirect,
-    .skip_guard = x86_skip_guard,
     .base_offset = X86_GS_OFFSET,
     .guard_bytes = X86_GUARD_BYTES,
     .poll_bytes = X86_POLL_BYTES,

@@ -315,7 +315,6 @@ void x86_patch(emit_place place, const uint8_t *target);
 #define X86_POLL_BYTES 15u
 #define X86_INDIRECT_BYTES 30u
 void x86_set_indirect(uint8_t *guard, bool user, unsigned slot, unsigned offset, const uint8_t *target);
-void x86_skip_guard(uint8_t *guard);
 void x86_set_guard(uint8_t *guard, bool user, unsigned slot, const uint8_t *target);
 
 // The soft TLB's misses, backend_x86_64_memory.c.

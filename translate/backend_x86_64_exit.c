@@ -379,8 +379,6 @@ void x86_emit_exit_if_zero(struct translation *t, const struct uop *u)
     exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
 }
 
-#define BEHIND_INDIRECT_GUARD (X86_INDIRECT_BYTES + 15)
-
 static bool is_user(const struct translation *t)
 {
     return (t->block->mode & MODE_CPL_MASK) == 3;
@@ -405,8 +403,8 @@ static void set_page(uint8_t *place, bool user, unsigned slot)
     memcpy(place, &displacement, sizeof displacement);
 }
 
-/// Many indirect jumps and calls always go to the same place: what the jump to S1 asks before it looks up. Those that
-/// do not skip this soon.
+/// Many indirect jumps and calls always go to the same place: what the jump to S1 asks before it looks up. Host code
+/// of those that do not is made anew without it.
 static void emit_indirect_guard(struct translation *t)
 {
     struct emit *e = &t->emit;
@@ -426,7 +424,6 @@ static void emit_indirect_guard(struct translation *t)
     emit_patch_short(e, wrong);
     emit_move_imm(e, T0, leave_word(result(HOST_LINK, edge), t->head));
     emit_jump_to(e, t->entries->guard_failed[is_user(t)]);
-    assert(e->full || e->at == guard + BEHIND_INDIRECT_GUARD);
 }
 
 /// Places in what emit_indirect_guard writes.
@@ -437,29 +434,23 @@ void x86_set_indirect(uint8_t *guard, bool user, unsigned slot, unsigned offset,
     x86_patch(guard + 26, target);
 }
 
-void x86_skip_guard(uint8_t *guard)
-{
-    struct emit e;
-    emit_start(&e, guard, 5);
-    emit_jump_to(&e, guard + BEHIND_INDIRECT_GUARD);
-}
-
 void x86_emit_exit_to(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
     x86_copy(t, WIDTH_64, S1, t->a);
     registers_give_back(&t->registers, &x86_file, e);
     x86_count(t, u->insn + 1u);
-    if (t->pass->return_bytes && may_chain(t) && !t->called) {
+    if (t->pass->checks_late && may_chain(t) && !t->called) {
         x86_add_exit(t, SIDE_RETURN, write_look_up(e, t->entries, true, false, NOTE_NOTHING));
         return;
     }
-    if (t->pass->return_bytes) {
+    if (t->pass->checks_late) {
         x86_compare_half(t, S0, S1);
         x86_add_exit(t, SIDE_RETURN, emit_jump_if(e, EMIT_NOT_EQUAL));
     }
     if (may_chain(t)) {
-        if (!u->sub && !t->called && x86_rip_is_page_relative(t) && t->edge_count < TRANSLATION_MAX_EDGES)
+        if (!u->sub && !t->head->many_targets && !t->called && x86_rip_is_page_relative(t) &&
+            t->edge_count < TRANSLATION_MAX_EDGES)
             emit_indirect_guard(t);
         look_up(t);
         return;

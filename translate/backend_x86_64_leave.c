@@ -228,7 +228,8 @@ void x86_return_elsewhere(struct translation *t)
     before.displacement = -t->pass->return_bytes;
     x86_compare_half(t, S0, S1);
     emit_patch(e, emit_jump_if(e, EMIT_EQUAL), t->entries->find);
-    emit_lea(e, WIDTH_64, rsp, before);
+    if (t->pass->return_bytes)
+        emit_lea(e, WIDTH_64, rsp, before);
     x86_count(t, -(t->pass->uops[t->index].insn + 1));
     while (first > 0 && t->pass->uops[first - 1].insn == t->pass->uops[t->index].insn)
         first--;

@@ -292,21 +292,22 @@ static void fold_steps(struct pass_block *pass)
     }
 }
 
-/// The exit of a RET knows most targets, and those are canonical: the check goes. So nothing leaves before the exit.
+/// The exit of a RET, or of a jump without guard, knows most targets, and those are canonical: the check goes. So
+/// nothing leaves before the exit.
 static void drop_target_check(struct pass_block *pass)
 {
-    struct uop *check, *step, *exit;
+    struct uop *exit = &pass->uops[pass->count - 1], *check = exit - 1;
+    pass->checks_late = false;
     pass->return_bytes = 0;
-    if (pass->count < 3 || (pass->block->mode & MODE_CODE_MASK) != MODE_CODE64)
+    if (pass->count < 3 || (pass->block->mode & MODE_CODE_MASK) != MODE_CODE64 || exit->op != UOP_EXIT_TO)
         return;
-    exit = &pass->uops[pass->count - 1];
-    step = exit - 1;
-    check = exit - 2;
-    if (exit->op != UOP_EXIT_TO || exit->sub != 1 || !is_step(step) || step->dst != VAR_RSP ||
-        check->op != UOP_CHECK_TARGET || check->a != exit->a || check->insn != exit->insn)
+    if (exit->sub == 1 && is_step(check) && check->dst == VAR_RSP)
+        pass->return_bytes = (int32_t)check--->imm;
+    else if (exit->sub == 1 || !pass->no_guard)
         return;
-    pass->return_bytes = (int32_t)step->imm;
-    *check = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = check->insn};
+    pass->checks_late = check->op == UOP_CHECK_TARGET && check->a == exit->a && check->insn == exit->insn;
+    if (pass->checks_late)
+        *check = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = check->insn};
 }
 
 void passes_run(struct pass_block *pass, const struct block *block, const struct pass_support *supported,

@@ -84,11 +84,12 @@ struct pass_block {
     unsigned count;
     unsigned followers;   // accesses without a check
     uint32_t guest_used;  // bit per guest register that the block reads or writes
-    int32_t return_bytes; // not 0: the last uop is a RET's exit that has to look whether its target is canonical; the
-                          // RET has added so much to RSP by then
-    bool flags_before;    // somebody may read the flags as they are before the first uop
-    bool only_integers;   // no vectors, no x87, no CALL
-    bool calls;           // there are CALLs
+    int32_t return_bytes; // that a RET has added to RSP where it ends
+    bool checks_late;   // the exit, of a RET or a jump, has to look whether its target is canonical: no uop before does
+    bool no_guard;      // set before passes_run: a jump's exit does so
+    bool flags_before;  // somebody may read the flags as they are before the first uop
+    bool only_integers; // no vectors, no x87, no CALL
+    bool calls;         // there are CALLs
     struct pass_variable variables[VAR_COUNT];
     struct pass_facts facts[LIFT_MAX_UOPS];
     struct uop uops[LIFT_MAX_UOPS]; // rewritten copy, same indices

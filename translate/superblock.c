@@ -62,12 +62,20 @@ static bool is_part(const struct block *const *parts, unsigned count, const stru
     return false;
 }
 
+/// Host code that is made anew because its jump goes to many places keeps its parts, though by now the other ways of
+/// their branches may have been taken. 1 + the exit that leads on from a part; 0: not known.
+static unsigned known_way(const struct block *head, unsigned part)
+{
+    return head->many_targets ? head->ways >> 2 * part & 3u : 0;
+}
+
 /// How a superblock goes on: along a jump, or along the one way of a branch that was ever taken. Not where it is a
 /// loop.
 static void choose_next(struct translation *t, const struct block *const *parts, unsigned count)
 {
     const struct block *last = parts[count - 1];
     struct block *taken, *other;
+    unsigned known;
     t->next = NULL;
     if (count == SUPERBLOCK_PARTS || !t->chained || !mode_links(last->mode) || last->crosses || last->has_call)
         return;
@@ -80,10 +88,11 @@ static void choose_next(struct translation *t, const struct block *const *parts,
     case UOP_EXIT_IF_ZERO:
         taken = successor(t, last, 0);
         other = successor(t, last, 1);
-        if (!taken == !other)
+        known = known_way(t->head, count - 1);
+        if (taken && other && !known)
             return;
-        t->next = taken ? taken : other;
-        t->next_exit = taken ? 0 : 1;
+        t->next_exit = known ? known - 1 : taken ? 0 : 1;
+        t->next = t->next_exit ? other : taken;
         break;
     default:
         break;
@@ -125,6 +134,7 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
         expect_successors(t, block);
         t->pass->stays = t->backend->stays;
         t->pass->translation = t;
+        t->pass->no_guard = t->head->many_targets;
         passes_run(t->pass, block, t->backend->supported, &t->numbering);
         choose_next(t, blocks, count);
         if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
@@ -360,4 +370,7 @@ void superblock_translate(struct translation *t, const struct translate_hooks *h
     if (translate_parts(t, parts, count, all_used) && t->loops)
         close_loop(t, parts, count, all_used);
     t->head->is_superblock = count > 1;
+    t->head->ways = 0;
+    for (unsigned i = 0; i + 1 < count; i++)
+        t->head->ways |= (uint8_t)((parts[i].exit + 1u) << 2 * i);
 }

@@ -18,7 +18,7 @@
 #define DETOUR_PATIENCE 256           // detours until one is looked at
 #define STRADDLES 4                   // times that they were those of the same block, until
 #define STRADDLE_NS 150u              // their mean distance in time is looked at
-#define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until it is not asked any more
+#define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until there is none any more
 #define GUARD_PATIENCE 16             // guards of jumps between pages that fail until one of them gets a new one
 #define JUMP_PLACE_BYTES 4            // that are patched in a jump
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
@@ -478,6 +478,14 @@ static bool may_guard(const struct block *block)
     return block->page_slot && !block->branch_faults && distance < PAGE_INLAND - PAGE_SIZE;
 }
 
+/// The block's host code ends with an indirect jump that goes to many places.
+static void remake_without_guard(struct jit *jit, struct block *block)
+{
+    block->many_targets = true;
+    block->executions = 0;
+    unlink_block(jit, block);
+}
+
 /// Patches direct exit `which` of `from` to jump to `next`, which stands at RIP. An exit that stays inside its page,
 /// guest address and backing alike, holds for every alias of the page; one that does not has a guard.
 static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
@@ -494,8 +502,7 @@ static void link_blocks(struct jit *jit, struct block *from, unsigned which, str
     }
     if (edge->kind == EDGE_INDIRECT) {
         if (edge->changes++ == INDIRECT_PATIENCE) {
-            code_edge_disconnect(edge);
-            jit->backend->skip_guard(edge->place);
+            remake_without_guard(jit, from);
             return;
         }
         set_indirect(jit, edge->place, next->page_slot, (unsigned)(next->backing & ~PAGE_MASK),
@@ -654,7 +661,8 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
         if (open.from)
             link_blocks(jit, open.from, open.which, block);
         open.from = NULL;
-        block = run_host_code(jit, cpu, block, &open);
+        if (block->host_code) // else it is the one whose jump goes to many places
+            block = run_host_code(jit, cpu, block, &open);
     }
 }
 

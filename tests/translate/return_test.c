@@ -1,5 +1,5 @@
-// Returns whose target is not canonical: the exit finds out only where the jump cache does not know the target, and the
-// fault comes with the state from before the RET.
+// Returns and jumps whose target is not canonical: the exit finds out only where the jump cache does not know the
+// target, and the fault comes with the state from before the instruction.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -111,10 +111,84 @@ static void test_forms(void **state)
     }
 }
 
+#define PLACES 8u
+#define PLACE_BYTES 16u
+
+static void find_head(void *opaque, struct block *block)
+{
+    const struct block **head = opaque;
+    if (block->backing == GUEST_CODE)
+        *head = block;
+}
+
+/// An indirect jump, behind a branch that is part of its host code, goes to its own block and to so many other places
+/// that it loses its guard, now and then to no canonical address.
+static void run_jump(struct guest_pair *p, const uint8_t *code, unsigned size, unsigned jump, bool counting)
+{
+    struct guest *guests[] = {&p->interp, &p->jit};
+    const struct block *head = NULL;
+    static const uint8_t end[] = {0xff, 0xc6, 0xf4}; // inc esi; hlt
+    char text[1000] = "";
+    for (unsigned i = 0; i < 2; i++) {
+        guests[i]->cpu->counting = counting;
+        guest_reset(guests[i], GUEST_64_CPL0, 1);
+        guest_load(guests[i], GUEST_CODE, code, size);
+        for (unsigned place = 0; place < PLACES; place++)
+            guest_load(guests[i], TARGET + place * PLACE_BYTES, end, sizeof end);
+    }
+    for (unsigned round = 0; round < 400; round++) {
+        bool faults = round % 7 == 6;
+        uint64_t frame[5], place = round / 20 % PLACES, target = TARGET + place * PLACE_BYTES;
+        if (place % 2 == 0)
+            target = GUEST_CODE;
+        if (faults)
+            target = targets[2 + round / 7 % 2 * 3];
+        for (unsigned i = 0; i < 2; i++) {
+            start(guests[i], &forms[0], target);
+            guest_load(guests[i], GUEST_DATA, &target, 8);
+            guests[i]->cpu->var[VAR_RBX] = target;
+            guests[i]->cpu->var[VAR_RCX] = round > 30 && round % 3 == 0 ? 0 : 3; // 0: the branch's other way
+            guest_run(guests[i], 40);
+        }
+        if (!counting)
+            p->jit.cpu->instructions = p->interp.cpu->instructions;
+        if (!guest_equal(guests[0], guests[1], text, sizeof text))
+            fail_msg("jump %u, counting %u, round %u: %s", jump, counting, round, text);
+        if (!faults || (int32_t)p->jit.cpu->var[VAR_RCX] < 0)
+            continue;
+        memcpy(frame, p->jit.memory.host + p->jit.cpu->var[VAR_RSP], sizeof frame);
+        assert_int_equal(p->jit.cpu->var[VAR_RIP], GUEST_HANDLERS + VECTOR_GP + 1);
+        assert_int_equal(frame[1], GUEST_CODE + jump);
+        assert_int_equal(frame[4], GUEST_STACK);
+    }
+    block_cache_visit_page(p->jit.blocks, GUEST_CODE, find_head, &head);
+    assert_non_null(head);
+    assert_true(head->many_targets && head->host_code);
+    assert_int_equal(head->is_superblock, 1);
+    for (unsigned i = 0; i < 2; i++)
+        guests[i]->cpu->counting = false;
+}
+
+static void test_jumps(void **state)
+{
+    static const uint8_t by_register[] = {0xff, 0xc9, 0x78, 0x02, 0xff, 0xe3, 0xf4}; // dec ecx; js; jmp rbx; hlt
+    static const uint8_t by_memory[] = {0xff, 0xc9, 0x78, 0x08, 0xff, 0x24, 0x25, 0x00, 0x00, 0x11, 0x00, 0x90, 0xf4};
+    static const uint8_t by_call[] = {0xff, 0xc9, 0x78, 0x02, 0xff, 0xd3, 0xf4};
+    struct guest_pair *p = *state;
+    translate_set_threshold(p->jit.state, 2);
+    for (unsigned counting = 0; counting < 2; counting++) {
+        run_jump(p, by_register, sizeof by_register, 4, counting);
+        run_jump(p, by_memory, sizeof by_memory, 4, counting);
+        run_jump(p, by_call, sizeof by_call, 4, counting);
+    }
+    translate_set_threshold(p->jit.state, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_jumps),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
