@@ -627,9 +627,10 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
         cpu->instructions += number;
         break;
     case HOST_LINK:
-        next = look_up(cpu);
-        if (!next && !is_guarded(result.block, number))
+        if (!is_guarded(result.block, number))
             next = look_in_page(cpu, result.block);
+        if (!next)
+            next = look_up(cpu);
         *open = (struct open_exit){.from = result.block, .which = number};
         cpu->guard_patience = GUARD_PATIENCE;
         break;
@@ -644,6 +645,20 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
     return next;
 }
 
+/// The interpreter does the block. Returns the one that follows, if that stands in the same page and nothing else is
+/// due: what runs seldom is found by the page sooner than by the jump cache.
+static struct block *interpret_whole(struct jit *jit, struct cpu *cpu, struct block *block)
+{
+    bool stays =
+        (block->mode & MODE_FLAT) && block->mode == cpu->mode && !block->has_call && block->backing != UINT64_MAX;
+    cpu->code_page = block_linear(cpu) & PAGE_MASK;
+    interpret(jit, cpu, block, 0);
+    if (!stays || cpu->leave || cpu->fault.pending || cpu->shadow || cpu->activity != ACTIVITY_RUN ||
+        cpu->mode != block->mode)
+        return NULL;
+    return look_in_page(cpu, block);
+}
+
 static void execute(void *state, struct cpu *cpu, struct block *block)
 {
     struct jit *jit = state;
@@ -655,8 +670,9 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
             consider(jit, block);
         }
         if (!block->host_code) {
-            interpret(jit, cpu, block, 0);
-            return;
+            block = interpret_whole(jit, cpu, block);
+            open.from = NULL;
+            continue;
         }
         if (open.from)
             link_blocks(jit, open.from, open.which, block);
