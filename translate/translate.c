@@ -18,32 +18,8 @@
 #define DETOUR_PATIENCE 256           // detours until one is looked at
 #define STRADDLES 4                   // times that they were those of the same block, until
 #define STRADDLE_NS 150u              // their mean distance in time is looked at
-#define INDIRECT_PATIENCE 4           // places that an indirect jump's guard is made for until there is none any more
 #define GUARD_PATIENCE 16             // guards of jumps between pages that fail until one of them gets a new one
-#define JUMP_PLACE_BYTES 4            // that are patched in a jump
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
-
-typedef struct host_result enter_host_code(struct cpu *cpu, const void *code);
-
-struct jit {
-    struct cpu *cpu;
-    const struct backend *backend;
-    struct host_code_memory code;
-    size_t code_start; // behind the way in and out
-    struct code_cache cache;
-    enter_host_code *enter;
-    struct backend_entries entries;
-    struct fpu_routines fpu;     // likewise
-    uint64_t host_features[2];   // instructions that host code may use
-    const struct block *running; // the interpreter runs a copy of it
-    uint32_t threshold;
-    bool detours; // there may be some
-    struct translate_hooks hooks;
-    struct translate_statistics statistics;
-    uint64_t ticks;                 // of the host's, for translations
-    uint64_t first_tick, first_ns;  // when the engine was made
-    struct translation translation; // scratch
-};
 
 // ---- blocks to host code ------------------------------------------------------------------------------------------
 bool translate_worth(const struct backend *backend, const struct block *block)
@@ -65,16 +41,6 @@ static void log_code(const struct cpu *cpu, const struct block *block, const uin
     for (size_t i = 0; i < size; i++)
         log_print(cpu->log, LOG_OUT_ASM, "%s%02x", i % 32 ? " " : "\n  ", code[i]);
     log_print(cpu->log, LOG_OUT_ASM, "\n");
-}
-
-static const uint8_t *to_exec(const struct jit *jit, const uint8_t *written)
-{
-    return jit->code.exec + (written - jit->code.write);
-}
-
-static uint8_t *to_write(const struct jit *jit, const void *run)
-{
-    return jit->code.write + ((const uint8_t *)run - jit->code.exec);
 }
 
 /// What is known of the host code's jumps goes behind it, so that both are overwritten together. False: no room, there
@@ -131,14 +97,14 @@ static bool make_host_code(struct jit *jit, struct block *block)
     if (!keep_edges(t))
         return room >= BLOCK_CODE_BYTES;
     host_code_memory_flush(&jit->code, place, size);
-    block->host_code = to_exec(jit, t->body);
+    block->host_code = jit_to_exec(jit, t->body);
     block->kills_flags = pass_kills_flags(t->passes[0].uops, t->passes[0].count, jit->backend->supported);
-    block->host_chain = to_exec(jit, t->chain);
+    block->host_chain = jit_to_exec(jit, t->chain);
     block_host_code_changed(jit->cpu, block);
-    block->start_stub = to_exec(jit, t->start_stub);
-    block->host_loop = t->loop ? to_exec(jit, t->loop) : NULL;
-    block->loop_stub = t->loop ? to_exec(jit, t->loop_stub) : NULL;
-    log_code(jit->cpu, block, start, to_exec(jit, start), size);
+    block->start_stub = jit_to_exec(jit, t->start_stub);
+    block->host_loop = t->loop ? jit_to_exec(jit, t->loop) : NULL;
+    block->loop_stub = t->loop ? jit_to_exec(jit, t->loop_stub) : NULL;
+    log_code(jit->cpu, block, start, jit_to_exec(jit, start), size);
     if (UNLIKELY(jit->hooks.made != NULL))
         jit->hooks.made(jit->hooks.opaque, block, start, straight, size);
     code_cache_add(&jit->cache, block, emit_size(&t->emit));
@@ -152,46 +118,6 @@ static bool translate_block(struct jit *jit, struct block *block)
     bool fits = make_host_code(jit, block);
     jit->ticks += host_ticks() - start;
     return fits;
-}
-
-static void patch(struct jit *jit, uint8_t *place, const uint8_t *target)
-{
-    jit->backend->patch(place, target);
-    host_code_memory_flush(&jit->code, (size_t)(place - jit->code.write), 4);
-}
-
-static bool is_user(const struct cpu *cpu)
-{
-    return cpu->fetch_mode == MMU_USER;
-}
-
-static void set_guard(struct jit *jit, uint8_t *guard, unsigned slot, const uint8_t *target)
-{
-    jit->backend->set_guard(guard, is_user(jit->cpu), slot, target);
-    host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
-}
-
-static void set_indirect(struct jit *jit, uint8_t *guard, unsigned slot, unsigned offset, const uint8_t *target)
-{
-    jit->backend->set_indirect(guard, is_user(jit->cpu), slot, offset, target);
-    host_code_memory_flush(&jit->code, (size_t)(guard - jit->code.write), jit->backend->guard_bytes);
-}
-
-static void take_jumps_away(struct jit *jit, struct block *block)
-{
-    while (block->incoming) {
-        const struct host_edge *edge = block->incoming;
-        if (edge->kind == EDGE_FLAGS) {
-            patch(jit, edge->place + edge->back, edge->place - edge->changes);
-            patch(jit, edge->place, edge->place + JUMP_PLACE_BYTES);
-        } else if (edge->kind == EDGE_INDIRECT)
-            set_indirect(jit, edge->place, 0, 0, edge->place); // no page's
-        else if (edge->kind == EDGE_GUARD)
-            set_guard(jit, edge->place, 0, edge->place);
-        else
-            patch(jit, edge->place, edge->place + edge->back);
-        code_edge_disconnect(block->incoming);
-    }
 }
 
 // ---- accesses with one check that do not lie in one page -----------------------------------------------------------
@@ -228,12 +154,12 @@ static void unlink_block(struct jit *jit, struct block *block)
 {
     if (!block->host_code)
         return;
-    take_jumps_away(jit, block);
+    links_take_away(jit, block);
     forget_detours(jit, block);
-    jit->backend->kill(to_write(jit, block->host_chain), to_write(jit, block->start_stub));
+    jit->backend->kill(jit_to_write(jit, block->host_chain), jit_to_write(jit, block->start_stub));
     host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
     if (block->host_loop) {
-        jit->backend->kill(to_write(jit, block->host_loop), to_write(jit, block->loop_stub));
+        jit->backend->kill(jit_to_write(jit, block->host_loop), jit_to_write(jit, block->loop_stub));
         host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_loop - jit->code.exec), 8);
     }
     block->host_code = block->host_chain = block->host_loop = NULL;
@@ -245,7 +171,7 @@ static void unlink_block(struct jit *jit, struct block *block)
 static void forget_code(struct jit *jit, struct block *block)
 {
     code_cache_remove(block);
-    take_jumps_away(jit, block);
+    links_take_away(jit, block);
     for (unsigned i = 0; i < block->edges; i++)
         code_edge_disconnect(&block->edge[i]);
     block->edge = NULL;
@@ -433,99 +359,22 @@ struct open_exit {
     unsigned which;
 };
 
-/// Where a jump inside the page goes on. Only cycles need a poll, and each has a jump that does not lead to a block
-/// higher up in the page. Exact counts ask at every entry.
-static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, const struct block *to)
+/// Patches direct exit `which` of `from`. If it is an indirect jump that goes to many places, it is made anew without
+/// its guard.
+static void connect(struct jit *jit, struct block *from, unsigned which, struct block *next)
 {
-    bool polls = jit->cpu->counting || to->backing <= from->backing;
-    return to_write(jit, polls ? to->host_chain : to->host_code);
-}
-
-/// Likewise for a jump with a guard, which compares the page that it comes from: higher up in the address space.
-static uint8_t *guarded_entry(const struct jit *jit, const struct block *from, const struct block *to)
-{
-    const struct cpu *cpu = jit->cpu;
-    bool polls = cpu->counting || block_linear(cpu) <= cpu->code_page + (from->backing & ~PAGE_MASK);
-    return to_write(jit, polls ? to->host_chain : to->host_code);
-}
-
-/// Patches a jump with stores of flags before it: past them, where the next block kills flags and the poll comes before
-/// both, as whoever leaves there needs the flags.
-static void link_flags(struct jit *jit, const struct host_edge *edge, const struct block *from, const struct block *to)
-{
-    uint8_t *stores = edge->place - edge->changes, *entry = stores;
-    if (!to->kills_flags || jit->cpu->counting)
-        patch(jit, edge->place, in_page_entry(jit, from, to));
-    else if (to->backing > from->backing)
-        entry = to_write(jit, to->host_code);
-    else {
-        entry = stores - jit->backend->poll_bytes;
-        patch(jit, stores - JUMP_PLACE_BYTES, to_write(jit, to->host_code));
-    }
-    patch(jit, edge->place + edge->back, entry);
-}
-
-/// Whether jump `number` leads to another page.
-static bool is_guarded(const struct block *block, unsigned number)
-{
-    return block->edge[number].kind == EDGE_GUARD || block->edge[number].kind == EDGE_INDIRECT;
-}
-
-/// Whether a guard may lead to the block wherever its page is noted.
-static bool may_guard(const struct block *block)
-{
-    uint64_t distance = (uint64_t)(block->branch < 0 ? -block->branch : block->branch);
-    return block->page_slot && !block->branch_faults && distance < PAGE_INLAND - PAGE_SIZE;
-}
-
-/// The block's host code ends with an indirect jump that goes to many places.
-static void remake_without_guard(struct jit *jit, struct block *block)
-{
-    block->many_targets = true;
-    block->executions = 0;
-    unlink_block(jit, block);
-}
-
-/// Patches direct exit `which` of `from` to jump to `next`, which stands at RIP. An exit that stays inside its page,
-/// guest address and backing alike, holds for every alias of the page; one that does not has a guard.
-static void link_blocks(struct jit *jit, struct block *from, unsigned which, struct block *next)
-{
-    struct cpu *cpu = jit->cpu;
-    struct host_edge *edge;
-    if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
+    if (links_connect(jit, from, which, next))
         return;
-    edge = &from->edge[which];
-    if (is_guarded(from, which)) {
-        if (!may_guard(next))
-            return;
-        cpu_note_page(cpu, next->page_slot, block_linear(cpu));
-    }
-    if (edge->kind == EDGE_INDIRECT) {
-        if (edge->changes++ == INDIRECT_PATIENCE) {
-            remake_without_guard(jit, from);
-            return;
-        }
-        set_indirect(jit, edge->place, next->page_slot, (unsigned)(next->backing & ~PAGE_MASK),
-                     to_write(jit, next->host_chain));
-    } else if (edge->kind == EDGE_GUARD)
-        set_guard(jit, edge->place, next->page_slot, guarded_entry(jit, from, next));
-    else if (edge->place && ((next->backing ^ from->backing) >> PAGE_SHIFT))
-        return;
-    else if (edge->kind == EDGE_FLAGS)
-        link_flags(jit, edge, from, next);
-    else if (edge->place)
-        patch(jit, edge->place, in_page_entry(jit, from, next));
-    else
-        return;
-    code_edge_connect(edge, next);
-    jit->statistics.links++;
+    from->many_targets = true;
+    from->executions = 0;
+    unlink_block(jit, from);
 }
 
 /// Sets VAR_RIP where host code leaves that to us: the block's start, or where a direct exit leads.
 static void restore_rip(struct cpu *cpu, const struct block *block, unsigned kind, unsigned number)
 {
     uint64_t start, rip;
-    if (!block || kind == HOST_DONE || kind == HOST_LOOKUP || (kind == HOST_LINK && is_guarded(block, number)))
+    if (!block || kind == HOST_DONE || kind == HOST_LOOKUP || (kind == HOST_LINK && links_is_guarded(block, number)))
         return;
     start = block->backing & ~PAGE_MASK;
     rip = block->mode & MODE_FLAT ? cpu->code_page + start : block->ip;
@@ -627,7 +476,7 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
         cpu->instructions += number;
         break;
     case HOST_LINK:
-        if (!is_guarded(result.block, number))
+        if (!links_is_guarded(result.block, number))
             next = look_in_page(cpu, result.block);
         if (!next)
             next = look_up(cpu);
@@ -675,7 +524,7 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
             continue;
         }
         if (open.from)
-            link_blocks(jit, open.from, open.which, block);
+            connect(jit, open.from, open.which, block);
         open.from = NULL;
         if (block->host_code) // else it is the one whose jump goes to many places
             block = run_host_code(jit, cpu, block, &open);
@@ -703,7 +552,7 @@ static void write_entry(struct jit *jit)
     jit->code_start = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
     code_cache_divide(&jit->cache, jit->code_start, jit->code.size);
     jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
-    jit->cpu->no_chain = to_exec(jit, jit->entries.no_chain);
+    jit->cpu->no_chain = jit_to_exec(jit, jit->entries.no_chain);
 }
 
 bool translate_available(void)
