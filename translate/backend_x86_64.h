@@ -311,6 +311,34 @@ bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *wh
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu);
 void x86_kill(uint8_t *chain, const uint8_t *stub);
 void x86_patch(emit_place place, const uint8_t *target);
+
+// Jumps that have to ask, backend_x86_64_jump.c.
+/// What goes to C: a result, and the block whose it is.
+static inline uint32_t x86_result(uint32_t kind, unsigned number)
+{
+    return kind | number << HOST_NUMBER_SHIFT;
+}
+static inline uint64_t x86_leave_word(uint32_t value, const struct block *block)
+{
+    return (uint64_t)value << X86_LEAVE_SHIFT | (uint64_t)(uintptr_t)block;
+}
+/// Register TLB.
+void x86_load_tlb(struct emit *e);
+/// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead.
+void x86_look_up(struct translation *t);
+/// ... in flat code, where no CALL went to C; S1 need not be canonical. Returns the branch to where the cache does not
+/// know it.
+emit_place x86_look_up_return(struct translation *t);
+/// S1 = where a direct exit leads.
+void x86_load_target(struct translation *t, const struct side_exit *exit);
+/// Many indirect jumps and calls always go to the same place: what the jump to S1 asks before it looks up. Host code
+/// of those that do not is made anew without it.
+void x86_indirect_guard(struct translation *t);
+/// What a jump to another page has to ask: whether the page of memory that it was patched for stands there. The two
+/// pages may be mapped elsewhere, and in another process, as long as it is side by side. Else the jump cache decides,
+/// now and then C about a new guard, so that code which runs a few times is not patched at all.
+void x86_page_guard(struct translation *t, const struct side_exit *exit);
+void x86_guard_routines(struct emit *e, struct backend_entries *entries);
 #define X86_GUARD_BYTES 32u
 #define X86_POLL_BYTES 15u
 #define X86_INDIRECT_BYTES 30u

@@ -1,8 +1,8 @@
 // The ways in and out of the x86-64 backend's host code, from block to block and between it and C.
 //
 // Guest registers stay in their host registers from block to block. A direct exit inside the page is one jump, patched
-// to the next block's chain entry when that has host code; one to another page goes there through a guard that compares
-// the epoch and the page it comes from. Every other exit asks the jump cache in line.
+// to the next block's chain entry when that has host code; one to another page goes there through a guard. Every other
+// exit asks the jump cache in line (backend_x86_64_jump.c).
 // Each chain entry polls, so that every cycle does. RIP is not kept: flat blocks know where in their page they are, and
 // cpu->code_page is that page's linear address; blocks that are not flat know their IP.
 //
@@ -11,7 +11,6 @@
 #ifdef __x86_64__
 
 #include <assert.h>
-#include <string.h>
 
 #include "cpu/cpu.h"
 #include "translate/backend_x86_64.h"
@@ -108,127 +107,10 @@ void x86_call(struct translation *t, const void *function)
 // ---- leaving ------------------------------------------------------------------------------------------------------
 _Static_assert((TRANSLATION_MAX_EXITS << HOST_NUMBER_SHIFT) <= 1 << (64 - X86_LEAVE_SHIFT), "numbers of uops fit");
 
-static uint64_t leave_word(uint32_t value, const struct block *block)
-{
-    return (uint64_t)value << X86_LEAVE_SHIFT | (uint64_t)(uintptr_t)block;
-}
-
-static uint32_t result(uint32_t kind, unsigned number)
-{
-    return kind | number << HOST_NUMBER_SHIFT;
-}
-
 void x86_count(struct translation *t, int insns)
 {
     if (t->counting)
         emit_alu_memory_imm(&t->emit, EMIT_ADD, WIDTH_64, FIELD(instructions), insns);
-}
-
-/// reg = block_jump_key of IP S1 in code that is not flat. Uses S0.
-static void make_jump_key(struct emit *e, uint8_t reg)
-{
-    emit_move(e, WIDTH_32, S0, S1);
-    emit_alu_load(e, EMIT_ADD, WIDTH_32, S0, x86_home(VAR_CS_BASE));
-    emit_move(e, WIDTH_64, reg, S1);
-    emit_shift_imm(e, EMIT_SHL, WIDTH_64, reg, 32);
-    emit_alu(e, EMIT_OR, WIDTH_64, reg, S0);
-}
-
-static void load_tlb(struct emit *e)
-{
-    emit_lea(e, WIDTH_64, TLB, x86_memory_at(X86_TLB_OFFSET));
-}
-
-/// The page of the block that the jump cache's entry S0 knows stands where S1 is: cpu_note_page. Keeps S0 and S1.
-static void write_note_page(struct emit *e, bool user)
-{
-    struct emit_memory entry = FIELD(jump_cache), slot = x86_at_register(T0), at = FIELD(pages[user].at);
-    struct emit_memory known = FIELD(pages[user].known);
-    const uint8_t page = HOST_R10, other = TLB;
-    emit_place done[3], has_one;
-    entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, block);
-    entry.index = S0;
-    slot.displacement = offsetof(struct block, page_slot);
-    at.index = T0;
-    at.scale = 3;
-    known.index = other;
-    known.scale = 1;
-    emit_load(e, WIDTH_64, T0, entry);
-    emit_load(e, WIDTH_16, T0, slot);
-    emit_move(e, WIDTH_64, page, S1);
-    emit_alu_imm(e, EMIT_AND, WIDTH_64, page, (int32_t)PAGE_MASK);
-    emit_test(e, WIDTH_32, T0, T0);
-    done[0] = emit_jump_if_short(e, EMIT_EQUAL);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, page, at);
-    done[1] = emit_jump_if_short(e, EMIT_EQUAL);
-    emit_move_imm(e, other, PAGE_INLAND_ADDEND); // cpu_page_is_inland
-    emit_alu(e, EMIT_ADD, WIDTH_64, other, page);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, other, PAGE_INLAND_SHIFT);
-    emit_alu_imm(e, EMIT_CMP, WIDTH_64, other, (int32_t)PAGE_INLAND_LIMIT);
-    done[2] = emit_jump_if_short(e, EMIT_BELOW ^ 1);
-    emit_test_memory_imm(e, at, 1); // PAGE_NOWHERE
-    has_one = emit_jump_if_short(e, EMIT_EQUAL);
-    emit_load(e, WIDTH_32, other, FIELD(pages[user].count));
-    emit_store(e, WIDTH_16, known, T0);
-    emit_alu_memory_imm(e, EMIT_ADD, WIDTH_32, FIELD(pages[user].count), 1);
-    emit_patch_short(e, has_one);
-    emit_store(e, WIDTH_64, at, page);
-    emit_patch_short(e, done[2]);
-    load_tlb(e);
-    emit_patch_short(e, done[0]);
-    emit_patch_short(e, done[1]);
-}
-
-enum note { NOTE_NOTHING, NOTE_SUPERVISOR, NOTE_USER };
-
-/// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead. `called`: a CALL may
-/// have told to leave. `note`: the block's page, with a guard to another page's code of whose failure this is. Returns
-/// the branch to where the cache does not know S1.
-static emit_place write_look_up(struct emit *e, const struct backend_entries *entries, bool flat, bool called,
-                                enum note note)
-{
-    uint8_t key = flat ? S1 : T0;
-    const uint8_t *unknown = flat ? entries->find : entries->no_chain;
-    if (!flat)
-        make_jump_key(e, key);
-    if (called) {
-        emit_alu_memory_imm(e, EMIT_CMP, WIDTH_8, FIELD(leave), 0);
-        emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
-    }
-    struct emit_memory entry = FIELD(jump_cache);
-    const uint8_t *other;
-    emit_place branch;
-    entry.index = S0;
-    _Static_assert(sizeof(struct cpu_jump_entry) == 1 << JUMP_CACHE_SHIFT, "the product needs no shift");
-    emit_multiply_imm(e, WIDTH_32, S0, key, JUMP_CACHE_FACTOR); // jump_cache_index
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << JUMP_CACHE_SHIFT);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, key, entry);
-    other = e->at;
-    branch = emit_jump_if(e, EMIT_NOT_EQUAL);
-    emit_patch(e, branch, unknown);
-    emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
-    entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
-    emit_jump_back_if(e, EMIT_NOT_EQUAL, other);
-    entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
-    if (note != NOTE_NOTHING)
-        write_note_page(e, note == NOTE_USER);
-    if (flat) {
-        emit_move(e, WIDTH_64, T0, S1);
-        emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
-        emit_store(e, WIDTH_64, FIELD(code_page), T0);
-    }
-    emit_jump_memory(e, entry);
-    return branch;
-}
-
-static void look_up(struct translation *t)
-{
-    bool flat = x86_rip_is_page_relative(t);
-    if (t->block->has_call && !flat) // perhaps in a flat mode now
-        emit_jump_to(&t->emit, t->entries->no_chain);
-    else
-        write_look_up(&t->emit, t->entries, flat, t->called, NOTE_NOTHING);
 }
 
 static bool may_chain(const struct translation *t)
@@ -379,61 +261,6 @@ void x86_emit_exit_if_zero(struct translation *t, const struct uop *u)
     exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
 }
 
-static bool is_user(const struct translation *t)
-{
-    return (t->block->mode & MODE_CPL_MASK) == 3;
-}
-
-/// Where the linear address is kept of the page with a slot.
-static struct emit_memory page_at(bool user, unsigned slot)
-{
-    return x86_memory_at(offsetof(struct cpu, pages[user].at[slot]));
-}
-_Static_assert(offsetof(struct cpu, pages) > INT8_MAX, "a displacement of 4 bytes");
-
-static void put_displacement(const struct emit *e, uint8_t *place, int32_t displacement)
-{
-    if (!e->full)
-        memcpy(place, &displacement, sizeof displacement);
-}
-
-static void set_page(uint8_t *place, bool user, unsigned slot)
-{
-    int32_t displacement = page_at(user, slot).displacement;
-    memcpy(place, &displacement, sizeof displacement);
-}
-
-/// Many indirect jumps and calls always go to the same place: what the jump to S1 asks before it looks up. Host code
-/// of those that do not is made anew without it.
-static void emit_indirect_guard(struct translation *t)
-{
-    struct emit *e = &t->emit;
-    struct emit_memory target = x86_at_register(S0);
-    uint8_t *guard = e->at;
-    emit_place wrong;
-    unsigned edge = t->edge_count++;
-    t->edges[edge] = (struct host_edge){.place = guard, .kind = EDGE_INDIRECT};
-    target.displacement = PAGE_SIZE; // 4 bytes
-    emit_load(e, WIDTH_64, S0, page_at(is_user(t), 0));
-    emit_lea(e, WIDTH_64, T0, target);
-    emit_alu(e, EMIT_CMP, WIDTH_64, S1, T0);
-    wrong = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    emit_store(e, WIDTH_64, FIELD(code_page), S0);
-    emit_jump(e);
-    assert(e->full || e->at == guard + X86_INDIRECT_BYTES);
-    emit_patch_short(e, wrong);
-    emit_move_imm(e, T0, leave_word(result(HOST_LINK, edge), t->head));
-    emit_jump_to(e, t->entries->guard_failed[is_user(t)]);
-}
-
-/// Places in what emit_indirect_guard writes.
-void x86_set_indirect(uint8_t *guard, bool user, unsigned slot, unsigned offset, const uint8_t *target)
-{
-    set_page(guard + 4, user, slot);
-    memcpy(guard + 11, &(int32_t){(int32_t)offset}, 4);
-    x86_patch(guard + 26, target);
-}
-
 void x86_emit_exit_to(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -441,7 +268,7 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
     registers_give_back(&t->registers, &x86_file, e);
     x86_count(t, u->insn + 1u);
     if (t->pass->checks_late && may_chain(t) && !t->called) {
-        x86_add_exit(t, SIDE_RETURN, write_look_up(e, t->entries, true, false, NOTE_NOTHING));
+        x86_add_exit(t, SIDE_RETURN, x86_look_up_return(t));
         return;
     }
     if (t->pass->checks_late) {
@@ -451,8 +278,8 @@ void x86_emit_exit_to(struct translation *t, const struct uop *u)
     if (may_chain(t)) {
         if (!u->sub && !t->head->many_targets && !t->called && x86_rip_is_page_relative(t) &&
             t->edge_count < TRANSLATION_MAX_EDGES)
-            emit_indirect_guard(t);
-        look_up(t);
+            x86_indirect_guard(t);
+        x86_look_up(t);
         return;
     }
     x86_store_home(e, VAR_RIP, S1);
@@ -469,8 +296,7 @@ void x86_check_leave(struct translation *t, unsigned insn)
 }
 
 // ---- code out of line ---------------------------------------------------------------------------------------------
-/// S1 = where a direct exit leads.
-static void load_target(struct translation *t, const struct side_exit *exit)
+void x86_load_target(struct translation *t, const struct side_exit *exit)
 {
     int64_t displacement = (int64_t)(t->block->backing & ~PAGE_MASK) + exit->displacement;
     struct emit_memory target = x86_at_register(S1);
@@ -482,34 +308,6 @@ static void load_target(struct translation *t, const struct side_exit *exit)
     target.displacement = (int32_t)displacement;
     emit_load(&t->emit, WIDTH_64, S1, FIELD(code_page));
     emit_lea(&t->emit, WIDTH_64, S1, target);
-}
-
-/// What a jump to another page has to ask: whether the page of memory that it was patched for stands there. The two
-/// pages may be mapped elsewhere, and in another process, as long as it is side by side. Else the jump cache decides,
-/// now and then C about a new guard, so that code which runs a few times is not patched at all.
-static void emit_guard(struct translation *t, const struct side_exit *exit)
-{
-    struct emit *e = &t->emit;
-    uint8_t *guard = e->at;
-    emit_place wrong;
-    int64_t displacement =
-        (int64_t)((uint64_t)((int64_t)(t->block->backing & ~PAGE_MASK) + exit->displacement) & PAGE_MASK);
-    struct emit_memory target = x86_at_register(S0);
-    target.displacement = PAGE_SIZE;
-    emit_load(e, WIDTH_64, S0, FIELD(code_page));
-    emit_lea(e, WIDTH_64, S0, target);
-    // Four bytes, whatever it is. No page stands at one that does not fit.
-    put_displacement(e, e->at - 4, displacement == (int32_t)displacement ? (int32_t)displacement : 1);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, page_at(is_user(t), 0));
-    wrong = emit_jump_if_short(e, EMIT_NOT_EQUAL);
-    emit_store(e, WIDTH_64, FIELD(code_page), S0);
-    emit_jump(e);
-    assert(e->full || e->at == guard + X86_GUARD_BYTES);
-    (void)guard;
-    emit_patch_short(e, wrong);
-    load_target(t, exit);
-    emit_move_imm(e, T0, leave_word(result(HOST_LINK, exit->edge), t->head));
-    emit_jump_to(e, t->entries->guard_failed[is_user(t)]);
 }
 
 /// Whether the jump may pass by the stores of its flags: nothing else is to be done behind it.
@@ -563,7 +361,7 @@ static void emit_direct(struct translation *t, const struct side_exit *exit, con
         if (!here) {
             edge->kind = EDGE_GUARD;
             edge->place = e->at;
-            emit_guard(t, exit);
+            x86_page_guard(t, exit);
             return;
         }
         if (late) { // the jump to patch comes behind what was written here
@@ -574,12 +372,12 @@ static void emit_direct(struct translation *t, const struct side_exit *exit, con
         if (stores)
             pass_by_flags(edge, exit->from, stores);
         t->block = t->head; // has the edges
-        x86_leave(t, result(HOST_LINK, exit->edge));
+        x86_leave(t, x86_result(HOST_LINK, exit->edge));
         return;
     }
     if (may_chain(t)) {
-        load_target(t, exit);
-        look_up(t);
+        x86_load_target(t, exit);
+        x86_look_up(t);
         return;
     }
     store_rip(t, exit->displacement, exit->width);
@@ -614,7 +412,7 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     case SIDE_FAULT:
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
-        x86_leave(t, result(HOST_FAULT, t->block->uops[exit->uop].insn));
+        x86_leave(t, x86_result(HOST_FAULT, t->block->uops[exit->uop].insn));
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
         x86_x87_flush_pointers(t, &t->pointers);
@@ -708,13 +506,6 @@ void x86_patch(emit_place place, const uint8_t *target)
     emit_patch(&e, place, target);
 }
 
-/// Places in what emit_guard writes.
-void x86_set_guard(uint8_t *guard, bool user, unsigned slot, const uint8_t *target)
-{
-    set_page(guard + 16, user, slot);
-    x86_patch(guard + 28, target);
-}
-
 /// Guest registers, recipe and what else is elsewhere to where C has it. rax is for use behind it.
 static void store_guest(struct emit *e)
 {
@@ -746,21 +537,6 @@ static void load_guest(struct emit *e)
     emit_load(e, WIDTH_64, HOST_RAX, x86_c_home(VAR_RAX));
 }
 
-/// To RIP S1; T0 is what goes to C.
-static void write_guard_failed(struct emit *e, struct backend_entries *entries, bool user)
-{
-    emit_place ask;
-    entries->guard_failed[user] = e->at;
-    e->depth = 0;
-    emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, FIELD(guard_patience), 1);
-    ask = emit_jump_if(e, EMIT_SIGN);
-    write_look_up(e, entries, true, false, user ? NOTE_USER : NOTE_SUPERVISOR);
-    emit_patch_here(e, ask);
-    x86_store_home(e, VAR_RIP, S1);
-    emit_move(e, WIDTH_64, S0, T0);
-    emit_jump_to(e, entries->leave);
-}
-
 void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routines *fpu)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
@@ -771,7 +547,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     emit_move(e, WIDTH_64, HOST_RSP, HOST_RDI);
     emit_move(e, WIDTH_64, S0, HOST_RSI);
     e->depth = 0;
-    load_tlb(e);
+    x86_load_tlb(e);
     load_guest(e);
     emit_jump_register(e, S0);
 
@@ -796,8 +572,7 @@ void x86_enter(struct emit *e, struct backend_entries *entries, struct fpu_routi
     emit_return(e);
 
     x86_find_routine(e, entries, fpu);
-    write_guard_failed(e, entries, false);
-    write_guard_failed(e, entries, true);
+    x86_guard_routines(e, entries);
 
     entries->store = e->at;
     x86_begin_routine(e);
