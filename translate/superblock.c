@@ -124,9 +124,10 @@ static unsigned count_killers(const struct translation *t, const struct block *l
 static unsigned choose_parts(struct translation *t, struct part *parts, const struct translate_hooks *hooks)
 {
     const struct block *blocks[SUPERBLOCK_PARTS];
+    struct block *block = t->head;
     unsigned count = 0, uops = 0;
     passes_start(&t->numbering);
-    for (struct block *block = t->head; block; block = t->next) {
+    do {
         struct part *part = &parts[count];
         blocks[count] = t->block = block;
         t->pass = &t->passes[count++];
@@ -142,7 +143,8 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
         *part = (struct part){.block = block, .exit = t->next_exit};
         if (UNLIKELY(hooks->before != NULL))
             hooks->before(hooks->opaque, block, t->pass);
-    }
+        block = t->next;
+    } while (block);
     // With exact counts a part may be left before its first uop.
     for (unsigned i = count; i-- > 1 && !t->counting;) {
         if (!t->passes[i].flags_before)
