@@ -113,18 +113,24 @@ static void emit_uop_row(struct translation *t, const struct uop *u)
 
 static void emit_uop_multiply_low(struct translation *t, const struct uop *u)
 {
+    struct emit *e = &t->emit;
     uint8_t to;
     if (u->width == WIDTH_8) {
+        if (t->b_memory)
+            x86_load_home(e, t->b = S1, u->b);
         x86_emit_by_alu(t, u);
         return;
     }
-    if (t->b == NO_REGISTER) {
-        emit_move_imm(&t->emit, S1, (uint64_t)(int64_t)t->imm);
-        t->b = S1;
-    }
     to = x86_result_register(t, u);
-    x86_copy(t, x86_at_least_32(u->width), to, t->a);
-    emit_multiply(&t->emit, u->width, to, t->b);
+    if (u->b == VAR_IMM && t->b == NO_REGISTER) {
+        emit_multiply_imm(e, u->width, to, t->a, t->imm);
+    } else {
+        x86_copy(t, x86_at_least_32(u->width), to, t->a);
+        if (t->b_memory)
+            emit_multiply_load(e, u->width, to, x86_home(u->b));
+        else
+            emit_multiply(e, u->width, to, t->b);
+    }
     if (t->flags) {
         emit_set_memory(&t->emit, 2, x86_home(VAR_CC_EXTRA));
         x86_made_flags(t, CC_MUL, u, to, FLAG_CF | FLAG_OF);
@@ -270,12 +276,19 @@ static bool folds(struct translation *t, const struct uop *u)
     return true;
 }
 
+/// The register for a sum, which may be that of the second operand, too.
+static uint8_t sum_register(struct translation *t, const struct uop *u)
+{
+    uint8_t reg = u->dst < VAR_TEMP ? t->registers.of[u->dst] : NO_REGISTER;
+    return reg != NO_REGISTER ? reg : x86_result_register(t, u);
+}
+
 static void emit_uop_ea(struct translation *t, const struct uop *u)
 {
     if (folds(t, u))
         return;
     struct emit *e = &t->emit;
-    uint8_t to = u->width >= WIDTH_32 ? x86_result_register(t, u) : S0;
+    uint8_t to = u->width >= WIDTH_32 ? sum_register(t, u) : S0;
     struct emit_memory m = x86_at_register(t->a);
     int64_t constant = u->imm;
 
@@ -613,7 +626,7 @@ static const struct backend_rule rules[UOP_OPS] = {
     [UOP_SHRD] = {x86_emit_double_shift},
     [UOP_MUL] = {x86_emit_multiply, IN_A | IN_B},
     [UOP_IMUL] = {x86_emit_multiply, IN_A | IN_B},
-    [UOP_IMUL_LOW] = {emit_uop_multiply_low, IN_A | IN_B},
+    [UOP_IMUL_LOW] = {emit_uop_multiply_low, IN_A | IN_B | B_MEMORY},
     [UOP_DIV] = {x86_emit_divide},
     [UOP_IDIV] = {x86_emit_divide},
     [UOP_BT] = {x86_emit_bit_test, IN_A | IN_B},

@@ -329,6 +329,11 @@ void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from)
     put_registers(e, width, ESCAPE | 0xaf, to, from, false);
 }
 
+void emit_multiply_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from)
+{
+    put_memory(e, width, ESCAPE | 0xaf, to, from, false);
+}
+
 void emit_multiply_imm(struct emit *e, unsigned width, uint8_t to, uint8_t from, int32_t value)
 {
     put_registers(e, width, 0x69, to, from, false);

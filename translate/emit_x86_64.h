@@ -79,6 +79,7 @@ void emit_shift_cl(struct emit *e, enum emit_shift op, unsigned width, uint8_t r
 /// SHLD, SHRD: `to` filled from `from`; the count an immediate, or CL where it is 0. 32 or 64 bits.
 void emit_double_shift(struct emit *e, bool left, unsigned width, uint8_t to, uint8_t from, unsigned count);
 void emit_multiply(struct emit *e, unsigned width, uint8_t to, uint8_t from);                    // IMUL, not 8 bits
+void emit_multiply_load(struct emit *e, unsigned width, uint8_t to, struct emit_memory from);    // likewise
 void emit_multiply_imm(struct emit *e, unsigned width, uint8_t to, uint8_t from, int32_t value); // likewise
 void emit_bit(struct emit *e, enum emit_bit op, unsigned width, uint8_t reg, uint8_t index);     // not 8 bits
 /// TZCNT, LZCNT, POPCNT (F3 0F BC, BD, B8); without F3: BSF, BSR. Not 8 bits.

@@ -196,6 +196,13 @@ static void test_memory(void **state)
                 is_memory(0, 8u << w, m);
                 is_immediate(1, immediates[i], 8u << w);
             }
+            if (w > 0) {
+                begin();
+                emit_multiply_load(&e, w, reg, m);
+                decode_one(ZYDIS_MNEMONIC_IMUL);
+                is_register(0, w, reg);
+                is_memory(1, 8u << w, m);
+            }
             begin();
             emit_alu_load(&e, EMIT_SUB, w, reg, m);
             decode_one(ZYDIS_MNEMONIC_SUB);
