@@ -81,7 +81,9 @@ void cpu_drop_jumps_to_code(struct cpu *cpu, const void *from, const void *to)
 }
 
 #define CPU_AREA_ALIGNMENT ((size_t)2 << 20) // a large page
-#define CPU_AREA_BYTES (CPU_HOST_STACK + sizeof(struct cpu) + CPU_AREA_ALIGNMENT)
+#define CPU_LARGE_BYTES                                                                                                \
+    ((sizeof(struct cpu) + CPU_AREA_ALIGNMENT - 1) / CPU_AREA_ALIGNMENT * CPU_AREA_ALIGNMENT) // whole large pages
+#define CPU_AREA_BYTES (CPU_HOST_STACK + CPU_LARGE_BYTES + CPU_AREA_ALIGNMENT)
 _Static_assert(CPU_AREA_ALIGNMENT % CPU_ALIGNMENT == 0, "for who asks for that");
 
 struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
@@ -92,8 +94,8 @@ struct cpu *cpu_create(const struct cpu_config *config, struct error *error)
         return NULL;
     cpu = (struct cpu *)align_up((uintptr_t)area + CPU_HOST_STACK, CPU_AREA_ALIGNMENT);
     host_memory_guard((uint8_t *)cpu - CPU_HOST_STACK); // where the stack ends
-    // TLB and jump cache are looked at here and there. Whole ones, and before the first small page is there.
-    host_memory_prefer_large_pages(cpu, (size_t)align_up(sizeof *cpu, CPU_AREA_ALIGNMENT));
+    // TLB and jump cache are looked at here and there. Before the first small page is there.
+    host_memory_prefer_large_pages(cpu, CPU_LARGE_BYTES);
     cpu->area = area;
     cpu->self = cpu;
     cpu->counting = true;

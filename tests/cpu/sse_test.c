@@ -12,7 +12,7 @@
 static struct cpu *new_cpu(void)
 {
     struct cpu *cpu = NULL;
-    if (posix_memalign((void **)&cpu, 64, sizeof *cpu))
+    if (posix_memalign((void **)&cpu, _Alignof(struct cpu), sizeof *cpu))
         abort();
     memset(cpu, 0, sizeof *cpu);
     cpu->cr0 = CR0_NE;
