@@ -229,6 +229,13 @@ struct translation {
 #define A_MEMORY 0x80u      // with IN_A: a guest register may stay where it is when dst is the same or none, a_memory
 #define B_MEMORY 0x40u      // with IN_B: a guest register other than dst may stay where it is, b_memory
 
+/// Whether the next block may follow at once, as it does where host code jumps: nobody steps, traces or waits.
+static inline bool goes_straight_on(const struct cpu *cpu)
+{
+    return !(cpu->mode & MODE_TF) && !cpu->code_breakpoints && !log_on(cpu->log, LOG_EXEC) &&
+           !atomic_load_explicit(&cpu->exit_request, memory_order_relaxed);
+}
+
 struct backend_rule {
     void (*emit)(struct translation *t, const struct uop *u);
     unsigned constraints;

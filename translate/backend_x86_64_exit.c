@@ -531,7 +531,7 @@ static void load_guest(struct emit *e)
     for (unsigned var = 0; var < VAR_TEMP; var++) {
         if (!x86_moved_by[var])
             continue;
-        emit_load(e, var == VAR_CC_OP ? WIDTH_32 : WIDTH_64, HOST_RAX, x86_c_home(var)); // see store_recipe_op
+        emit_load(e, var == VAR_CC_OP ? WIDTH_32 : WIDTH_64, HOST_RAX, x86_c_home(var)); // as x86_store_recipe_op
         x86_store_home(e, var, HOST_RAX);
     }
     emit_load(e, WIDTH_64, HOST_RAX, x86_c_home(VAR_RAX));

@@ -10,10 +10,8 @@
 /// Whether it is C's business what runs next, though the jump cache might know a block.
 static bool is_for_c(const struct cpu *cpu, uint64_t linear)
 {
-    return !(cpu->mode & MODE_FLAT) || (cpu->mode & MODE_TF) || cpu->code_breakpoints || log_on(cpu->log, LOG_EXEC) ||
-           ((cpu->mode & MODE_CODE_MASK) != MODE_CODE64 && linear >> 32) ||
-           atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
-           cpu->instructions >= cpu->instruction_limit;
+    return !(cpu->mode & MODE_FLAT) || !goes_straight_on(cpu) ||
+           ((cpu->mode & MODE_CODE_MASK) != MODE_CODE64 && linear >> 32) || cpu->instructions >= cpu->instruction_limit;
 }
 
 /// Where host code goes on with a block without host code, or at places where others need a closer look.

@@ -52,7 +52,7 @@ static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, c
     return jit_to_write(jit, polls ? to->host_chain : to->host_code);
 }
 
-/// Likewise for a jump with a guard, which compares the page that it comes from: higher up in the address space.
+/// Likewise for a jump with a guard, which leads as far wherever the pages are mapped: higher up in the address space.
 static uint8_t *guarded_entry(const struct jit *jit, const struct block *from, const struct block *to)
 {
     const struct cpu *cpu = jit->cpu;

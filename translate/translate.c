@@ -329,28 +329,27 @@ static struct block *look_up(struct cpu *cpu)
     struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
     struct block *next = entry->block;
     // Single-stepping is the loop's business.
-    if (!mode_links(cpu->mode) || (cpu->mode & MODE_TF) || entry->linear != key || entry->epoch != cpu->jump_epoch ||
-        entry->mode != cpu->mode || !next->valid || log_on(cpu->log, LOG_EXEC) ||
-        atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
-        cpu->instructions + next->insn_count > cpu->instruction_limit)
+    if (!mode_links(cpu->mode) || !goes_straight_on(cpu) || entry->linear != key || entry->epoch != cpu->jump_epoch ||
+        entry->mode != cpu->mode || !next->valid || cpu->instructions + next->insn_count > cpu->instruction_limit)
         return NULL;
     entry->chain = block_jump_chain(cpu, next);
     return next;
 }
 
-/// The block at RIP, in the page of `from` that direct exit led to, when another one has its place in the jump cache.
+/// The block at RIP, in the page of `from`, by the page. NULL: through the dispatcher, as above.
 static struct block *look_in_page(struct cpu *cpu, const struct block *from)
 {
     uint64_t linear = block_linear(cpu);
     struct block *next;
     bool flat = cpu->mode & MODE_FLAT; // else the exit says that it is this page
-    if (!mode_links(cpu->mode) || (cpu->mode & MODE_TF) || cpu->code_breakpoints || !from->valid ||
-        log_on(cpu->log, LOG_EXEC) || atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) ||
+    if (!mode_links(cpu->mode) || !goes_straight_on(cpu) || !from->valid ||
         (flat && (linear & PAGE_MASK) != cpu->code_page))
         return NULL;
     next = block_peek(cpu->blocks, (from->backing & PAGE_MASK) | (linear & ~PAGE_MASK), cpu->mode,
                       flat ? 0 : cpu->var[VAR_RIP]);
-    return next && cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
+    if (!next || block_branch_faults(cpu, linear, next) != next->branch_faults) // one of another place of the page
+        return NULL;
+    return cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
 }
 
 /// A direct exit that host code left through, until the block behind it has host code.
@@ -404,9 +403,7 @@ static bool can_detour(const struct cpu *cpu, const struct block *block, unsigne
             return false;
     }
     return block->valid && !block->crosses && cpu->mode == (block->mode & ~MODE_UNSHARED) && mode_links(cpu->mode) &&
-           !cpu->code_breakpoints && !log_on(cpu->log, LOG_EXEC) &&
-           !atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) &&
-           cpu->instructions + block->insn_count <= cpu->instruction_limit;
+           goes_straight_on(cpu) && cpu->instructions + block->insn_count <= cpu->instruction_limit;
 }
 
 /// Host code left before uop `number`, because accesses with one check do not lie in one page. *next: the form of the

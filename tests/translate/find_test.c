@@ -127,56 +127,79 @@ static void test_little_room(void **state)
 
 #define EDGE UINT64_C(0x00007fffffe00000) // the last 2 MiB of the lower half
 #define BRANCH (GUEST_DATA + 0xc000)
+#define TO_BRANCH (BRANCH + 0x40) // a jump to it inside the page
 
-/// A branch by 2 MiB is lifted where that is possible, then comes at the edge of linear addresses.
-static void test_edge(void **state)
+/// A branch by 2 MiB, also mapped at the edge of linear addresses.
+static void load_edge(struct guest *g)
 {
     static const uint8_t call[] = {0xff, 0xd0, 0xf4};               // call rax; hlt
     static const uint8_t branch[] = {0xe9, 0xfb, 0xff, 0x1f, 0x00}; // jmp to 2 MiB on
+    static const uint8_t to_branch[] = {0xeb, 0xbe};                // jmp BRANCH
     static const uint8_t back[] = {0xff, 0xc3, 0xc3};               // inc ebx; ret
+    uint64_t tables;
+    guest_reset(g, GUEST_64_CPL0, 1);
+    tables = g->cpu->cr3;
+    guest_load(g, tables + 255 * 8, &(uint64_t){(tables + 0x1000) | 7}, 8);
+    guest_load(g, tables + 0x1000 + 511 * 8, &(uint64_t){(tables + 0x2000) | 7}, 8);
+    guest_load(g, tables + 0x2000 + 511 * 8, &(uint64_t){(tables + 0x3000) | 7}, 8);
+    guest_load(g, tables + 0x2000 + 8, &(uint64_t){(tables + 0x4000) | 7}, 8);
+    guest_load(g, tables + 0x4000 + (BRANCH >> PAGE_SHIFT) % 512 * 8, &(uint64_t){(GUEST_DATA + 0xd000) | 7}, 8);
+    guest_load(g, GUEST_CODE, call, sizeof call);
+    guest_load(g, BRANCH, branch, sizeof branch);
+    guest_load(g, TO_BRANCH, to_branch, sizeof to_branch);
+    guest_load(g, GUEST_DATA + 0xd000, back, sizeof back);
+}
+
+/// The branch faults at the edge, not what it leads to.
+static void call_branch(struct guest *g, uint64_t address, bool edge)
+{
+    g->cpu->var[VAR_RIP] = GUEST_CODE;
+    g->cpu->var[VAR_RSP] = GUEST_STACK;
+    g->cpu->var[VAR_RAX] = (edge ? EDGE : 0) + address;
+    g->cpu->var[VAR_RBX] = 0;
+    g->cpu->activity = ACTIVITY_RUN;
+    assert_int_equal(guest_run(g, 1000), STOP_HALT);
+    assert_int_equal(g->cpu->var[VAR_RBX], edge ? 0 : 1);
+    assert_int_equal(g->cpu->var[VAR_RIP], edge ? GUEST_HANDLERS + VECTOR_GP + 1 : GUEST_CODE + 3);
+    if (edge) {
+        uint64_t rip;
+        memcpy(&rip, g->memory.host + g->cpu->var[VAR_RSP] + 8, 8);
+        assert_true(rip == EDGE + BRANCH);
+    }
+}
+
+/// It is lifted where the branch is possible, then comes at the edge.
+static void test_edge(void **state)
+{
     struct guest_pair *p = *state;
     struct guest *guests[] = {&p->interp, &p->jit};
     for (unsigned i = 0; i < 2; i++) {
-        struct guest *g = guests[i];
-        uint64_t tables = g->cpu->cr3;
-        guest_reset(g, GUEST_64_CPL0, 1);
-        tables = g->cpu->cr3;
-        guest_load(g, tables + 255 * 8, &(uint64_t){(tables + 0x1000) | 7}, 8);
-        guest_load(g, tables + 0x1000 + 511 * 8, &(uint64_t){(tables + 0x2000) | 7}, 8);
-        guest_load(g, tables + 0x2000 + 511 * 8, &(uint64_t){(tables + 0x3000) | 7}, 8);
-        guest_load(g, tables + 0x2000 + 8, &(uint64_t){(tables + 0x4000) | 7}, 8);
-        guest_load(g, tables + 0x4000 + (BRANCH >> PAGE_SHIFT) % 512 * 8, &(uint64_t){(GUEST_DATA + 0xd000) | 7}, 8);
-        guest_load(g, GUEST_CODE, call, sizeof call);
-        guest_load(g, BRANCH, branch, sizeof branch);
-        guest_load(g, GUEST_DATA + 0xd000, back, sizeof back);
+        load_edge(guests[i]);
         for (unsigned round = 0; round < 20; round++) {
-            bool edge = round % 4 == 3;
-            g->cpu->var[VAR_RIP] = GUEST_CODE;
-            g->cpu->var[VAR_RSP] = GUEST_STACK;
-            g->cpu->var[VAR_RAX] = (edge ? EDGE : 0) + BRANCH;
-            g->cpu->var[VAR_RBX] = 0;
-            g->cpu->activity = ACTIVITY_RUN;
-            assert_int_equal(guest_run(g, 1000), STOP_HALT);
-            assert_int_equal(g->cpu->var[VAR_RBX], edge ? 0 : 1);
-            assert_int_equal(g->cpu->var[VAR_RIP], edge ? GUEST_HANDLERS + VECTOR_GP + 1 : GUEST_CODE + 3);
-            if (edge) { // the branch faults, not what it leads to
-                uint64_t rip;
-                memcpy(&rip, g->memory.host + g->cpu->var[VAR_RSP] + 8, 8);
-                assert_true(rip == EDGE + BRANCH);
-            }
+            call_branch(guests[i], BRANCH, round % 4 == 3);
             if (round % 8 > 4)
-                mmu_forget_fetches(&g->cpu->mmu);
+                mmu_forget_fetches(&guests[i]->cpu->mmu);
         }
     }
+}
+
+/// ... and is found by its page, because it runs too seldom for host code.
+static void test_edge_in_page(void **state)
+{
+    struct guest g;
+    guest_start(&g, &engine_jit);
+    translate_set_threshold(g.state, 1000);
+    load_edge(&g);
+    for (unsigned round = 0; round < 8; round++)
+        call_branch(&g, TO_BRANCH, round % 4 == 3);
+    guest_end(&g);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new_epochs),
-        cmocka_unit_test(test_breakpoint),
-        cmocka_unit_test(test_little_room),
-        cmocka_unit_test(test_edge),
+        cmocka_unit_test(test_new_epochs), cmocka_unit_test(test_breakpoint),   cmocka_unit_test(test_little_room),
+        cmocka_unit_test(test_edge),       cmocka_unit_test(test_edge_in_page),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
