@@ -9,14 +9,8 @@
 #include "cpu/block_table.h"
 #include "cpu/model.h"
 
-_Static_assert((sizeof(struct block) + sizeof(struct uop) + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT >=
-                   BLOCK_BYTES_A_SLOT,
-               "some slot is free");
-
 #define GRANULES (PAGE_SIZE / GRANULE_SIZE)
 #define DEAD_BLOCKS 16u // of a page that are remembered
-#define ARENA_PARTS 8u
-#define LEAST_ARENA ((size_t)256 << 10)
 
 #define PAGE_EMPTIED_OFTEN 4 // times that a page's code died, from which on it is watched without code
 #define PAGE_QUIET 16        // stores into it that end that
@@ -42,14 +36,9 @@ struct code_page {
     uint8_t quiet;   // stores since it did
 };
 
-/// Memory for blocks and their uops, filled one part after the other; the oldest is the next to be used anew.
-struct arena_part {
-    size_t used;
-    struct block *blocks; // that were made in it
-};
-
 struct block_cache {
-    struct block_table table; // stays the first, as block_cache_table says
+    struct block_store store; // stays the first, as block_cache_store says
+    struct block_table table; // ... and the second, as block_cache_table says
     struct memory *memory;
     struct block_lifter lifter;
     struct row_index *rows;
@@ -59,16 +48,13 @@ struct block_cache {
     struct code_page *used;
     uint16_t free_slot[PAGE_SLOTS]; // of struct cpu_pages that pages gave back
     unsigned free_slots, next_slot;
-    uint8_t *arena;
-    size_t arena_size;
-    struct arena_part part[ARENA_PARTS];
-    unsigned present_part;
     struct block_listener listener;
     struct block_statistics statistics;
     struct block uncached; // a block from MMIO, or over the end of CS: lives until the next is lifted
-    struct uop uncached_uops[LIFT_MAX_UOPS];
-    uint16_t uncached_offsets[LIFT_MAX_INSNS + 1];
+    uint8_t uncached_bytes[BLOCK_PACKED_MAX];
+    uint8_t scratch[BLOCK_PACKED_MAX];
 };
+_Static_assert(offsetof(struct block_cache, table) == sizeof(struct block_store), "block_cache_table");
 
 static void code_written(void *opaque, uint64_t offset, uint32_t size);
 
@@ -125,24 +111,22 @@ struct block_cache *block_cache_create(struct memory *memory, const struct cpu_m
     cache->lifter.log = log;
     cache->lifter.length = BLOCK_MAX_INSNS;
     cache->page_count = memory->size >> PAGE_SHIFT;
-    cache->arena_size = limit_bytes < LEAST_ARENA ? LEAST_ARENA : limit_bytes;
-    for (cache->table.slot_count = 1; cache->table.slot_count <= cache->arena_size / BLOCK_BYTES_A_SLOT;)
+    if (limit_bytes < BLOCK_STORE_LEAST)
+        limit_bytes = BLOCK_STORE_LEAST;
+    for (cache->table.slot_count = 1; cache->table.slot_count <= limit_bytes / BLOCK_BYTES_A_SLOT;)
         cache->table.slot_count *= 2;
-    if (cache->arena_size - slots_size(cache) >= LEAST_ARENA)
-        cache->arena_size -= slots_size(cache);
+    if (limit_bytes - slots_size(cache) >= BLOCK_STORE_LEAST)
+        limit_bytes -= slots_size(cache);
     cache->lifter.rows = cache->rows = row_index_build(error);
     if (cache->rows)
         cache->table.slots = host_memory_reserve(slots_size(cache), error);
     if (cache->table.slots)
         cache->pages = host_memory_reserve(cache->page_count * sizeof *cache->pages, error);
-    if (cache->pages)
-        cache->arena = host_memory_reserve(cache->arena_size, error);
-    if (!cache->arena) {
+    if (!cache->pages || !block_store_create(&cache->store, limit_bytes, error)) {
         block_cache_destroy(cache);
         return NULL;
     }
-    cache->table.arena = cache->arena;
-    host_memory_prefer_large_pages(cache->arena, cache->arena_size);
+    cache->table.arena = cache->store.arena;
     host_memory_prefer_large_pages(cache->table.slots, slots_size(cache));
     memory->listener = (struct memory_listener){.code_written = code_written, .opaque = cache};
     return cache;
@@ -154,8 +138,7 @@ void block_cache_destroy(struct block_cache *cache)
         return;
     cache->memory->listener = (struct memory_listener){0};
     free_pages(cache);
-    if (cache->arena)
-        host_memory_release(cache->arena, cache->arena_size);
+    block_store_release(&cache->store);
     if (cache->pages)
         host_memory_release(cache->pages, cache->page_count * sizeof *cache->pages);
     if (cache->table.slots)
@@ -188,9 +171,7 @@ const struct row_index *block_cache_rows(const struct block_cache *cache)
 void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics)
 {
     *statistics = cache->statistics;
-    statistics->bytes_used = 0;
-    for (unsigned i = 0; i < ARENA_PARTS; i++)
-        statistics->bytes_used += cache->part[i].used;
+    statistics->bytes_used = block_store_used(&cache->store);
 }
 
 void block_cache_flush(struct block_cache *cache)
@@ -200,9 +181,9 @@ void block_cache_flush(struct block_cache *cache)
         unwatch_page(cache, page->number);
     }
     free_pages(cache);
-    memset(cache->part, 0, sizeof cache->part);
-    cache->present_part = 0;
+    block_store_reset(&cache->store);
     memset(cache->table.slots, 0, slots_size(cache));
+    cache->table.used = 0;
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i])
@@ -216,24 +197,6 @@ void block_cache_set_length(struct block_cache *cache, unsigned instructions)
 {
     cache->lifter.length = instructions < 1 || instructions > BLOCK_MAX_INSNS ? BLOCK_MAX_INSNS : instructions;
     block_cache_flush(cache);
-}
-
-static size_t part_size(const struct block_cache *cache)
-{
-    return cache->arena_size / ARENA_PARTS & ~(size_t)(BLOCK_ALIGNMENT - 1);
-}
-
-static void *arena_take(struct block_cache *cache, size_t size, size_t alignment)
-{
-    struct arena_part *part = &cache->part[cache->present_part];
-    size_t at = align_up(part->used, alignment);
-    void *memory;
-    if (at + size > part_size(cache))
-        return NULL;
-    memory = cache->arena + cache->present_part * part_size(cache) + at;
-    part->used = at + size;
-    memset(memory, 0, size);
-    return memory;
 }
 
 static void kill(struct block_cache *cache, struct block *block)
@@ -323,13 +286,13 @@ static void remember(struct block_cache *cache, struct code_page *page, struct b
     if (block->crosses)
         return;
     if (!block->copy) { // its first death; it lives again with the same bytes only
-        copy = arena_take(cache, bytes, 1);
+        copy = block_store_bytes(&cache->store, bytes);
         if (!copy)
             return;
         memcpy(copy, cache->memory->host + block->backing, bytes);
-        block->copy = copy;
+        block->copy = (uint32_t)(copy - cache->store.arena);
     }
-    block->deaths++;
+    block_died(block);
     if (!page->dead && !(page->dead = calloc(DEAD_BLOCKS, sizeof *page->dead)))
         return;
     if (page->dead_count == DEAD_BLOCKS)
@@ -467,7 +430,7 @@ static void forget(struct block_cache *cache, struct block *block)
     block->forgotten = true;
     if (page)
         page->stale = true;
-    if (block->crosses && (page = cache->pages[block->backing2 >> PAGE_SHIFT]) != NULL)
+    if (block->crosses && (page = cache->pages[block->page2]) != NULL)
         page->stale = true;
     if (cache->listener.forgotten)
         cache->listener.forgotten(cache->listener.opaque, block);
@@ -519,21 +482,17 @@ static bool tidy_page(struct block_cache *cache, struct code_page *page)
 /// Drops the oldest part of the arena, which becomes the present one. Only between blocks.
 static void evict(struct block_cache *cache)
 {
-    struct arena_part *oldest;
-    const uint8_t *start;
-    cache->present_part = (cache->present_part + 1) % ARENA_PARTS;
-    oldest = &cache->part[cache->present_part];
-    start = cache->arena + cache->present_part * part_size(cache);
-    for (struct block *block = oldest->blocks; block; block = block->next_made)
-        forget(cache, block);
+    struct block_part *oldest = block_store_oldest(&cache->store);
+    for (unsigned i = 0; i < oldest->count; i++)
+        forget(cache, &oldest->blocks[i]);
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (!cache->cpu[i])
             continue;
-        cpu_drop_jumps_to_blocks(cache->cpu[i], start, start + part_size(cache));
+        cpu_drop_jumps_to_blocks(cache->cpu[i], oldest->blocks, oldest->end);
         cache->cpu[i]->link_epoch++;
     }
-    cache->statistics.evictions += oldest->used != 0;
-    *oldest = (struct arena_part){0};
+    cache->statistics.evictions += oldest->count != 0;
+    block_store_renew(&cache->store, oldest);
     for (struct code_page **at = &cache->used; *at;) {
         struct code_page *page = *at, *next = page->next;
         if (!page->stale || tidy_page(cache, page))
@@ -548,15 +507,17 @@ static void fill(struct block_cache *cache, struct block *block, const struct bl
 {
     const struct lift *l = &cache->lifter.lift;
     block->backing = source->backing;
-    block->backing2 = source->backing2;
     block->crosses = source->crosses;
-    block->ip = l->mode & MODE_FLAT ? 0 : cpu->var[VAR_RIP];
+    if (source->crosses)
+        block->page2 = (uint32_t)(source->backing2 >> PAGE_SHIFT);
+    block->ip = l->mode & MODE_FLAT ? 0 : (uint32_t)cpu->var[VAR_RIP];
     block->mode = l->mode;
     block->bytes = (uint16_t)l->offset;
     block->insn_count = (uint8_t)l->insn_count;
     block->uop_count = (uint16_t)l->uop_count;
     block->valid = true;
-    block->branch = l->branch;
+    block->branches = l->branch != 0;
+    block->branch = (int32_t)(l->branch - (int64_t)l->offset);
     block->branch_faults = l->branch_faults;
     for (unsigned i = 0; i < l->uop_count; i++)
         block->has_call |= l->uops[i].op == UOP_CALL;
@@ -564,31 +525,25 @@ static void fill(struct block_cache *cache, struct block *block, const struct bl
     cache->statistics.lifted_insns += l->insn_count;
 }
 
-/// Copies the lifted block into the arena and hooks it into its pages; NULL when the arena is full.
+/// Copies the lifted block into the store and hooks it into its pages; NULL when that is full.
 static struct block *keep(struct block_cache *cache, const struct cpu *cpu, const struct block_source *source)
 {
-    const struct lift *l = &cache->lifter.lift;
+    size_t bytes = block_pack(&cache->lifter.lift, cache->scratch);
     uint64_t number = source->backing >> PAGE_SHIFT, number2 = source->backing2 >> PAGE_SHIFT;
     struct code_page *page = code_page(cache, number), *page2 = NULL;
-    struct block *block = page ? arena_take(cache, sizeof *block, BLOCK_ALIGNMENT) : NULL;
-    struct uop *uops = block ? arena_take(cache, l->uop_count * sizeof *uops, _Alignof(struct uop)) : NULL;
-    uint16_t *offsets = uops ? arena_take(cache, (l->insn_count + 1) * sizeof *offsets, 2) : NULL;
+    struct block *block;
     unsigned granule = (unsigned)(source->backing & ~PAGE_MASK) / GRANULE_SIZE;
 
-    if (source->crosses && offsets)
+    if (source->crosses)
         page2 = code_page(cache, number2);
-    if (!offsets || (source->crosses && !page2))
+    if (!page || (source->crosses && !page2) || block_table_full(&cache->table) ||
+        !(block = block_store_block(&cache->store, bytes)))
         return NULL;
-    memcpy(uops, l->uops, l->uop_count * sizeof *uops);
-    memcpy(offsets, l->insn_offset, (l->insn_count + 1) * sizeof *offsets);
     fill(cache, block, source, cpu);
+    memcpy((uint8_t *)(uintptr_t)block->packed, cache->scratch, bytes);
+    block_place(&cache->store, block, cache->lifter.lift.uops);
     block->page_slot = page->slot;
-    block->uops = uops;
-    block->insn_offset = offsets;
-    interp_prepare(uops, block->uop_count);
     block_table_insert(&cache->table, block);
-    block->next_made = cache->part[cache->present_part].blocks;
-    cache->part[cache->present_part].blocks = block;
     block->next = page->first[granule];
     page->first[granule] = block;
     cover(cache, page, number, block_range(block, false));
@@ -604,13 +559,10 @@ static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, 
 {
     struct block *block = &cache->uncached;
     memset(block, 0, sizeof *block);
-    memcpy(cache->uncached_uops, cache->lifter.lift.uops, cache->lifter.lift.uop_count * sizeof(struct uop));
-    memcpy(cache->uncached_offsets, cache->lifter.lift.insn_offset, sizeof cache->uncached_offsets);
     fill(cache, block, source, cpu);
     block->backing = UINT64_MAX;
-    block->uops = cache->uncached_uops;
-    block->insn_offset = cache->uncached_offsets;
-    interp_prepare(block->uops, block->uop_count);
+    block_pack(&cache->lifter.lift, cache->uncached_bytes);
+    block->packed = cache->uncached_bytes;
     return block;
 }
 
@@ -658,7 +610,7 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
         if (!block->crosses)
             return block;
         if (mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, (linear & PAGE_MASK) + PAGE_SIZE, &backing2, &fault) &&
-            backing2 == block->backing2)
+            backing2 >> PAGE_SHIFT == block->page2)
             return block;
     }
     return NULL;
@@ -682,7 +634,7 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
     struct code_page *page = cache->pages[backing >> PAGE_SHIFT];
     struct block *block;
 
-    for (unsigned i = page ? page->dead_count : 0; i-- > 0;) {
+    for (unsigned i = page && !block_table_full(&cache->table) ? page->dead_count : 0; i-- > 0;) {
         struct block **list = &page->first[(backing & ~PAGE_MASK) / GRANULE_SIZE];
         struct byte_range range;
         if (page->dead[i].offset != (backing & ~PAGE_MASK))
@@ -691,10 +643,10 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         range = block_range(block, false);
         if (!fits(block, cpu, linear, backing, mode))
             continue;
-        if (memcmp(cache->memory->host + backing, block->copy, range_bytes(range)) != 0)
+        if (memcmp(cache->memory->host + backing, cache->store.arena + block->copy, range_bytes(range)) != 0)
             continue;
         cover(cache, page, page->number, range); // from now on writes are seen: those that came meanwhile, too
-        if (memcmp(cache->memory->host + backing, block->copy, range_bytes(range)) != 0)
+        if (memcmp(cache->memory->host + backing, cache->store.arena + block->copy, range_bytes(range)) != 0)
             continue;
         take_dead(page, i);
         block->next = *list;
@@ -742,8 +694,10 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         return NULL;
     }
     block = backing == UINT64_MAX ? NULL : search(cache, cpu, linear, backing, mode);
-    if (block)
-        block_expect(&cache->table, cpu, linear, backing, mode, &block->uops[block->uop_count - 1]);
+    if (block) {
+        const struct uop exit = block_exit(block);
+        block_expect(&cache->table, cpu, linear, backing, mode, &exit);
+    }
     if (!block && backing != UINT64_MAX)
         block = revive(cache, cpu, linear, backing, mode);
     if (!block)

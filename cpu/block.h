@@ -32,52 +32,75 @@ struct host_edge {
 _Static_assert(sizeof(struct host_edge) == 32, "it takes room of host code");
 
 struct block {
-    // What finding a block and its first executions look at comes first, in one line of the host's cache.
+    // What finding a block and its executions look at comes first, in one line of the host's cache.
     uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: never cached
     const void *host_chain; // a backend's entry for other host code, which polls first; NULL: not translated
-    const void *host_code;  // ... and for C
-    int64_t branch;         // from the start to the target of the relative branch, 64-bit code; 0: none
-    uint64_t ip;            // key of non-flat code: the offset in CS
+    const uint8_t *packed;  // lengths of its instructions, its uops: block_store.c
+    uint32_t place;         // of its uops in the ring, if they are there: block_uops
+    uint32_t ip;            // key of non-flat code: the offset in CS
+    int32_t branch;         // from its end to the target of its relative branch, 64-bit code; see block_branch
     uint32_t mode;
     uint16_t bytes;
-    uint8_t insn_count;
-    bool valid;
-    bool crosses;
-    bool branch_faults; // the target of its relative branch is not canonical
-    bool has_call;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
     uint16_t uop_count;
     uint16_t page_slot; // of its page, while it is valid (struct cpu_pages); 0: none
-    struct uop *uops;
-    struct block *link[2];       // for the interpreter: in-page successors of a direct exit, taken/only, not taken
-    uint32_t link_epoch;         // they are stale when it is not the CPU's
-    uint32_t executions;         // since it was made, or used again
-    uint32_t deaths;             // by stores
-    const uint16_t *insn_offset; // insn_count + 1 byte offsets
-    // What interp_block looks at ends here.
-    struct block *next;      // in the page's granule list
-    struct block *next_all;  // crossing blocks of the second page
-    struct block *next_made; // in the same part of the blocks' memory
-    uint64_t backing2;       // of the second page's first byte when `crosses`
-    const void *start_stub;  // where the way from other host code goes to leave
-    const void *host_loop;   // where host code goes on from its end to its start, and where that leaves; or NULL
-    const void *loop_stub;
+    uint8_t insn_count;
+    uint8_t edges; // how many `edge` has
+    bool valid : 1;
+    bool crosses : 1;
+    bool branches : 1;      // `branch` is set
+    bool branch_faults : 1; // the target of its relative branch is not canonical
+    bool has_call : 1;      // may change mode, pins or activity: is linked to no block, nor goes on in a superblock
+    bool forgotten : 1;     // its memory is about to be reused
+    bool in_superblock : 1; // part of another block's host code: when it dies, so does that
+    bool is_superblock : 1; // its host code has more parts
+    bool kills_flags : 1;   // its host code makes all flags before anybody can see the old ones
+    bool many_targets : 1;  // the indirect jump or call that ends its host code goes to many places
+    bool no_reuse : 1;      // every access gets its own check: accesses off a base straddle pages too often
+    uint8_t ways; // two bits for each of its host code's parts: 1 + the exit that leads to the next; 0: there is none
+    uint8_t host_code;   // from host_chain to the entry for C
+    uint32_t executions; // since it was made, or used again
+    uint32_t link_epoch; // its links are stale when it is not the CPU's
+    uint32_t copy;       // of a dead block: where in the blocks' memory the bytes are that it was made of; 0: nowhere
+    // Here a second line begins.
+    uint32_t link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken; block_number
+    struct block *next; // in the page's granule list
+    union {
+        struct block *next_all; // crossing blocks of the second page
+        struct {                // of others, from host_chain
+            int32_t host_loop;  // where host code goes on from its end to its start; 0: it does not
+            int32_t loop_stub;  // ... and where that leaves
+        };
+    };
     struct host_edge *edge; // the host code's jumps, kept beside it
     struct host_edge *incoming;
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
-    const uint8_t *copy;                  // of a dead block: the bytes that it was made of
-    bool forgotten;                       // its memory is about to be reused
-    bool in_superblock;                   // part of another block's host code: when it dies, so does that
-    bool is_superblock;                   // its host code has more parts
-    bool kills_flags;                     // its host code makes all flags before anybody can see the old ones
-    uint8_t edges;                        // how many `edge` has
-    bool many_targets;                    // the indirect jump or call that ends its host code goes to many places
-    uint8_t ways;  // two bits for each of its host code's parts: 1 + the exit that leads to the next; 0: there is none
-    bool no_reuse; // every access gets its own check: accesses off a base straddle pages too often
-    uint16_t straddles; // how often they did when that was looked at, and since when (host nanoseconds)
-    uint64_t straddles_since;
+    union {
+        uint32_t page2;           // number of the second page when `crosses`
+        uint32_t straddles_since; // else when that was looked at: microseconds of the host's, about
+    };
+    uint16_t deaths;    // by stores
+    uint8_t start_stub; // from there to host_chain: where the way from other host code goes to leave
+    uint8_t straddles;  // how often accesses off a base straddled pages since that was looked at
 };
-#define BLOCK_INTERP_BYTES offsetof(struct block, next)
-_Static_assert(offsetof(struct block, link) == 64 && BLOCK_INTERP_BYTES <= 128, "lines");
+_Static_assert(sizeof(struct block) == 128 && offsetof(struct block, link) == 64, "lines");
+
+/// The host code's entry for C; of a block that has some.
+static inline const void *block_host_code(const struct block *block)
+{
+    return (const uint8_t *)block->host_chain + block->host_code;
+}
+
+/// The block did not live long.
+static inline void block_died(struct block *block)
+{
+    block->deaths += block->deaths != UINT16_MAX;
+}
+
+/// From the start of 64-bit code to the target of its relative branch; 0: it has none.
+static inline int64_t block_branch(const struct block *block)
+{
+    return block->branches ? block->bytes + (int64_t)block->branch : 0;
+}
 
 #define BLOCK_CACHE_MAX_CPUS 1
 
@@ -137,6 +160,8 @@ void interp_prepare(struct uop *uops, unsigned count);
 /// cpu->fault with VAR_RIP at the faulting instruction. With cpu->leave set it is left behind the instruction of its
 /// first uop.
 void interp_block(struct cpu *cpu, struct block *block);
+/// ... from uop number `from` to its end.
+void interp_rest_of_block(struct cpu *cpu, struct block *block, unsigned from);
 
 static inline uint64_t block_linear(const struct cpu *cpu)
 {

@@ -7,6 +7,7 @@ void block_table_insert(struct block_table *table, struct block *block)
     uint32_t at = block_home(table, key);
     while (table->slots[at].block)
         at = (at + 1) & (table->slot_count - 1);
+    table->used++;
     table->slots[at] = (struct block_slot){
         .key = key, .block = (uint32_t)((size_t)((uint8_t *)block - table->arena) / BLOCK_ALIGNMENT) + 1};
 }
@@ -23,6 +24,7 @@ static void close_gap(struct block_table *table, uint32_t gap)
         }
     }
     table->slots[gap] = (struct block_slot){0};
+    table->used--;
 }
 
 /// The block's slot, or NULL.

@@ -3,11 +3,11 @@
 #ifndef DOPPEL_CPU_BLOCK_TABLE_H
 #define DOPPEL_CPU_BLOCK_TABLE_H
 
-#include "cpu/block.h"
+#include "cpu/block_store.h"
 
 #define BLOCK_ALIGNMENT 64u    // of blocks: the line that a find reads
 #define BLOCK_BUCKET_SLOTS 4u  // in one line; all live blocks that begin in 64 bytes of code have the same bucket
-#define BLOCK_BYTES_A_SLOT 256 // of the arena; no block takes less, and there is a slot more
+#define BLOCK_BYTES_A_SLOT 256 // of the arena
 
 /// A live block; block 0: none. Slots are used from the bucket's first one on, without
 /// gaps, over the bucket's end if need be.
@@ -21,6 +21,7 @@ struct block_slot {
 struct block_table {
     struct block_slot *slots;
     uint32_t slot_count; // a power of two
+    uint32_t used;       // slots
     uint8_t *arena;
 };
 
@@ -63,14 +64,15 @@ static inline struct block *block_next(const struct block_table *table, uint64_t
 /// it is lifted with a check, which other places of the page do without.
 static inline bool block_branch_faults(const struct cpu *cpu, uint64_t linear, const struct block *block)
 {
-    uint64_t target = linear + (uint64_t)block->branch;
-    return block->branch && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
+    uint64_t target = linear + (uint64_t)block_branch(block);
+    return block->branches && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
 }
 
 /// What a cache's table is.
 static inline const struct block_table *block_cache_table(const struct block_cache *cache)
 {
-    return (const struct block_table *)(const void *)cache; // its first member
+    return (const struct block_table *)(const void *)((const struct block_store *)(const void *)cache +
+                                                      1); // its second
 }
 
 /// The farthest that a relative branch of 64-bit code leads from its block's start is less.
@@ -103,6 +105,12 @@ static inline void block_expect(const struct block_table *table, const struct cp
         if (!((to ^ linear) >> PAGE_SHIFT))
             block_table_fetch(table, backing + (uint64_t)way[i], mode);
     }
+}
+
+/// Whether one more block would make searches long.
+static inline bool block_table_full(const struct block_table *table)
+{
+    return table->used > table->slot_count / 8 * 7;
 }
 
 void block_table_insert(struct block_table *table, struct block *block);

@@ -2,7 +2,7 @@
 // interp_prepare derives from op, width, immediate and flags; the most frequent pairs run as one.
 #include <stdlib.h>
 
-#include "cpu/block.h"
+#include "cpu/block_store.h"
 #include "cpu/cc.h"
 #include "cpu/engine.h"
 #include "cpu/fpu.h"
@@ -212,13 +212,13 @@ static uint64_t cut(uint64_t value, unsigned width)
 static struct uop *detour(struct cpu *cpu, const struct block *block, const struct uop *next, unsigned insn,
                           struct uop *copy)
 {
-    const struct uop *end = block->uops + block->uop_count;
+    const struct uop *end = block_uops(cpu->blocks, block) + block->uop_count;
     unsigned count = 0;
     cpu->leave = false;
     while (next < end && next->insn == insn && count < 62)
         copy[count++] = *next++;
     if (count == 0 || copy[count - 1].op < UOP_RAISE) {
-        copy[count] = (struct uop){.op = UOP_EXIT, .insn = (uint8_t)insn, .imm = block->insn_offset[insn + 1]};
+        copy[count] = (struct uop){.op = UOP_EXIT, .insn = (uint8_t)insn, .imm = block_insn_offset(block, insn + 1)};
         copy[count].width = (uint8_t)mode_code_width(cpu->mode);
         count++;
     }
@@ -230,12 +230,13 @@ static struct uop *detour(struct cpu *cpu, const struct block *block, const stru
 /// Only successors in the same guest page are linked: while a block of a page runs, the page's mapping stands.
 static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, int64_t delta)
 {
+    const struct block_store *store = block_cache_store(cpu->blocks);
     struct block *next;
     if (UNLIKELY(block->link_epoch != cpu->link_epoch)) {
-        block->link[0] = block->link[1] = NULL;
+        block->link[0] = block->link[1] = 0;
         block->link_epoch = cpu->link_epoch;
     }
-    next = block->link[which];
+    next = block_numbered(store, block->link[which]);
     if (UNLIKELY(!next)) {
         uint64_t key = block_jump_key(cpu, block_linear(cpu)), offset = (block->backing & ~PAGE_MASK) + (uint64_t)delta;
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
@@ -244,7 +245,8 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
             entry->epoch != cpu->jump_epoch || entry->mode != block->mode || entry->block->crosses ||
             log_on(cpu->log, LOG_EXEC))
             return NULL;
-        block->link[which] = next = entry->block;
+        next = entry->block;
+        block->link[which] = block_number(store, next);
     }
     if (UNLIKELY(!next->valid) || UNLIKELY(!block->valid))
         return NULL;
@@ -483,7 +485,8 @@ typedef uint64_t unaligned_u64 __attribute__((aligned(1), may_alias));
         goto exit_if;                                                                                                  \
     } while (0)
 
-void interp_block(struct cpu *cpu, struct block *block)
+/// From uop number `from` on. A block that does not `go_on` is the last one.
+__attribute__((noinline)) static void interpret(struct cpu *cpu, struct block *block, unsigned from, bool go_on)
 {
     struct uop copy[64];
     const struct uop *u;
@@ -493,7 +496,10 @@ void interp_block(struct cpu *cpu, struct block *block)
     bool taken, detoured = cpu->leave; // after the instruction in which host code gave up
 
 enter:
-    u = UNLIKELY(detoured) ? detour(cpu, block, block->uops, block->uops->insn, copy) : block->uops;
+    u = block_uops(cpu->blocks, block) + from;
+    from = 0;
+    if (UNLIKELY(detoured))
+        u = detour(cpu, block, u, u->insn, copy);
     cpu->running = block;
     cpu->stat_blocks++;
     for (;; u++) {
@@ -713,6 +719,8 @@ enter:
             cpu->leave = false;
             return;
         }
+        if (!go_on)
+            return;
         block = follow(cpu, block, which, delta);
         if (!block)
             return;
@@ -727,10 +735,20 @@ enter:
     }
 
 fault:
-    V(VAR_RIP) = cut(V(VAR_RIP) + block->insn_offset[u->insn], mode_code_width(cpu->mode));
+    V(VAR_RIP) = cut(V(VAR_RIP) + block_insn_offset(block, u->insn), mode_code_width(cpu->mode));
     cpu->instructions += u->insn;
     cpu->running = NULL;
     cpu->leave = false;
+}
+
+void interp_block(struct cpu *cpu, struct block *block)
+{
+    interpret(cpu, block, 0, true);
+}
+
+void interp_rest_of_block(struct cpu *cpu, struct block *block, unsigned from)
+{
+    interpret(cpu, block, from, false);
 }
 
 static void *interp_create(struct cpu *cpu, struct error *error)

@@ -377,3 +377,17 @@ bool alu_execute(struct cpu *cpu, const struct uop *u)
     }
     return true;
 }
+
+bool alu_execute_word(struct cpu *cpu, uint64_t word, uint64_t imm)
+{
+    const struct uop u = {.op = (uint8_t)word,
+                          .width = (uint8_t)(word >> 8),
+                          .dst = (uint8_t)(word >> 16),
+                          .a = (uint8_t)(word >> 24),
+                          .b = (uint8_t)(word >> 32),
+                          .c = (uint8_t)(word >> 40),
+                          .sub = (uint8_t)(word >> 48),
+                          .aux = (uint8_t)(word >> 56),
+                          .imm = (int64_t)imm};
+    return alu_execute(cpu, &u);
+}

@@ -87,9 +87,9 @@ static void list_made(void *opaque, const struct block *block, const uint8_t *co
 {
     struct listing *listing = opaque;
     fprintf(listing->out, "host code, %zu bytes for %u instructions\n", size, block->insn_count);
-    host_listing_print(listing->out, code, straight, (uintptr_t)block->host_code);
+    host_listing_print(listing->out, code, straight, (uintptr_t)block_host_code(block));
     fprintf(listing->out, "  (out of line)\n");
-    host_listing_print(listing->out, code + straight, size - straight, (uintptr_t)block->host_code + straight);
+    host_listing_print(listing->out, code + straight, size - straight, (uintptr_t)block_host_code(block) + straight);
 }
 
 /// Runs the second engine once more while it tells what it makes.

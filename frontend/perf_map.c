@@ -45,7 +45,7 @@ struct perf_map *perf_map_open(const struct cpu *cpu, struct error *error)
 void perf_map_add(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size)
 {
     struct perf_map *map = opaque;
-    fprintf(map->file, "%" PRIxPTR " %zx guest_%s_%016" PRIx64 "\n", (uintptr_t)block->host_code, size,
+    fprintf(map->file, "%" PRIxPTR " %zx guest_%s_%016" PRIx64 "\n", (uintptr_t)block_host_code(block), size,
             (block->mode & MODE_CPL_MASK) == 3 ? "user" : "kernel", block_linear(map->cpu));
 }
 

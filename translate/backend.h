@@ -4,7 +4,7 @@
 #define DOPPEL_TRANSLATE_BACKEND_H
 
 #include "base/host.h"
-#include "cpu/block.h"
+#include "cpu/block_store.h"
 #include "translate/emit.h"
 #include "translate/passes.h"
 #include "translate/registers.h"

@@ -48,9 +48,11 @@ static bool makes_literal_flags(const struct uop *u)
 void x86_emit_by_alu(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
+    const struct uop *original = &t->pass->original[t->index];
     x86_prepare_call(t);
-    emit_move_imm(e, HOST_RSI, (uint64_t)(uintptr_t)&t->block->uops[t->index]);
-    x86_call(t, (const void *)alu_execute);
+    emit_move_imm(e, HOST_RSI, alu_word(original));
+    emit_move_imm(e, HOST_RDX, (uint64_t)original->imm);
+    x86_call(t, (const void *)alu_execute_word);
     if (makes_literal_flags(u))
         t->recipe = (int32_t)cc_pack(CC_LITERAL, 0);
     if (u->op == UOP_DIV || u->op == UOP_IDIV) {

@@ -412,13 +412,13 @@ void x86_side_exit(struct translation *t, const struct side_exit *exit)
     case SIDE_FAULT:
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
-        x86_leave(t, x86_result(HOST_FAULT, t->block->uops[exit->uop].insn));
+        x86_leave(t, x86_result(HOST_FAULT, t->pass->original[exit->uop].insn));
         break;
     case SIDE_LEAVE: // uop is the instruction that was completed
         x86_x87_flush_pointers(t, &t->pointers);
         registers_settle(&t->registers, &x86_file, &t->emit);
         x86_count(t, exit->uop + 1u);
-        store_rip(t, t->block->insn_offset[exit->uop + 1u], mode_code_width(t->block->mode));
+        store_rip(t, block_insn_offset(t->block, exit->uop + 1u), mode_code_width(t->block->mode));
         x86_leave(t, HOST_DONE);
         break;
     case SIDE_START:

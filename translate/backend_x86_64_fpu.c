@@ -434,7 +434,7 @@ static bool certainly_calls(const struct translation *t, unsigned index)
 
 static bool is_gone_move(const struct translation *t, unsigned index)
 {
-    return t->pass->uops[index].op == UOP_NOP && t->pass->block->uops[index].op == UOP_MOV;
+    return t->pass->uops[index].op == UOP_NOP && t->pass->original[index].op == UOP_MOV;
 }
 
 /// Only at a block's start, and right behind C code that may change control words, can it turn out that exceptions are

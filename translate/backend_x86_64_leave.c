@@ -98,9 +98,9 @@ void x86_leave(struct translation *t, uint32_t value)
 
 bool x86_made_again(const struct translation *t, unsigned index)
 {
-    const struct uop *u = &t->pass->uops[index], *original = &t->block->uops[index];
+    const struct uop *u = &t->pass->uops[index], *original = &t->pass->original[index];
     return u->op == UOP_EA && original->op == UOP_EA && u->dst == original->dst && u->dst >= VAR_TEMP &&
-           original->a < VAR_TEMP && original->b < VAR_TEMP && original->insn == t->block->uops[index + 1].insn;
+           original->a < VAR_TEMP && original->b < VAR_TEMP && original->insn == t->pass->original[index + 1].insn;
 }
 
 /// Where the interpreter may go on instead of at the uop: addresses that were computed just before it can be computed

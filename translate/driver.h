@@ -40,7 +40,7 @@ static inline uint8_t *jit_to_write(const struct jit *jit, const void *run)
 }
 
 /// Whether host code for the block would do anything at all.
-bool translate_worth(const struct backend *backend, const struct block *block);
+bool translate_worth(const struct backend *backend, const struct cpu *cpu, const struct block *block);
 /// Host code for the uops of the part at work. False: the interpreter goes on somewhere in it.
 bool translate_uops(struct translation *t);
 /// ... for those up to t->join.index again.

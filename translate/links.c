@@ -49,7 +49,7 @@ void links_take_away(struct jit *jit, struct block *block)
 static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, const struct block *to)
 {
     bool polls = jit->cpu->counting || to->backing <= from->backing;
-    return jit_to_write(jit, polls ? to->host_chain : to->host_code);
+    return jit_to_write(jit, polls ? to->host_chain : block_host_code(to));
 }
 
 /// Likewise for a jump with a guard, which leads as far wherever the pages are mapped: higher up in the address space.
@@ -57,7 +57,7 @@ static uint8_t *guarded_entry(const struct jit *jit, const struct block *from, c
 {
     const struct cpu *cpu = jit->cpu;
     bool polls = cpu->counting || block_linear(cpu) <= cpu->code_page + (from->backing & ~PAGE_MASK);
-    return jit_to_write(jit, polls ? to->host_chain : to->host_code);
+    return jit_to_write(jit, polls ? to->host_chain : block_host_code(to));
 }
 
 /// Patches a jump with stores of flags before it: past them, where the next block kills flags and the poll comes before
@@ -68,10 +68,10 @@ static void link_flags(struct jit *jit, const struct host_edge *edge, const stru
     if (!to->kills_flags || jit->cpu->counting)
         patch(jit, edge->place, in_page_entry(jit, from, to));
     else if (to->backing > from->backing)
-        entry = jit_to_write(jit, to->host_code);
+        entry = jit_to_write(jit, block_host_code(to));
     else {
         entry = stores - jit->backend->poll_bytes;
-        patch(jit, stores - JUMP_PLACE_BYTES, jit_to_write(jit, to->host_code));
+        patch(jit, stores - JUMP_PLACE_BYTES, jit_to_write(jit, block_host_code(to)));
     }
     patch(jit, edge->place + edge->back, entry);
 }
@@ -84,7 +84,8 @@ bool links_is_guarded(const struct block *block, unsigned number)
 /// Whether a guard may lead to the block wherever its page is noted.
 static bool may_guard(const struct block *block)
 {
-    uint64_t distance = (uint64_t)(block->branch < 0 ? -block->branch : block->branch);
+    int64_t branch = block_branch(block);
+    uint64_t distance = (uint64_t)(branch < 0 ? -branch : branch);
     return block->page_slot && !block->branch_faults && distance < PAGE_INLAND - PAGE_SIZE;
 }
 

@@ -310,13 +310,14 @@ static void drop_target_check(struct pass_block *pass)
         *check = (struct uop){.op = UOP_NOP, .dst = VAR_NONE, .insn = check->insn};
 }
 
-void passes_run(struct pass_block *pass, const struct block *block, const struct pass_support *supported,
-                struct pass_numbering *n)
+void passes_run(struct pass_block *pass, const struct block *block, const struct uop *uops,
+                const struct pass_support *supported, struct pass_numbering *n)
 {
     pass->block = block;
+    pass->original = uops;
     pass->supported = supported;
     pass->count = block->uop_count < LIFT_MAX_UOPS ? block->uop_count : LIFT_MAX_UOPS;
-    memcpy(pass->uops, block->uops, pass->count * sizeof pass->uops[0]);
+    memcpy(pass->uops, uops, pass->count * sizeof pass->uops[0]);
     find_uses(pass);
     forward_copies(pass);
     drop_target_check(pass);

@@ -77,6 +77,7 @@ struct pass_variable {
 /// A block's uops while they are translated.
 struct pass_block {
     const struct block *block;
+    const struct uop *original; // the block's uops
     /// Set before passes_run; may be NULL. Whether a ROW or CALL becomes host code that never leaves the block.
     bool (*stays)(const struct pass_block *pass, unsigned index);
     const void *translation;              // for it
@@ -131,10 +132,10 @@ struct pass_numbering {
 };
 
 void passes_start(struct pass_numbering *n);
-/// Copies the block and runs all passes. Uops that are not `supported` leave the block. Blocks that run one
+/// Copies the block's uops and runs all passes. Uops that are not `supported` leave the block. Blocks that run one
 /// after the other share `n`; then accesses of one may have their check in one before, whose `pass` changes.
-void passes_run(struct pass_block *pass, const struct block *block, const struct pass_support *supported,
-                struct pass_numbering *n);
+void passes_run(struct pass_block *pass, const struct block *block, const struct uop *uops,
+                const struct pass_support *supported, struct pass_numbering *n);
 /// Whether the uops, which are a block's first ones, make all flags anew before somebody can look at the old ones.
 bool pass_kills_flags(const struct uop *uops, unsigned count, const struct pass_support *supported);
 /// The pass's block ends with a jump to code that runs next for certain, and makes all flags before somebody can look

@@ -34,20 +34,21 @@ static uint64_t ip_at(const struct block *block, uint64_t backing)
 /// The block behind exit `which`, if it was run before and can be a part.
 static struct block *successor(const struct translation *t, const struct block *last, unsigned which)
 {
-    uint64_t backing = exit_backing(last, &last->uops[last->uop_count - 1], which);
+    const struct uop exit = block_exit(last);
+    uint64_t backing = exit_backing(last, &exit, which);
     struct block *next = backing == UINT64_MAX
                              ? NULL
                              : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
-    return next && translate_worth(t->backend, next) ? next : NULL;
+    return next && translate_worth(t->backend, t->cpu, next) ? next : NULL;
 }
 
 /// What the search for the blocks behind the last exit reads is fetched into the host's caches.
 static void expect_successors(const struct translation *t, const struct block *block)
 {
-    const struct uop *exit = &block->uops[block->uop_count - 1];
-    unsigned ways = exit->op == UOP_EXIT ? 1 : exit->op == UOP_EXIT_IF || exit->op == UOP_EXIT_IF_ZERO ? 2 : 0;
+    const struct uop exit = block_exit(block);
+    unsigned ways = exit.op == UOP_EXIT ? 1 : exit.op == UOP_EXIT_IF || exit.op == UOP_EXIT_IF_ZERO ? 2 : 0;
     for (unsigned way = 0; way < ways; way++) {
-        uint64_t backing = exit_backing(block, exit, way);
+        uint64_t backing = exit_backing(block, &exit, way);
         if (backing != UINT64_MAX)
             block_table_fetch(block_cache_table(t->cpu->blocks), backing, block->mode & ~MODE_UNSHARED);
     }
@@ -79,7 +80,7 @@ static void choose_next(struct translation *t, const struct block *const *parts,
     t->next = NULL;
     if (count == SUPERBLOCK_PARTS || !t->chained || !mode_links(last->mode) || last->crosses || last->has_call)
         return;
-    switch (last->uops[last->uop_count - 1].op) {
+    switch (block_exit(last).op) {
     case UOP_EXIT:
         t->next = successor(t, last, 0);
         t->next_exit = 0;
@@ -104,18 +105,18 @@ static void choose_next(struct translation *t, const struct block *const *parts,
 /// translation.killers for a superblock that ends with `last`.
 static unsigned count_killers(const struct translation *t, const struct block *last)
 {
-    const struct uop *exit = &last->uops[last->uop_count - 1];
-    unsigned ways = exit->op == UOP_EXIT ? 1 : 2, killers = 0;
+    const struct uop exit = block_exit(last);
+    unsigned ways = exit.op == UOP_EXIT ? 1 : 2, killers = 0;
     if (!t->chained || t->counting || !mode_links(last->mode) || last->crosses || last->has_call ||
-        (exit->op != UOP_EXIT && exit->op != UOP_EXIT_IF))
+        (exit.op != UOP_EXIT && exit.op != UOP_EXIT_IF))
         return 0;
     for (unsigned way = 0; way < ways; way++) {
-        uint64_t backing = exit_backing(last, exit, way);
+        uint64_t backing = exit_backing(last, &exit, way);
         const struct block *next =
             backing == UINT64_MAX
                 ? NULL
                 : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
-        killers += next && pass_kills_flags(next->uops, next->uop_count, t->backend->supported);
+        killers += next && pass_kills_flags(block_uops(t->cpu->blocks, next), next->uop_count, t->backend->supported);
     }
     return killers == ways ? 2 : killers;
 }
@@ -136,7 +137,7 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
         t->pass->stays = t->backend->stays;
         t->pass->translation = t;
         t->pass->no_guard = t->head->many_targets;
-        passes_run(t->pass, block, t->backend->supported, &t->numbering);
+        passes_run(t->pass, block, block_uops(t->cpu->blocks, block), t->backend->supported, &t->numbering);
         choose_next(t, blocks, count);
         if (t->next && uops + t->next->uop_count > SUPERBLOCK_UOPS)
             t->next = NULL;
@@ -193,10 +194,10 @@ static bool joins(const struct translation *t)
 static bool is_loop(const struct translation *t, const struct part *parts, unsigned count)
 {
     const struct block *last = parts[count - 1].block;
-    const struct uop *exit = &last->uops[last->uop_count - 1];
-    unsigned ways = exit->op == UOP_EXIT ? 1 : 2, uops = 0;
+    const struct uop exit = block_exit(last);
+    unsigned ways = exit.op == UOP_EXIT ? 1 : 2, uops = 0;
     if (!t->chained || !mode_links(last->mode) || last->crosses ||
-        (exit->op != UOP_EXIT && exit->op != UOP_EXIT_IF && exit->op != UOP_EXIT_IF_ZERO))
+        (exit.op != UOP_EXIT && exit.op != UOP_EXIT_IF && exit.op != UOP_EXIT_IF_ZERO))
         return false;
     for (unsigned i = 0; i < count; i++) {
         uops += parts[i].block->uop_count;
@@ -204,7 +205,7 @@ static bool is_loop(const struct translation *t, const struct part *parts, unsig
             return false;
     }
     for (unsigned way = 0; way < ways && uops <= TURN_UOPS; way++) {
-        if (exit_backing(last, exit, way) == t->head->backing)
+        if (exit_backing(last, &exit, way) == t->head->backing)
             return true;
     }
     return false;

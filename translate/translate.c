@@ -2,6 +2,7 @@
 // the interpreter what host code leaves.
 #include "translate/translate.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -22,11 +23,11 @@
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
 // ---- blocks to host code ------------------------------------------------------------------------------------------
-bool translate_worth(const struct backend *backend, const struct block *block)
+bool translate_worth(const struct backend *backend, const struct cpu *cpu, const struct block *block)
 {
     return !(block->mode & (MODE_TF | MODE_ONE | MODE_ALIGN | MODE_PARANOID)) && block->backing != UINT64_MAX &&
-           !(block->crosses && block->backing2 == UINT64_MAX) && block->uop_count > 0 &&
-           block->uop_count <= LIFT_MAX_UOPS && pass_supports(backend->supported, &block->uops[0]);
+           block->uop_count > 0 && block->uop_count <= LIFT_MAX_UOPS &&
+           pass_supports(backend->supported, block_uops(cpu->blocks, block));
 }
 
 /// Writes a block's host code as bytes, for a disassembler. `exec`: where it runs.
@@ -97,13 +98,16 @@ static bool make_host_code(struct jit *jit, struct block *block)
     if (!keep_edges(t))
         return room >= BLOCK_CODE_BYTES;
     host_code_memory_flush(&jit->code, place, size);
-    block->host_code = jit_to_exec(jit, t->body);
     block->kills_flags = pass_kills_flags(t->passes[0].uops, t->passes[0].count, jit->backend->supported);
     block->host_chain = jit_to_exec(jit, t->chain);
+    assert(t->body - t->chain <= UINT8_MAX && t->chain - t->start_stub <= UINT8_MAX);
+    block->host_code = (uint8_t)(t->body - t->chain);
+    block->start_stub = (uint8_t)(t->chain - t->start_stub);
+    if (t->loop) { // then the block does not cross
+        block->host_loop = (int32_t)(t->loop - t->chain);
+        block->loop_stub = (int32_t)(t->loop_stub - t->chain);
+    }
     block_host_code_changed(jit->cpu, block);
-    block->start_stub = jit_to_exec(jit, t->start_stub);
-    block->host_loop = t->loop ? jit_to_exec(jit, t->loop) : NULL;
-    block->loop_stub = t->loop ? jit_to_exec(jit, t->loop_stub) : NULL;
     log_code(jit->cpu, block, start, jit_to_exec(jit, start), size);
     if (UNLIKELY(jit->hooks.made != NULL))
         jit->hooks.made(jit->hooks.opaque, block, start, straight, size);
@@ -148,21 +152,34 @@ static void forget_detours(struct jit *jit, const struct block *to)
     jit->detours = to != NULL;
 }
 
+/// Who comes to an entry goes on to its stub.
+static void kill(struct jit *jit, uint8_t *entry, const uint8_t *stub)
+{
+    jit->backend->kill(entry, stub);
+    host_code_memory_flush(&jit->code, (size_t)(entry - jit->code.write), 8);
+}
+
+static void lose_host_code(struct block *block)
+{
+    block->host_chain = NULL;
+    if (!block->crosses)
+        block->host_loop = 0;
+}
+
 /// Jumps to the dead block lead elsewhere; who comes by the jump cache leaves at its entry. Its own jumps stay: the
 /// block may be running.
 static void unlink_block(struct jit *jit, struct block *block)
 {
-    if (!block->host_code)
+    uint8_t *chain;
+    if (!block->host_chain)
         return;
+    chain = jit_to_write(jit, block->host_chain);
     links_take_away(jit, block);
     forget_detours(jit, block);
-    jit->backend->kill(jit_to_write(jit, block->host_chain), jit_to_write(jit, block->start_stub));
-    host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_chain - jit->code.exec), 8);
-    if (block->host_loop) {
-        jit->backend->kill(jit_to_write(jit, block->host_loop), jit_to_write(jit, block->loop_stub));
-        host_code_memory_flush(&jit->code, (size_t)((const uint8_t *)block->host_loop - jit->code.exec), 8);
-    }
-    block->host_code = block->host_chain = block->host_loop = NULL;
+    kill(jit, chain, chain - block->start_stub);
+    if (!block->crosses && block->host_loop)
+        kill(jit, chain + block->host_loop, chain + block->loop_stub);
+    lose_host_code(block);
     block_host_code_changed(jit->cpu, block);
     block->is_superblock = false;
 }
@@ -177,10 +194,9 @@ static void forget_code(struct jit *jit, struct block *block)
     block->edge = NULL;
     block->edges = 0;
     if (block->host_chain) {
-        block->host_chain = NULL;
+        lose_host_code(block);
         block_host_code_changed(jit->cpu, block);
     }
-    block->host_code = block->start_stub = block->host_loop = NULL;
     block->is_superblock = false;
 }
 
@@ -194,7 +210,7 @@ static void evict(struct jit *jit)
     forget_detours(jit, NULL);
     for (struct block *next; block; block = next) {
         next = block->code_next;
-        jit->statistics.evicted_blocks += block->host_code != NULL;
+        jit->statistics.evicted_blocks += block->host_chain != NULL;
         forget_code(jit, block);
         block->executions = 0; // translated again when it is still in use
     }
@@ -209,7 +225,8 @@ static void consider(struct jit *jit, struct block *block)
     uint32_t threshold = jit->threshold;
     for (uint32_t i = 0; i < block->deaths && threshold < MOST_PATIENCE; i++)
         threshold *= 2;
-    if (block->executions > threshold || ++block->executions <= threshold || !translate_worth(jit->backend, block))
+    if (block->executions > threshold || ++block->executions <= threshold ||
+        !translate_worth(jit->backend, jit->cpu, block))
         return;
     forget_code(jit, block); // of a former life
     if (translate_block(jit, block) || code_cache_region_empty(&jit->cache))
@@ -229,7 +246,7 @@ static void drop_superblock(void *opaque, struct block *block)
     unlink_block(jit, block);
     block->is_superblock = false;
     block->executions = 0;
-    block->deaths++;
+    block_died(block);
     if (block == jit->running || block == jit->cpu->running)
         jit->cpu->leave = true;
 }
@@ -261,11 +278,11 @@ static void forgotten(void *opaque, struct block *block)
 /// One of the block's detours in DETOUR_PATIENCE. Where they are not rare it is made anew with a check for each access.
 static void note_straddle(struct jit *jit, struct block *block)
 {
-    uint64_t now;
-    if (block->no_reuse || ++block->straddles < STRADDLES)
+    uint32_t now;
+    if (block->crosses || block->no_reuse || ++block->straddles < STRADDLES)
         return;
-    now = host_monotonic_ns();
-    if (now - block->straddles_since < STRADDLES * DETOUR_PATIENCE * STRADDLE_NS) {
+    now = (uint32_t)(host_monotonic_ns() >> 10);
+    if (now - block->straddles_since < STRADDLES * DETOUR_PATIENCE * STRADDLE_NS >> 10) {
         block->no_reuse = true;
         unlink_block(jit, block);
         block->executions = 0;
@@ -293,25 +310,19 @@ static void invalidated(void *opaque, struct block *block)
 }
 
 // ---- running ------------------------------------------------------------------------------------------------------
-/// The interpreter from uop number `from` to the block's end. It gets a copy (of what it looks at) without links, so
-/// that it comes back instead of going on with the next block.
-static void interpret(struct jit *jit, struct cpu *cpu, const struct block *block, unsigned from)
+/// The interpreter from uop number `from` to the block's end.
+static void interpret(struct jit *jit, struct cpu *cpu, struct block *block, unsigned from)
 {
-    struct block part;
+    const struct uop *uops = block_uops(cpu->blocks, block);
     uint64_t before = cpu->instructions;
-    memcpy(&part, block, BLOCK_INTERP_BYTES);
-    part.uops += from;
-    part.uop_count = (uint16_t)(part.uop_count - from);
-    part.link[0] = part.link[1] = NULL;
-    part.has_call = true;
     jit->running = block;
     if (from == 0)
         block_expect(block_cache_table(cpu->blocks), cpu, block_linear(cpu), block->backing, block->mode,
-                     &block->uops[block->uop_count - 1]);
+                     &uops[block->uop_count - 1]);
     // Who asked to leave behind an instruction of which nothing is done yet was this instruction, and will ask again.
-    if (from == 0 || block->uops[from - 1].insn != block->uops[from].insn)
+    if (from == 0 || uops[from - 1].insn != uops[from].insn)
         cpu->leave = false;
-    interp_block(cpu, &part);
+    interp_rest_of_block(cpu, block, from);
     jit->running = NULL;
     jit->statistics.interpreted_instructions += cpu->instructions - before;
 }
@@ -398,8 +409,9 @@ static bool raise_walk_fault(struct cpu *cpu, const struct uop *u)
 /// are certain.
 static bool can_detour(const struct cpu *cpu, const struct block *block, unsigned number)
 {
+    const struct uop *uops = block_uops(cpu->blocks, block);
     for (unsigned i = 0; i < number; i++) {
-        if (block->uops[i].op == UOP_CALL || (i + 1 == number && block->uops[i].insn == block->uops[number].insn))
+        if (uops[i].op == UOP_CALL || (i + 1 == number && uops[i].insn == uops[number].insn))
             return false;
     }
     return block->valid && !block->crosses && cpu->mode == (block->mode & ~MODE_UNSHARED) && mode_links(cpu->mode) &&
@@ -413,7 +425,7 @@ static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, u
 {
     struct cpu_detour *detour = detour_at(cpu, block, number);
     uint64_t key = detour_key(block, number);
-    unsigned insn = block->uops[number].insn;
+    unsigned insn = block_uops(cpu->blocks, block)[number].insn;
 
     cpu->group_failed = false;
     if (cpu->detour_patience < 0) {
@@ -423,7 +435,7 @@ static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, u
     }
     if (!can_detour(cpu, block, number))
         return false;
-    cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block->insn_offset[insn]);
+    cpu->var[VAR_RIP] = cut_rip(block, cpu->var[VAR_RIP] + block_insn_offset(block, insn));
     cpu->instructions += insn;
     *next = block_find(cpu, MODE_UNSHARED);
     if (*next && cpu->instructions + (*next)->insn_count > cpu->instruction_limit)
@@ -442,34 +454,35 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
     uint64_t before = cpu->instructions;
     struct host_result result;
     struct block *next = NULL;
+    const struct uop *u;
     unsigned number;
 
     cpu->running = block;
     cpu->code_page = block_linear(cpu) & PAGE_MASK;
     cpu->stat_blocks++;
-    result = jit->enter(cpu, block->host_code);
+    result = jit->enter(cpu, block_host_code(block));
     cpu->running = NULL;
     number = (unsigned)(result.value >> HOST_NUMBER_SHIFT);
     restore_rip(cpu, result.block, (unsigned)(result.value & HOST_KIND), number);
     switch (result.value & HOST_KIND) {
     case HOST_RESUME:
-        if (raise_walk_fault(cpu, &result.block->uops[number])) {
-            number = result.block->uops[number].insn;
-            cpu->var[VAR_RIP] = cut_rip(result.block, cpu->var[VAR_RIP] + result.block->insn_offset[number]);
-            cpu->instructions += number;
+        u = &block_uops(cpu->blocks, result.block)[number];
+        if (raise_walk_fault(cpu, u)) {
+            cpu->var[VAR_RIP] = cut_rip(result.block, cpu->var[VAR_RIP] + block_insn_offset(result.block, u->insn));
+            cpu->instructions += u->insn;
             break;
         }
         if (cpu->group_failed && take_detour(jit, cpu, result.block, number, &next))
             break;
         // The instructions before it were completed, but the interpreter counts from the block's start.
-        jit->statistics.host_instructions += cpu->instructions - before + result.block->uops[number].insn;
-        jit->statistics.interpreted_instructions -= result.block->uops[number].insn;
+        jit->statistics.host_instructions += cpu->instructions - before + u->insn;
+        jit->statistics.interpreted_instructions -= u->insn;
         jit->statistics.resumed++;
         cpu->stat_blocks--;
         interpret(jit, cpu, result.block, number);
         return NULL;
     case HOST_FAULT:
-        cpu->var[VAR_RIP] = cut_rip(result.block, cpu->var[VAR_RIP] + result.block->insn_offset[number]);
+        cpu->var[VAR_RIP] = cut_rip(result.block, cpu->var[VAR_RIP] + block_insn_offset(result.block, number));
         cpu->instructions += number;
         break;
     case HOST_LINK:
@@ -510,12 +523,12 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
     struct jit *jit = state;
     struct open_exit open = {0};
     while (block) {
-        if (!block->host_code) {
+        if (!block->host_chain) {
             if (open.from == block)
                 open.from = NULL; // its jumps get other numbers
             consider(jit, block);
         }
-        if (!block->host_code) {
+        if (!block->host_chain) {
             block = interpret_whole(jit, cpu, block);
             open.from = NULL;
             continue;
@@ -523,7 +536,7 @@ static void execute(void *state, struct cpu *cpu, struct block *block)
         if (open.from)
             connect(jit, open.from, open.which, block);
         open.from = NULL;
-        if (block->host_code) // else it is the one whose jump goes to many places
+        if (block->host_chain) // else it is the one whose jump goes to many places
             block = run_host_code(jit, cpu, block, &open);
     }
 }

@@ -58,7 +58,7 @@ struct translate_hooks {
     /// After the passes, before host code is made of `pass->uops`. For tests: what it changes there is wrong on
     /// purpose.
     void (*before)(void *opaque, const struct block *block, struct pass_block *pass);
-    /// The block has host code: `size` bytes that can be read at `code` and run at block->host_code. The first
+    /// The block has host code: `size` bytes that can be read at `code` and run at block_host_code(block). The first
     /// `straight` bytes are the way through, what follows is for misses, faults and the like.
     void (*made)(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size);
     void *opaque;

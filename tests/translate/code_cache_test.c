@@ -217,7 +217,7 @@ static void test_little_room(void **state)
 /// Counts blocks whose host code runs where it is written.
 static void note_place(void *opaque, const struct block *block, const uint8_t *code, size_t straight, size_t size)
 {
-    const uint8_t *runs = block->host_code;
+    const uint8_t *runs = block_host_code(block);
     *(unsigned *)opaque += runs >= code && runs < code + size;
 }
 

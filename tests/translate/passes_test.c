@@ -23,9 +23,9 @@ static const struct pass_support all_supported, no_multiplication = {.asked = {B
 
 static void run(struct uop *uops, unsigned count, const struct pass_support *supported)
 {
-    struct block block = {.uops = uops, .uop_count = (uint16_t)count};
+    struct block block = {.uop_count = (uint16_t)count};
     passes_start(&numbering);
-    passes_run(&pass, &block, supported, &numbering);
+    passes_run(&pass, &block, uops, supported, &numbering);
 }
 
 static struct uop alu(enum uop_op op, unsigned dst, unsigned a, unsigned b, unsigned insn)

@@ -163,7 +163,7 @@ static void run_jump(struct guest_pair *p, const uint8_t *code, unsigned size, u
     }
     block_cache_visit_page(p->jit.blocks, GUEST_CODE, find_head, &head);
     assert_non_null(head);
-    assert_true(head->many_targets && head->host_code);
+    assert_true(head->many_targets && head->host_chain);
     assert_int_equal(head->is_superblock, 1);
     for (unsigned i = 0; i < 2; i++)
         guests[i]->cpu->counting = false;

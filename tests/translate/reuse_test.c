@@ -58,11 +58,11 @@ static unsigned access_at(unsigned base, unsigned index, int64_t displacement, u
 
 static void run(bool no_reuse)
 {
-    struct block block = {.uops = uops, .no_reuse = no_reuse};
+    struct block block = {.no_reuse = no_reuse};
     add(UOP_EXIT, WIDTH_64, VAR_NONE, VAR_ZERO, VAR_ZERO, 0);
     block.uop_count = (uint16_t)count;
     passes_start(&numbering);
-    passes_run(&pass, &block, &all_supported, &numbering);
+    passes_run(&pass, &block, uops, &all_supported, &numbering);
 }
 
 /// The load or store `follower` uses the handle of `leader`, `distance` bytes on.

@@ -1,0 +1,153 @@
+#include "cpu/block_store.h"
+
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/host.h"
+
+#define RING_UOPS (1u << 15)       // a part of what the host's second cache holds
+#define RING_START (2 * RING_UOPS) // so a place of 0 is none
+_Static_assert(RING_UOPS >= (BLOCK_UOPS_KEPT + 2) * LIFT_MAX_UOPS, "whoever asks for some blocks reads them all");
+
+static size_t part_size(const struct block_store *store)
+{
+    return store->size / BLOCK_PARTS / sizeof(struct block) * sizeof(struct block); // block_number counts through
+}
+
+static void empty(struct block_store *store, struct block_part *part)
+{
+    size_t number = (size_t)(part - store->part);
+    part->blocks = (struct block *)(void *)(store->arena + number * part_size(store));
+    part->end = store->arena + (number + 1) * part_size(store);
+    part->bytes = part->end - UOP_PACKED_BEHIND;
+    part->count = 0;
+}
+
+void block_store_reset(struct block_store *store)
+{
+    for (unsigned i = 0; i < BLOCK_PARTS; i++)
+        empty(store, &store->part[i]);
+    store->present = 0;
+}
+
+bool block_store_create(struct block_store *store, size_t bytes, struct error *error)
+{
+    store->size = bytes < BLOCK_STORE_LEAST ? BLOCK_STORE_LEAST : bytes;
+    store->arena = host_memory_reserve(store->size, error);
+    store->ring.uops = store->arena ? host_memory_reserve(RING_UOPS * sizeof *store->ring.uops, error) : NULL;
+    if (!store->ring.uops)
+        return false;
+    host_memory_prefer_large_pages(store->arena, store->size);
+    store->ring.mask = RING_UOPS - 1;
+    store->ring.next = RING_START;
+    block_store_reset(store);
+    return true;
+}
+
+void block_store_release(struct block_store *store)
+{
+    if (store->arena)
+        host_memory_release(store->arena, store->size);
+    if (store->ring.uops)
+        host_memory_release(store->ring.uops, RING_UOPS * sizeof *store->ring.uops);
+}
+
+struct block_part *block_store_oldest(struct block_store *store)
+{
+    return &store->part[(store->present + 1) % BLOCK_PARTS];
+}
+
+void block_store_renew(struct block_store *store, struct block_part *oldest)
+{
+    empty(store, oldest);
+    store->present = (unsigned)(oldest - store->part);
+}
+
+static size_t room(const struct block_part *part)
+{
+    return (size_t)(part->bytes - (const uint8_t *)(part->blocks + part->count));
+}
+
+uint8_t *block_store_bytes(struct block_store *store, size_t bytes)
+{
+    struct block_part *part = &store->part[store->present];
+    return room(part) < bytes ? NULL : (part->bytes -= bytes);
+}
+
+struct block *block_store_block(struct block_store *store, size_t bytes)
+{
+    struct block_part *part = &store->part[store->present];
+    struct block *block = part->blocks + part->count;
+    if (room(part) < bytes + sizeof *block)
+        return NULL;
+    memset(block, 0, sizeof *block);
+    block->packed = part->bytes -= bytes;
+    part->count++;
+    return block;
+}
+
+size_t block_store_used(const struct block_store *store)
+{
+    size_t used = 0;
+    for (unsigned i = 0; i < BLOCK_PARTS; i++) {
+        const struct block_part *part = &store->part[i];
+        used += part->count * sizeof *part->blocks + (size_t)(part->end - part->bytes) - UOP_PACKED_BEHIND;
+    }
+    return used;
+}
+
+// ---- uops -----------------------------------------------------------------------------------------------------------
+// A block's bytes: the length of each instruction, the last uop, the others. The last one is wanted more often.
+
+size_t block_pack(const struct lift *lift, uint8_t *to)
+{
+    struct uop exit = lift->uops[lift->uop_count - 1];
+    uint8_t *at = to;
+    exit.insn = (uint8_t)(exit.insn - (lift->insn_count - 1));
+    for (unsigned i = 0; i < lift->insn_count; i++)
+        *at++ = (uint8_t)(lift->insn_offset[i + 1] - lift->insn_offset[i]);
+    at += uop_pack(&exit, 1, at);
+    at += uop_pack(lift->uops, lift->uop_count - 1, at);
+    return (size_t)(at - to);
+}
+
+/// The count of places begins anew; no block knows one of before.
+static void restart(struct block_store *store)
+{
+    for (unsigned i = 0; i < BLOCK_PARTS; i++) {
+        for (unsigned k = 0; k < store->part[i].count; k++)
+            store->part[i].blocks[k].place = 0;
+    }
+    store->ring.next = RING_START;
+}
+
+/// A place in the ring for the block's uops.
+static struct uop *take_place(struct block_store *store, struct block *block)
+{
+    struct block_ring *ring = &store->ring;
+    if (ring->next > UINT32_MAX - RING_START)
+        restart(store);
+    if ((ring->next & ring->mask) + block->uop_count > ring->mask) // not over the ring's end
+        ring->next = (ring->next | ring->mask) + 1;
+    block->place = ring->next;
+    ring->next += block->uop_count;
+    return ring->uops + (block->place & ring->mask);
+}
+
+const struct uop *block_unpack(struct block_store *store, struct block *block)
+{
+    const uint8_t *from = block->packed + block->insn_count;
+    struct uop *uops = take_place(store, block), *last = uops + block->uop_count - 1;
+    from = uop_unpack(from, last, 1);
+    last->insn = (uint8_t)(last->insn + block->insn_count - 1);
+    uop_unpack(from, uops, block->uop_count - 1u);
+    interp_prepare(uops, block->uop_count);
+    return uops;
+}
+
+void block_place(struct block_store *store, struct block *block, const struct uop *uops)
+{
+    struct uop *to = take_place(store, block);
+    memcpy(to, uops, block->uop_count * sizeof *to);
+    interp_prepare(to, block->uop_count);
+}

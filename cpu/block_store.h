@@ -1,0 +1,106 @@
+// Memory for blocks: parts that are filled one after the other, blocks from a part's start, the bytes that belong to
+// them from its end; the oldest part is the next to be used anew. Uops are packed there; those that were asked for
+// lately stand in a ring as executors read them.
+#ifndef DOPPEL_CPU_BLOCK_STORE_H
+#define DOPPEL_CPU_BLOCK_STORE_H
+
+#include "cpu/block.h"
+#include "cpu/uop_pack.h"
+
+#define BLOCK_PARTS 8u
+#define BLOCK_STORE_LEAST ((size_t)256 << 10)
+
+/// So many blocks that were asked for last keep their uops, however long they are.
+#define BLOCK_UOPS_KEPT 48u
+
+struct block_part {
+    struct block *blocks; // the first one
+    uint8_t *end;         // of the part; bytes are taken from `bytes` down
+    uint8_t *bytes;
+    unsigned count;
+};
+
+/// Places in the ring are counted on and on; a block whose place is less than a ring behind the next one is there.
+struct block_ring {
+    struct uop *uops;
+    uint32_t mask; // uops that it holds, less one
+    uint32_t next;
+};
+
+struct block_store {
+    struct block_ring ring;
+    uint8_t *arena;
+    size_t size;
+    struct block_part part[BLOCK_PARTS];
+    unsigned present;
+};
+
+/// `bytes` for blocks, BLOCK_STORE_LEAST at least. Owned by the caller until block_store_release, which takes one that
+/// was not made too.
+bool block_store_create(struct block_store *store, size_t bytes, struct error *error);
+void block_store_release(struct block_store *store);
+/// All blocks are gone.
+void block_store_reset(struct block_store *store);
+/// Makes the oldest part the present one, and it empty: who knows its blocks is told before.
+struct block_part *block_store_oldest(struct block_store *store);
+void block_store_renew(struct block_store *store, struct block_part *oldest);
+/// Memory for `bytes` that stand as long as blocks that are made now. NULL: the part is full.
+uint8_t *block_store_bytes(struct block_store *store, size_t bytes);
+/// An empty block with as many bytes in block->packed. NULL: likewise.
+struct block *block_store_block(struct block_store *store, size_t bytes);
+size_t block_store_used(const struct block_store *store);
+
+/// Packs what was lifted. `to` has BLOCK_PACKED_MAX bytes; returns how many are used.
+size_t block_pack(const struct lift *lift, uint8_t *to);
+#define BLOCK_PACKED_MAX (LIFT_MAX_INSNS + LIFT_MAX_UOPS * UOP_PACKED_MAX + UOP_PACKED_BEHIND)
+
+/// Puts the block's uops into the ring, with code for the interpreter.
+const struct uop *block_unpack(struct block_store *store, struct block *block);
+/// Likewise, where `uops` are these.
+void block_place(struct block_store *store, struct block *block, const struct uop *uops);
+
+/// What a cache's store is.
+static inline struct block_store *block_cache_store(struct block_cache *cache)
+{
+    return (struct block_store *)(void *)cache; // its first member
+}
+
+/// The block's uops. They stand there until BLOCK_UOPS_KEPT other blocks were asked for theirs.
+static inline const struct uop *block_uops(struct block_cache *cache, const struct block *block)
+{
+    struct block_store *store = block_cache_store(cache);
+    if (LIKELY(store->ring.next - block->place <= store->ring.mask))
+        return store->ring.uops + (block->place & store->ring.mask);
+    return block_unpack(store, (struct block *)(uintptr_t)block); // only where its uops are changes
+}
+
+/// Number of a block in the store, for 32 bits; 0: none.
+static inline uint32_t block_number(const struct block_store *store, const struct block *block)
+{
+    return block ? (uint32_t)(block - (const struct block *)(const void *)store->arena) + 1 : 0;
+}
+
+static inline struct block *block_numbered(const struct block_store *store, uint32_t number)
+{
+    return number ? (struct block *)(void *)store->arena + (number - 1) : NULL;
+}
+
+/// The block's last uop.
+static inline struct uop block_exit(const struct block *block)
+{
+    struct uop exit;
+    uop_unpack(block->packed + block->insn_count, &exit, 1);
+    exit.insn = (uint8_t)(exit.insn + block->insn_count - 1);
+    return exit;
+}
+
+/// From the block's start to that of instruction `insn`, or, the number of instructions, to its end.
+static inline unsigned block_insn_offset(const struct block *block, unsigned insn)
+{
+    unsigned offset = 0;
+    for (unsigned i = 0; i < insn && i < block->insn_count; i++)
+        offset += block->packed[i];
+    return offset;
+}
+
+#endif

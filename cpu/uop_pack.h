@@ -1,0 +1,20 @@
+// Uops as blocks keep them: in a quarter of the memory that they take while somebody reads them. Most of a uop's fields
+// are zero, and most of its numbers are small.
+#ifndef DOPPEL_CPU_UOP_PACK_H
+#define DOPPEL_CPU_UOP_PACK_H
+
+#include <stddef.h>
+
+#include "cpu/uop.h"
+
+/// What a uop takes at most.
+#define UOP_PACKED_MAX 25u
+/// Readers may look at so many bytes behind what is packed.
+#define UOP_PACKED_BEHIND 16u
+
+/// Packs `count` uops, but for `code`. Returns how many bytes they take.
+size_t uop_pack(const struct uop *uops, unsigned count, uint8_t *to);
+/// ... and back. Returns what follows them.
+const uint8_t *uop_unpack(const uint8_t *from, struct uop *uops, unsigned count);
+
+#endif

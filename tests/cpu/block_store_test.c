@@ -1,0 +1,238 @@
+// Packed uops come back as they were; uops of blocks stand in the ring while they may be asked for, also where its
+// places are counted anew; parts of the memory.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bits.h"
+#include "cpu/block_store.h"
+
+static uint64_t random_bits(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return *state >> 33;
+}
+
+/// A number of some size, as often small as large.
+static int64_t random_number(uint64_t *random)
+{
+    uint64_t all = random_bits(random) << 40 ^ random_bits(random) << 20 ^ random_bits(random);
+    return (int64_t)all >> random_bits(random) % 64;
+}
+
+static uint8_t random_var(uint64_t *random, uint8_t unused)
+{
+    return (uint8_t)(random_bits(random) % 2 ? unused : random_bits(random));
+}
+
+static struct uop random_uop(uint64_t *random, unsigned insn)
+{
+    return (struct uop){.op = (uint8_t)(random_bits(random) % UOP_OPS),
+                        .width = random_bits(random) % 4,
+                        .dst = random_var(random, VAR_NONE),
+                        .a = random_var(random, VAR_ZERO),
+                        .b = random_var(random, VAR_ZERO),
+                        .c = random_var(random, VAR_ZERO),
+                        .imm = random_bits(random) % 2 ? random_number(random) : 0,
+                        .insn = (uint8_t)insn,
+                        .sub = random_var(random, 0),
+                        .aux = random_var(random, 0),
+                        .param = random_bits(random) % 2 ? (uint32_t)random_number(random) : 0};
+}
+
+static void assert_same(const struct uop *a, const struct uop *b)
+{
+    assert_int_equal(a->op, b->op);
+    assert_int_equal(a->width, b->width);
+    assert_int_equal(a->dst, b->dst);
+    assert_int_equal(a->a, b->a);
+    assert_int_equal(a->b, b->b);
+    assert_int_equal(a->c, b->c);
+    assert_true(a->imm == b->imm);
+    assert_int_equal(a->insn, b->insn);
+    assert_int_equal(a->sub, b->sub);
+    assert_int_equal(a->aux, b->aux);
+    assert_int_equal(a->param, b->param);
+}
+
+static void test_packing(void **state)
+{
+    static uint8_t bytes[BLOCK_PACKED_MAX];
+    static struct uop uops[LIFT_MAX_UOPS], back[LIFT_MAX_UOPS];
+    uint64_t random = 1;
+    for (unsigned round = 0; round < 2000; round++) {
+        unsigned count = 1 + (unsigned)(random_bits(&random) % (round % 16 ? 20 : LIFT_MAX_UOPS)), insn = 0;
+        size_t size;
+        for (unsigned i = 0; i < count; i++) {
+            uops[i] = random_uop(&random, insn);
+            if (random_bits(&random) % 50 == 0)
+                uops[i].op = (uint8_t)random_bits(&random);
+            insn += random_bits(&random) % 40 ? random_bits(&random) % 2 : random_bits(&random) % 4;
+        }
+        memset(bytes, 0x5a, sizeof bytes);
+        size = uop_pack(uops, count, bytes);
+        assert_true(size <= count * UOP_PACKED_MAX);
+        assert_ptr_equal(uop_unpack(bytes, back, count), bytes + size);
+        for (unsigned i = 0; i < count; i++)
+            assert_same(&back[i], &uops[i]);
+    }
+}
+
+/// The uops that lifts make most take little.
+static void test_size(void **state)
+{
+    const struct uop uops[] = {
+        {.op = UOP_EA, .width = WIDTH_64, .dst = VAR_TEMP, .a = VAR_RBP, .b = VAR_ZERO, .c = VAR_ZERO, .imm = -8},
+        {.op = UOP_XLAT, .dst = VAR_TEMP + 1, .a = VAR_TEMP, .b = VAR_ZERO, .c = VAR_ZERO, .param = 8},
+        {.op = UOP_LOAD, .width = WIDTH_64, .dst = VAR_RAX, .a = VAR_TEMP + 1, .b = VAR_ZERO, .c = VAR_ZERO},
+        {.op = UOP_EXIT, .width = WIDTH_64, .dst = VAR_NONE, .a = VAR_ZERO, .b = VAR_ZERO, .c = VAR_ZERO, .imm = 300},
+    };
+    uint8_t bytes[4 * UOP_PACKED_MAX + UOP_PACKED_BEHIND];
+    assert_int_equal(uop_pack(uops, 4, bytes), 6 + 6 + 5 + 5);
+}
+
+// ---- blocks ---------------------------------------------------------------------------------------------------------
+#define BLOCKS 3000u
+
+static void lift_sample(struct lift *l, uint64_t random)
+{
+    l->insn_count = 1 + (unsigned)(random_bits(&random) % BLOCK_MAX_INSNS);
+    l->uop_count = 0;
+    for (unsigned i = 0; i < l->insn_count; i++) {
+        unsigned uops = (i + 1 == l->insn_count) + (unsigned)(random_bits(&random) % 4);
+        l->insn_offset[i + 1] = (uint16_t)(l->insn_offset[i] + 1 + random_bits(&random) % INSN_MAX_LENGTH);
+        while (uops--)
+            l->uops[l->uop_count++] = random_uop(&random, i);
+    }
+}
+
+static struct block *add(struct block_store *store, struct lift *l, uint64_t random)
+{
+    static uint8_t bytes[BLOCK_PACKED_MAX];
+    struct block *block;
+    size_t size;
+    lift_sample(l, random);
+    size = block_pack(l, bytes);
+    block = block_store_block(store, size);
+    if (!block)
+        return NULL;
+    memcpy((uint8_t *)(uintptr_t)block->packed, bytes, size);
+    block->insn_count = (uint8_t)l->insn_count;
+    block->uop_count = (uint16_t)l->uop_count;
+    if (random % 2)
+        block_place(store, block, l->uops);
+    return block;
+}
+
+static void assert_block(struct block_store *store, struct lift *l, const struct block *block, uint64_t random)
+{
+    const struct uop *uops = block_uops((struct block_cache *)(void *)store, block); // which begins with its store
+    struct uop exit = block_exit(block);
+    lift_sample(l, random);
+    for (unsigned i = 0; i < l->uop_count; i++)
+        assert_same(&uops[i], &l->uops[i]);
+    assert_same(&exit, &l->uops[l->uop_count - 1]);
+    for (unsigned i = 0; i <= l->insn_count; i++)
+        assert_int_equal(block_insn_offset(block, i), l->insn_offset[i]);
+    assert_ptr_equal(block_numbered(store, block_number(store, block)), block);
+}
+
+static void test_ring(void **state)
+{
+    static struct block *blocks[BLOCKS];
+    struct lift *l = calloc(1, sizeof *l);
+    struct block_store store = {0};
+    struct error error = {0};
+    uint64_t random = 3;
+    assert_non_null(l);
+    assert_true(block_store_create(&store, (size_t)16 << 20, &error));
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        blocks[i] = add(&store, l, i);
+        assert_non_null(blocks[i]);
+        assert_block(&store, l, blocks[i], i);
+    }
+    for (unsigned round = 0; round < 100000; round++) {
+        unsigned number = (unsigned)(random_bits(&random) % BLOCKS);
+        if (round == 50000)
+            store.ring.next = UINT32_MAX - 3 * (store.ring.mask + 1) - 7;
+        if (round % 16)
+            block_uops((struct block_cache *)(void *)&store, blocks[number]);
+        else
+            assert_block(&store, l, blocks[number], number);
+    }
+    assert_true(store.ring.next < UINT32_MAX / 2); // it began anew
+    block_store_release(&store);
+    free(l);
+}
+
+/// Uops stand where they are while so many other blocks are asked for theirs.
+static void test_kept(void **state)
+{
+    static struct block *blocks[2 * BLOCK_UOPS_KEPT];
+    struct lift *l = calloc(1, sizeof *l);
+    struct block_store store = {0};
+    struct error error = {0};
+    assert_non_null(l);
+    assert_true(block_store_create(&store, (size_t)16 << 20, &error));
+    for (unsigned i = 0; i < 2 * BLOCK_UOPS_KEPT; i++) {
+        blocks[i] = add(&store, l, 2 * i);
+        blocks[i]->uop_count = LIFT_MAX_UOPS; // what is behind them does not matter
+    }
+    for (unsigned i = 0; i < BLOCK_UOPS_KEPT; i++) {
+        const struct uop *uops = block_uops((struct block_cache *)(void *)&store, blocks[i]);
+        const struct uop first = uops[0];
+        for (unsigned k = 1; k <= BLOCK_UOPS_KEPT; k++)
+            block_uops((struct block_cache *)(void *)&store, blocks[i + k]);
+        assert_same(&uops[0], &first);
+        assert_ptr_equal(block_uops((struct block_cache *)(void *)&store, blocks[i]), uops);
+    }
+    block_store_release(&store);
+    free(l);
+}
+
+static void test_parts(void **state)
+{
+    struct lift *l = calloc(1, sizeof *l);
+    struct block_store store = {0};
+    struct error error = {0};
+    struct block *first, *block;
+    unsigned count = 0;
+    assert_non_null(l);
+    assert_true(block_store_create(&store, 1, &error)); // the least
+    first = block = add(&store, l, 0);
+    for (; block; block = add(&store, l, count)) {
+        count++;
+        assert_true((uint8_t *)(block + 1) <= block->packed);
+        assert_block(&store, l, block, count - 1);
+    }
+    assert_int_equal(store.part[0].count, count);
+    assert_in_range(block_store_used(&store), BLOCK_STORE_LEAST / BLOCK_PARTS - 1000, BLOCK_STORE_LEAST / BLOCK_PARTS);
+    assert_null(block_store_bytes(&store, BLOCK_STORE_LEAST / BLOCK_PARTS));
+    for (unsigned i = 1; i <= BLOCK_PARTS; i++) {
+        struct block_part *oldest = block_store_oldest(&store);
+        assert_ptr_equal(oldest, &store.part[i % BLOCK_PARTS]);
+        block_store_renew(&store, oldest);
+        block = add(&store, l, 1);
+        assert_non_null(block);
+        assert_true((uint8_t *)block >= store.arena && oldest->end <= store.arena + store.size);
+        assert_non_null(block_store_bytes(&store, 100));
+    }
+    assert_ptr_equal(block, first);
+    block_store_reset(&store);
+    assert_int_equal(block_store_used(&store), 0);
+    block_store_release(&store);
+    free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_packing), cmocka_unit_test(test_size),  cmocka_unit_test(test_ring),
+        cmocka_unit_test(test_kept),    cmocka_unit_test(test_parts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
