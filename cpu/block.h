@@ -185,15 +185,26 @@ static inline const void *block_jump_chain(const struct cpu *cpu, const struct b
     return block->host_chain && chains ? block->host_chain : cpu->no_chain;
 }
 
-static inline unsigned jump_cache_index(uint64_t linear)
+/// The home of what the key stands for.
+static inline unsigned jump_cache_index(uint64_t key)
 {
-    return (uint32_t)linear * (uint32_t)JUMP_CACHE_FACTOR >> JUMP_CACHE_SHIFT & (JUMP_CACHE_ENTRIES - 1);
+    return (unsigned)(key >> JUMP_CACHE_SHIFT) & (JUMP_CACHE_HOMES - 1);
+}
+
+/// Where it is when another has its home.
+static inline unsigned jump_victim_index(uint64_t key)
+{
+    uint32_t product = (uint32_t)key * (uint32_t)JUMP_VICTIM_FACTOR;
+    return JUMP_CACHE_HOMES + (product >> JUMP_VICTIM_SHIFT & (JUMP_VICTIMS - 1));
 }
 
 /// The jump cache knows the block under the key from now on, in the present mode. Returns where host code goes on.
 static inline const void *block_jump_known(struct cpu *cpu, uint64_t key, struct block *block, const void *chain)
 {
     struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
+    // Blocks without host code are found by other ways, too.
+    if (entry->linear != key && entry->epoch == cpu->jump_epoch && entry->chain != cpu->no_chain)
+        cpu->jump_cache[jump_victim_index(entry->linear)] = *entry;
     entry->linear = key;
     entry->block = block;
     entry->mode = cpu->mode;

@@ -323,11 +323,17 @@ struct block_cache; // block.h
 struct block;
 
 #define JUMP_CACHE_BITS 16
-#define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
-// An entry's index: the low bits of linear * factor >> shift. Addresses that differ by a multiple of a page are
-// scattered; programs of many megabytes have many of those. The shift is an entry's size, so that host code needs none.
-#define JUMP_CACHE_FACTOR INT32_C(-0x61c88647)
-#define JUMP_CACHE_SHIFT 5
+#define JUMP_CACHE_HOMES (1u << JUMP_CACHE_BITS)
+// An entry's home: the low bits of linear >> shift. A jump that was mispredicted waits for it, and a multiplication, or
+// a fold of the higher bits, takes longer than is lost to addresses that share a home.
+#define JUMP_CACHE_SHIFT 2
+// Of two in use that share one, the earlier goes to the victims, behind the homes, to which a product scatters them.
+// The shift there is an entry's size, so that host code needs none.
+#define JUMP_VICTIM_BITS 13
+#define JUMP_VICTIMS (1u << JUMP_VICTIM_BITS)
+#define JUMP_VICTIM_FACTOR INT32_C(-0x61c88647)
+#define JUMP_VICTIM_SHIFT 5
+#define JUMP_CACHE_ENTRIES (JUMP_CACHE_HOMES + JUMP_VICTIMS)
 
 /// The block at a linear address in a mode. Host code reads it too.
 struct cpu_jump_entry {

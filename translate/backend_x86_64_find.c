@@ -51,7 +51,8 @@ static const void *find(struct cpu *cpu, uint64_t linear)
 void x86_find_routine(struct emit *e, struct backend_entries *entries, const struct fpu_routines *fpu)
 {
     entries->find = e->at;
-    e->depth = 0;     // jumped to
+    e->depth = 0; // jumped to
+    emit_patch_here(e, x86_look_at_victims(e));
     emit_push(e, S1); // keeps the stack aligned
     x86_push_caller_saved(e);
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));

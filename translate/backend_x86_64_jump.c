@@ -19,6 +19,8 @@ static void make_jump_key(struct emit *e, uint8_t reg)
     emit_alu(e, EMIT_OR, WIDTH_64, reg, S0);
 }
 
+#define JUMP_SCALE 3 // of an entry's index where the jump cache is looked into
+
 void x86_load_tlb(struct emit *e)
 {
     emit_lea(e, WIDTH_64, TLB, x86_memory_at(X86_TLB_OFFSET));
@@ -33,6 +35,7 @@ static void write_note_page(struct emit *e, bool user)
     emit_place done[3], has_one;
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, block);
     entry.index = S0;
+    entry.scale = JUMP_SCALE;
     slot.displacement = offsetof(struct block, page_slot);
     at.index = T0;
     at.scale = 3;
@@ -64,6 +67,33 @@ static void write_note_page(struct emit *e, bool user)
     emit_patch_short(e, done[1]);
 }
 
+/// The jump cache's entry, whose index is in S0, is asked for `key` in the mode that holds now. *entry: where it leads.
+/// Returns the branch to where it is another's.
+static emit_place write_ask(struct emit *e, struct emit_memory *entry, uint8_t key)
+{
+    const uint8_t *other;
+    emit_place branch;
+    entry->index = S0;
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, key, *entry);
+    other = e->at;
+    branch = emit_jump_if(e, EMIT_NOT_EQUAL);
+    emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
+    entry->displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
+    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, *entry);
+    emit_jump_back_if(e, EMIT_NOT_EQUAL, other);
+    entry->displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
+    return branch;
+}
+
+/// To S1, where the entry leads.
+static void write_go(struct emit *e, struct emit_memory entry)
+{
+    emit_move(e, WIDTH_64, T0, S1);
+    emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
+    emit_store(e, WIDTH_64, FIELD(code_page), T0);
+    emit_jump_memory(e, entry);
+}
+
 enum note { NOTE_NOTHING, NOTE_SUPERVISOR, NOTE_USER };
 
 /// Through the jump cache to the block at S1, in the mode that holds now. Every temporary is dead. `called`: a CALL may
@@ -81,29 +111,31 @@ static emit_place write_look_up(struct emit *e, const struct backend_entries *en
         emit_patch(e, emit_jump_if(e, EMIT_NOT_EQUAL), entries->no_chain);
     }
     struct emit_memory entry = FIELD(jump_cache);
-    const uint8_t *other;
     emit_place branch;
-    entry.index = S0;
-    _Static_assert(sizeof(struct cpu_jump_entry) == 1 << JUMP_CACHE_SHIFT, "the product needs no shift");
-    emit_multiply_imm(e, WIDTH_32, S0, key, JUMP_CACHE_FACTOR); // jump_cache_index
-    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_ENTRIES - 1) << JUMP_CACHE_SHIFT);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, key, entry);
-    other = e->at;
-    branch = emit_jump_if(e, EMIT_NOT_EQUAL);
+    _Static_assert(sizeof(struct cpu_jump_entry) == 1 << JUMP_CACHE_SHIFT << JUMP_SCALE, "the index needs no shift");
+    entry.scale = JUMP_SCALE;
+    emit_move(e, WIDTH_32, S0, key); // jump_cache_index
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_CACHE_HOMES - 1) << JUMP_CACHE_SHIFT);
+    branch = write_ask(e, &entry, key);
     emit_patch(e, branch, unknown);
-    emit_load(e, WIDTH_64, T0, FIELD(mode)); // and the epoch
-    entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, mode);
-    emit_alu_load(e, EMIT_CMP, WIDTH_64, T0, entry);
-    emit_jump_back_if(e, EMIT_NOT_EQUAL, other);
-    entry.displacement += (int32_t)(offsetof(struct cpu_jump_entry, chain) - offsetof(struct cpu_jump_entry, mode));
     if (note != NOTE_NOTHING)
         write_note_page(e, note == NOTE_USER);
-    if (flat) {
-        emit_move(e, WIDTH_64, T0, S1);
-        emit_alu_imm(e, EMIT_AND, WIDTH_64, T0, (int32_t)PAGE_MASK);
-        emit_store(e, WIDTH_64, FIELD(code_page), T0);
-    }
-    emit_jump_memory(e, entry);
+    if (flat)
+        write_go(e, entry);
+    else
+        emit_jump_memory(e, entry);
+    return branch;
+}
+
+emit_place x86_look_at_victims(struct emit *e)
+{
+    struct emit_memory entry = x86_memory_at(offsetof(struct cpu, jump_cache[JUMP_CACHE_HOMES]));
+    emit_place branch;
+    _Static_assert(sizeof(struct cpu_jump_entry) == 1 << JUMP_VICTIM_SHIFT, "the product needs no shift");
+    emit_multiply_imm(e, WIDTH_32, S0, S1, JUMP_VICTIM_FACTOR); // jump_victim_index
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_VICTIMS - 1) << JUMP_VICTIM_SHIFT);
+    branch = write_ask(e, &entry, S1);
+    write_go(e, entry);
     return branch;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "cpu/block.h"
 #include "cpu/debug.h"
 #include "support_guest.h"
 #include "translate/code_cache.h"
@@ -195,11 +196,55 @@ static void test_edge_in_page(void **state)
     guest_end(&g);
 }
 
+#define TARGET (GUEST_DATA + 0xd000) // inc ebx; ret
+#define CALLS 41u                    // odd: each round ends with the other
+
+/// Two addresses that share a home in the jump cache, called in turn: neither pushes the other out, once both are
+/// known.
+static void test_same_home(void **state)
+{
+    static const uint8_t calls[] = {0xb9, CALLS, 0, 0, 0, // mov ecx, CALLS
+                                    0xff, 0xd0,           // call rax
+                                    0x48, 0x92,           // xchg rax, rdx
+                                    0xff, 0xc9,           // dec ecx
+                                    0x75, 0xf8,           // jnz to the call
+                                    0xf4};
+    struct guest g;
+    const struct cpu_jump_entry *cache;
+    uint64_t at_home = 0;
+    (void)state;
+    guest_start(&g, &engine_jit);
+    translate_set_threshold(g.state, 0);
+    load_edge(&g);
+    guest_load(&g, GUEST_CODE, calls, sizeof calls);
+    cache = g.cpu->jump_cache;
+    assert_int_equal(jump_cache_index(TARGET), jump_cache_index(EDGE + TARGET));
+    for (unsigned round = 0; round < 8; round++) {
+        g.cpu->var[VAR_RIP] = GUEST_CODE;
+        g.cpu->var[VAR_RSP] = GUEST_STACK;
+        g.cpu->var[VAR_RAX] = (round & 1 ? EDGE : 0) + TARGET;
+        g.cpu->var[VAR_RDX] = (round & 1 ? 0 : EDGE) + TARGET;
+        g.cpu->var[VAR_RBX] = 0;
+        g.cpu->activity = ACTIVITY_RUN;
+        assert_int_equal(guest_run(&g, 1000), STOP_HALT);
+        assert_int_equal(g.cpu->var[VAR_RBX], CALLS);
+        if (round == 4)
+            at_home = cache[jump_cache_index(TARGET)].linear;
+        if (round < 4)
+            continue;
+        assert_true(at_home == TARGET || at_home == EDGE + TARGET);
+        assert_true(cache[jump_cache_index(TARGET)].linear == at_home); // C would have put the last one there
+        assert_true(cache[jump_victim_index(at_home ^ EDGE)].linear == (at_home ^ EDGE));
+        assert_ptr_not_equal(cache[jump_victim_index(at_home ^ EDGE)].chain, g.cpu->no_chain);
+    }
+    guest_end(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new_epochs), cmocka_unit_test(test_breakpoint),   cmocka_unit_test(test_little_room),
-        cmocka_unit_test(test_edge),       cmocka_unit_test(test_edge_in_page),
+        cmocka_unit_test(test_edge),       cmocka_unit_test(test_edge_in_page), cmocka_unit_test(test_same_home),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
