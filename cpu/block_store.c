@@ -5,9 +5,10 @@
 #include "base/bits.h"
 #include "base/host.h"
 
-#define RING_UOPS (1u << 15)       // a part of what the host's second cache holds
-#define RING_START (2 * RING_UOPS) // so a place of 0 is none
-_Static_assert(RING_UOPS >= (BLOCK_UOPS_KEPT + 2) * LIFT_MAX_UOPS, "whoever asks for some blocks reads them all");
+#define RING_BYTES (1u << 20)       // a part of what the host's second cache holds
+#define RING_START (2 * RING_BYTES) // so a place of 0 is none
+_Static_assert(RING_BYTES >= (BLOCK_UOPS_KEPT + 2) * LIFT_MAX_UOPS * sizeof(struct uop),
+               "whoever asks for some blocks reads them all");
 
 static size_t part_size(const struct block_store *store)
 {
@@ -34,11 +35,11 @@ bool block_store_create(struct block_store *store, size_t bytes, struct error *e
 {
     store->size = bytes < BLOCK_STORE_LEAST ? BLOCK_STORE_LEAST : bytes;
     store->arena = host_memory_reserve(store->size, error);
-    store->ring.uops = store->arena ? host_memory_reserve(RING_UOPS * sizeof *store->ring.uops, error) : NULL;
+    store->ring.uops = store->arena ? host_memory_reserve(RING_BYTES, error) : NULL;
     if (!store->ring.uops)
         return false;
     host_memory_prefer_large_pages(store->arena, store->size);
-    store->ring.mask = RING_UOPS - 1;
+    store->ring.mask = RING_BYTES - 1;
     store->ring.next = RING_START;
     block_store_reset(store);
     return true;
@@ -49,7 +50,7 @@ void block_store_release(struct block_store *store)
     if (store->arena)
         host_memory_release(store->arena, store->size);
     if (store->ring.uops)
-        host_memory_release(store->ring.uops, RING_UOPS * sizeof *store->ring.uops);
+        host_memory_release(store->ring.uops, RING_BYTES);
 }
 
 struct block_part *block_store_oldest(struct block_store *store)
@@ -125,13 +126,14 @@ static void restart(struct block_store *store)
 static struct uop *take_place(struct block_store *store, struct block *block)
 {
     struct block_ring *ring = &store->ring;
+    uint32_t bytes = block->uop_count * (uint32_t)sizeof(struct uop);
     if (ring->next > UINT32_MAX - RING_START)
         restart(store);
-    if ((ring->next & ring->mask) + block->uop_count > ring->mask) // not over the ring's end
+    if ((ring->next & ring->mask) + bytes > ring->mask) // not over the ring's end
         ring->next = (ring->next | ring->mask) + 1;
     block->place = ring->next;
-    ring->next += block->uop_count;
-    return ring->uops + (block->place & ring->mask);
+    ring->next += bytes;
+    return (struct uop *)(void *)(ring->uops + (block->place & ring->mask));
 }
 
 const struct uop *block_unpack(struct block_store *store, struct block *block)

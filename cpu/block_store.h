@@ -20,10 +20,11 @@ struct block_part {
     unsigned count;
 };
 
-/// Places in the ring are counted on and on; a block whose place is less than a ring behind the next one is there.
+/// Places in the ring are counted on and on, in bytes; a block whose place is less than a ring behind the next one is
+/// there.
 struct block_ring {
-    struct uop *uops;
-    uint32_t mask; // uops that it holds, less one
+    uint8_t *uops;
+    uint32_t mask; // its size less one
     uint32_t next;
 };
 
@@ -70,7 +71,7 @@ static inline const struct uop *block_uops(struct block_cache *cache, const stru
 {
     struct block_store *store = block_cache_store(cache);
     if (LIKELY(store->ring.next - block->place <= store->ring.mask))
-        return store->ring.uops + (block->place & store->ring.mask);
+        return (const struct uop *)(const void *)(store->ring.uops + (block->place & store->ring.mask));
     return block_unpack(store, (struct block *)(uintptr_t)block); // only where its uops are changes
 }
 

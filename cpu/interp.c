@@ -485,21 +485,18 @@ typedef uint64_t unaligned_u64 __attribute__((aligned(1), may_alias));
         goto exit_if;                                                                                                  \
     } while (0)
 
-/// From uop number `from` on. A block that does not `go_on` is the last one.
-__attribute__((noinline)) static void interpret(struct cpu *cpu, struct block *block, unsigned from, bool go_on)
+/// From uop `u` on. A block that does not `go_on` is the last one.
+__attribute__((noinline)) static void interpret(struct cpu *cpu, struct block *block, const struct uop *u, bool go_on)
 {
     struct uop copy[64];
-    const struct uop *u;
     uint64_t target;
     int64_t delta;
     unsigned which;
     bool taken, detoured = cpu->leave; // after the instruction in which host code gave up
 
-enter:
-    u = block_uops(cpu->blocks, block) + from;
-    from = 0;
     if (UNLIKELY(detoured))
         u = detour(cpu, block, u, u->insn, copy);
+enter:
     cpu->running = block;
     cpu->stat_blocks++;
     for (;; u++) {
@@ -724,6 +721,7 @@ enter:
         block = follow(cpu, block, which, delta);
         if (!block)
             return;
+        u = block_uops(cpu->blocks, block);
         goto enter;
     leave:
         if (detoured) {
@@ -743,12 +741,12 @@ fault:
 
 void interp_block(struct cpu *cpu, struct block *block)
 {
-    interpret(cpu, block, 0, true);
+    interpret(cpu, block, block_uops(cpu->blocks, block), true);
 }
 
 void interp_rest_of_block(struct cpu *cpu, struct block *block, unsigned from)
 {
-    interpret(cpu, block, from, false);
+    interpret(cpu, block, block_uops(cpu->blocks, block) + from, false);
 }
 
 static void *interp_create(struct cpu *cpu, struct error *error)
