@@ -399,7 +399,7 @@ static bool configure_translator(struct machine *machine, struct error *error)
 /// what the emulator takes beside guest RAM.
 static size_t blocks_bytes(const struct machine_translator *wanted)
 {
-    return code_bytes(wanted) / 3 * 5;
+    return code_bytes(wanted);
 }
 
 static bool create_cpu(struct machine *machine, struct error *error)

@@ -77,12 +77,12 @@ static bool parse_cpu(struct option_context *context, const char *argument, stru
     return model_parse(argument, &context->options->model, error);
 }
 
-_Static_assert(TRANSLATE_CODE_DEFAULT == (size_t)70 << 20, "tb-size, as the help says");
+_Static_assert(TRANSLATE_CODE_DEFAULT == (size_t)90 << 20, "tb-size, as the help says");
 static const struct property accelerator_rows[] = {
     {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator, paranoid), sizeof(bool), 0, 0, "off",
      "walks again at every TLB hit and reports differences (-d mmu); interpreted, slow"},
     {"tb-size", PROPERTY_UINT32, offsetof(struct accelerator, code_mib), 4, TRANSLATE_CODE_MINIMUM >> 20,
-     TRANSLATE_CODE_MAXIMUM >> 20, "70", "jit: MiB for host code, and five thirds of it for what it is made of"},
+     TRANSLATE_CODE_MAXIMUM >> 20, "90", "jit: MiB for host code, and as much for what it is made of"},
     {"single-mapping", PROPERTY_BOOL, offsetof(struct accelerator, single_mapping), sizeof(bool), 0, 0, "off",
      "jit: host code is written where it runs, in memory that is writable and executable at once"},
     {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "10",

@@ -45,7 +45,7 @@ void translate_set_code_limit(void *state, size_t bytes);
 
 /// Limits of the code memory that a user can ask for (-accel jit,tb-size=).
 #define TRANSLATE_CODE_MINIMUM ((size_t)1 << 20)
-#define TRANSLATE_CODE_DEFAULT ((size_t)70 << 20)
+#define TRANSLATE_CODE_DEFAULT ((size_t)90 << 20)
 #define TRANSLATE_CODE_MAXIMUM ((size_t)1024 << 20)
 /// Exchanges the code memory for one of `bytes`, between the limits above; what was translated is dropped. single: one
 /// mapping that is writable and executable, where else host code is written through one and run through another. Only
