@@ -574,6 +574,7 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
 
     if (!block_lift(&cache->lifter, cpu, linear, mode, &source))
         return NULL;
+    interp_prepare(cache->lifter.lift.uops, cache->lifter.lift.uop_count);
     block_expect(&cache->table, cpu, linear, backing, mode, &cache->lifter.lift.uops[cache->lifter.lift.uop_count - 1]);
     if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lifter.lift.beyond_limit)
         return keep_not(cache, cpu, &source);

@@ -5,7 +5,7 @@
 #include "base/bits.h"
 #include "base/host.h"
 
-#define RING_BYTES (1u << 20)       // a part of what the host's second cache holds
+#define RING_BYTES (1u << 22)       // less is read anew too often, more is not in the host's caches
 #define RING_START (2 * RING_BYTES) // so a place of 0 is none
 _Static_assert(RING_BYTES >= (BLOCK_UOPS_KEPT + 2) * LIFT_MAX_UOPS * sizeof(struct uop),
                "whoever asks for some blocks reads them all");
@@ -143,13 +143,10 @@ const struct uop *block_unpack(struct block_store *store, struct block *block)
     from = uop_unpack(from, last, 1);
     last->insn = (uint8_t)(last->insn + block->insn_count - 1);
     uop_unpack(from, uops, block->uop_count - 1u);
-    interp_prepare(uops, block->uop_count);
     return uops;
 }
 
 void block_place(struct block_store *store, struct block *block, const struct uop *uops)
 {
-    struct uop *to = take_place(store, block);
-    memcpy(to, uops, block->uop_count * sizeof *to);
-    interp_prepare(to, block->uop_count);
+    memcpy(take_place(store, block), uops, block->uop_count * sizeof *uops);
 }

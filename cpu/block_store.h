@@ -51,11 +51,11 @@ uint8_t *block_store_bytes(struct block_store *store, size_t bytes);
 struct block *block_store_block(struct block_store *store, size_t bytes);
 size_t block_store_used(const struct block_store *store);
 
-/// Packs what was lifted. `to` has BLOCK_PACKED_MAX bytes; returns how many are used.
+/// Packs what was lifted and prepared for the interpreter. `to` has BLOCK_PACKED_MAX bytes; returns how many are used.
 size_t block_pack(const struct lift *lift, uint8_t *to);
 #define BLOCK_PACKED_MAX (LIFT_MAX_INSNS + LIFT_MAX_UOPS * UOP_PACKED_MAX + UOP_PACKED_BEHIND)
 
-/// Puts the block's uops into the ring, with code for the interpreter.
+/// Puts the block's uops into the ring.
 const struct uop *block_unpack(struct block_store *store, struct block *block);
 /// Likewise, where `uops` are these.
 void block_place(struct block_store *store, struct block *block, const struct uop *uops);

@@ -10,10 +10,9 @@
 #include "cpu/run.h"
 #include "cpu/segment.h"
 
-// code = op * 16 + flags * 8 + immediate * 4 + width; pairs come after.
-#define CODE(op, width, imm, flags) ((op)*16 + (flags)*8 + (imm)*4 + (width))
+#define CODE UOP_CODE
 enum {
-    CODE_XLAT_LOAD = UOP_OPS * 16,           // + width
+    CODE_XLAT_LOAD = UOP_CODE_PAIRS,         // + width
     CODE_XLAT_STORE = CODE_XLAT_LOAD + 4,    // + width + immediate * 4
     CODE_EA_XLAT_LOAD = CODE_XLAT_STORE + 8, // EA of 64 bits without index
     CODE_EA_XLAT_STORE = CODE_EA_XLAT_LOAD + 4,
@@ -22,6 +21,7 @@ enum {
     CODE_TEST_EXIT = CODE_COMPARE_EXIT + 8,
     CODES = CODE_TEST_EXIT + 8
 };
+_Static_assert(CODES - UOP_CODE_PAIRS < 64, "uop_pack.c has room for them");
 
 static bool is_xlat(const struct uop *u)
 {

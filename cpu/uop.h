@@ -105,8 +105,11 @@ enum uop_op {
 #define UOP_MODE 0x40u    // XLAT: `c` is an enum mmu_mode in place of the block's (implicit supervisor accesses)
 #define UOP_ALIGNED 0x80u // XLAT: linear must be a multiple of `param` (16), else #GP(0)
 
+#define UOP_CODE(op, width, imm, flags) ((op)*16 + (flags)*8 + (imm)*4 + (width))
+#define UOP_CODE_PAIRS (UOP_OPS * 16) // uops that run as one with those behind them
+
 struct uop {
-    uint16_t code; // the interpreter's: filled by interp_prepare
+    uint16_t code; // the interpreter's: filled by interp_prepare. UOP_CODE, or one of UOP_CODE_PAIRS on
     uint8_t op;    // enum uop_op
     uint8_t width; // WIDTH_*
     uint8_t dst, a, b, c;

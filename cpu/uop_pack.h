@@ -9,10 +9,10 @@
 
 /// What a uop takes at most.
 #define UOP_PACKED_MAX 25u
-/// Readers may look at so many bytes behind what is packed.
+/// Readers look at so many bytes behind what is packed, at most.
 #define UOP_PACKED_BEHIND 16u
 
-/// Packs `count` uops, but for `code`. Returns how many bytes they take.
+/// Packs `count` uops. Returns how many bytes they take, behind which there is room for UOP_PACKED_BEHIND more.
 size_t uop_pack(const struct uop *uops, unsigned count, uint8_t *to);
 /// ... and back. Returns what follows them.
 const uint8_t *uop_unpack(const uint8_t *from, struct uop *uops, unsigned count);
