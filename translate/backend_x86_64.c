@@ -479,9 +479,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     } else {
         if (last.displacement)
             emit_lea(e, WIDTH_64, S1, last);
-        else
-            emit_move(e, WIDTH_64, S1, t->a);
-        emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
+        x86_page_number(e, x86_host_has(t, FEATURE_BMI2), last.displacement ? S1 : t->a);
     }
     if (low && page == NO_REGISTER) {
         emit_lea(e, WIDTH_32, S0, first);

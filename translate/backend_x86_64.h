@@ -103,6 +103,19 @@ static inline void x86_tlb_slot(struct emit *e, bool has_bmi1, uint8_t address)
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, TLB_ENTRIES - 1);
 }
 
+/// S1 = the number of the page that `address` is in.
+static inline void x86_page_number(struct emit *e, bool has_bmi2, uint8_t address)
+{
+    _Static_assert((X86_TLB_FIELD & 63) == PAGE_SHIFT, "SHRX takes the count from there");
+    if (has_bmi2 && address != S1) {
+        emit_vex(e, (struct emit_vex){2, 3, 0xf7}, WIDTH_64, S1, TLB, address); // SHRX
+        return;
+    }
+    if (address != S1)
+        emit_move(e, WIDTH_64, S1, address);
+    emit_shift_imm(e, EMIT_SHR, WIDTH_64, S1, PAGE_SHIFT);
+}
+
 static inline struct emit_memory x86_at_register(uint8_t reg)
 {
     return (struct emit_memory){.base = reg, .index = HOST_NO_INDEX};
@@ -338,8 +351,8 @@ void x86_indirect_guard(struct translation *t);
 /// pages may be mapped elsewhere, and in another process, as long as it is side by side. Else the jump cache decides,
 /// now and then C about a new guard, so that code which runs a few times is not patched at all.
 void x86_page_guard(struct translation *t, const struct side_exit *exit);
-/// To S1 in flat code, if the jump cache knows it though another has its home. Every temporary is dead. Returns the branch
-/// to where it does not.
+/// To S1 in flat code, if the jump cache knows it though another has its home. Every temporary is dead. Returns the
+/// branch to where it does not.
 emit_place x86_look_at_victims(struct emit *e);
 void x86_guard_routines(struct emit *e, struct backend_entries *entries);
 #define X86_GUARD_BYTES 32u
