@@ -138,11 +138,15 @@ static inline uint64_t spread(uint64_t packed, uint32_t there)
            (packed << 32 & row[4]) | (packed << 40 & row[5]);
 }
 
-/// The first bytes of a number, as many as its size has, sign-extended. In two steps: none are shifted out as well.
-static inline int64_t number(uint64_t bytes, unsigned size)
+/// By a size's number: the bits that are there, and the highest of them.
+static const struct {
+    uint64_t bits, sign;
+} sizes[8] = {{0, 0}, {0xff, 0x80}, {0xffff, 0x8000}, {UINT32_MAX, 0x80000000}, {UINT64_MAX, 0}};
+
+/// The first bytes of a number, as many as its size has, sign-extended.
+static inline uint64_t number(uint64_t bytes, unsigned size)
 {
-    static const uint8_t half[8] = {32, 28, 24, 16, 0};
-    return (int64_t)(bytes << half[size] << half[size]) >> half[size] >> half[size];
+    return ((bytes & sizes[size].bits) ^ sizes[size].sign) - sizes[size].sign;
 }
 
 const uint8_t *uop_unpack(const uint8_t *from, struct uop *uops, unsigned count)
@@ -173,9 +177,9 @@ const uint8_t *uop_unpack(const uint8_t *from, struct uop *uops, unsigned count)
         number_at = from + WORD_BYTES + ones[there];
         from += WORD_BYTES + (word >> LENGTH_AT);
         store_le64(to, code | op << 16 | width << 24 | fields << 32);
-        store_le64(to + 8, (uint64_t)number(load_le64(number_at), imm));
+        store_le64(to + 8, number(load_le64(number_at), imm));
         number_at += size_bytes[imm];
-        store_le64(to + 16, insn | (fields >> 32) << 8 | (uint64_t)number(load_le64(number_at), param) << 32);
+        store_le64(to + 16, insn | (fields >> 32) << 8 | number(load_le64(number_at), param) << 32);
     }
     return from;
 }
