@@ -15,21 +15,25 @@
 
 #define BLOCK_MAX_INSNS 32
 
-/// A patched jump of host code from one block to another.
+/// A jump of host code to other blocks, kept behind the host code that it is of: code_cache.h.
 struct host_edge {
-    uint8_t *place;                 // the jump's relative target, or the guard; NULL: it is not used
-    struct host_edge *next, **link; // among the jumps to the same block, and what points here; link NULL: not patched
-    int32_t back;                   // from a jump's place to where it leads while it is not patched
-    uint16_t offset;                // in the page, of where it leads
-    enum {
-        EDGE_JUMP,     // inside the page
-        EDGE_GUARD,    // to another page
-        EDGE_INDIRECT, // its guard compares where to go
-        EDGE_FLAGS     // inside the page, behind stores of flags; `back` is to the jump that may pass them by
-    } kind : 8;
-    uint8_t changes; // EDGE_INDIRECT: so often it was another place. EDGE_FLAGS: from the stores' start to `place`
+    uint32_t next;        // among the jumps to the same block: number of an edge, 0: the last
+    uint32_t link;        // what points here: number of an edge, or a block's with EDGE_OF_BLOCK; 0: it is not patched
+    uint32_t place : 18;  // from there to here: the jump's relative target, or the guard; 0: it is not used
+    uint32_t offset : 12; // in the page, of where it leads
+    uint32_t kind : 2;    // enum edge_kind
+    int32_t back : 19;    // from a jump's place to where it leads while it is not patched
+    uint32_t changes : 8; // EDGE_INDIRECT: so often it was another place. EDGE_FLAGS: from the stores' start to `place`
 };
-_Static_assert(sizeof(struct host_edge) == 32, "it takes room of host code");
+_Static_assert(sizeof(struct host_edge) == 16, "it takes room of host code");
+#define EDGE_OF_BLOCK (UINT32_C(1) << 31)
+
+enum edge_kind {
+    EDGE_JUMP,     // inside the page
+    EDGE_GUARD,    // to another page
+    EDGE_INDIRECT, // its guard compares where to go
+    EDGE_FLAGS     // inside the page, behind stores of flags; `back` is to the jump that may pass them by
+};
 
 struct block {
     // What finding a block and its executions look at comes first, in one line of the host's cache.
@@ -72,7 +76,8 @@ struct block {
         };
     };
     struct host_edge *edge; // the host code's jumps, kept beside it
-    struct host_edge *incoming;
+    uint32_t incoming;      // number of the first patched jump that leads here; 0: there is none
+    uint32_t unused;
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
     union {
         uint32_t page2;           // number of the second page when `crosses`

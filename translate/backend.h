@@ -121,6 +121,15 @@ struct backend_entries {
     const uint8_t *no_chain;                      // where the jump cache leads for blocks without host code
 };
 
+/// What becomes a struct host_edge, which see.
+struct host_jump {
+    uint8_t *place; // NULL: it is not used
+    int32_t back;
+    uint16_t offset;
+    enum edge_kind kind : 8;
+    uint8_t changes;
+};
+
 #define SUPERBLOCK_PARTS 4
 #define SHARED_LEAVES 4 // that are remembered
 
@@ -213,7 +222,7 @@ struct translation {
     unsigned edge_count, exit_count;
     // What is large.
     struct leaves leaves;
-    struct host_edge edges[TRANSLATION_MAX_EDGES];
+    struct host_jump edges[TRANSLATION_MAX_EDGES];
     struct side_exit exits[TRANSLATION_MAX_EXITS];
     struct pass_numbering numbering;
     struct pass_block passes[SUPERBLOCK_PARTS];

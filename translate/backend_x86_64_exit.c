@@ -136,7 +136,7 @@ static struct side_exit *direct(struct translation *t, const struct uop *u, int6
     // C code may have changed the mode, which the jump cache compares. What host code makes of it is always the same.
     if (may_chain(t) && !t->called && u->width == mode_code_width(t->block->mode) &&
         (in_page(t, displacement) || x86_rip_is_page_relative(t)) && t->edge_count < TRANSLATION_MAX_EDGES) {
-        t->edges[t->edge_count] = (struct host_edge){0};
+        t->edges[t->edge_count] = (struct host_jump){0};
         exit->edge = (uint8_t)t->edge_count++;
     }
     return exit;
@@ -334,7 +334,7 @@ static void emit_poll_before_stores(struct emit *e)
 }
 
 /// The jump at `from` may pass by the stores that begin at `stores`.
-static void pass_by_flags(struct host_edge *edge, const uint8_t *from, const uint8_t *stores)
+static void pass_by_flags(struct host_jump *edge, const uint8_t *from, const uint8_t *stores)
 {
     size_t bytes = (size_t)(edge->place - stores);
     if (bytes > UINT8_MAX)
@@ -349,7 +349,7 @@ static void pass_by_flags(struct host_edge *edge, const uint8_t *from, const uin
 static void emit_direct(struct translation *t, const struct side_exit *exit, const uint8_t *stores)
 {
     struct emit *e = &t->emit;
-    struct host_edge *edge = exit->edge == NO_EDGE ? NULL : &t->edges[exit->edge];
+    struct host_jump *edge = exit->edge == NO_EDGE ? NULL : &t->edges[exit->edge];
     bool here = in_page(t, exit->displacement);
     bool late = exit->pending.words || exit->uncounted || t->registers.borrowed;
     registers_give_back(&t->registers, &x86_file, e);

@@ -184,7 +184,7 @@ void x86_indirect_guard(struct translation *t)
     uint8_t *guard = e->at;
     emit_place wrong;
     unsigned edge = t->edge_count++;
-    t->edges[edge] = (struct host_edge){.place = guard, .kind = EDGE_INDIRECT};
+    t->edges[edge] = (struct host_jump){.place = guard, .kind = EDGE_INDIRECT};
     target.displacement = PAGE_SIZE; // 4 bytes
     emit_load(e, WIDTH_64, S0, page_at(is_user(t), 0));
     emit_lea(e, WIDTH_64, T0, target);

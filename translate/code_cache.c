@@ -78,23 +78,25 @@ size_t code_cache_used(const struct code_cache *cache)
     return used;
 }
 
-void code_edge_connect(struct host_edge *edge, struct block *to)
+void code_edge_connect(const struct code_cache *cache, struct host_edge *edge, struct block *to)
 {
-    code_edge_disconnect(edge);
+    code_edge_disconnect(cache, edge);
     edge->next = to->incoming;
-    edge->link = &to->incoming;
+    edge->link = block_number(cache->blocks, to) | EDGE_OF_BLOCK;
+    to->incoming = code_edge_number(cache, edge);
     if (edge->next)
-        edge->next->link = &edge->next;
-    to->incoming = edge;
+        code_edge(cache, edge->next)->link = to->incoming;
 }
 
-void code_edge_disconnect(struct host_edge *edge)
+void code_edge_disconnect(const struct code_cache *cache, struct host_edge *edge)
 {
     if (!edge->link)
         return;
-    *edge->link = edge->next;
+    if (edge->link & EDGE_OF_BLOCK)
+        block_numbered(cache->blocks, edge->link & ~EDGE_OF_BLOCK)->incoming = edge->next;
+    else
+        code_edge(cache, edge->link)->next = edge->next;
     if (edge->next)
-        edge->next->link = edge->link;
-    edge->next = NULL;
-    edge->link = NULL;
+        code_edge(cache, edge->next)->link = edge->link;
+    edge->next = edge->link = 0;
 }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cpu/block.h"
+#include "cpu/block_store.h"
 
 #define CODE_REGIONS 8u
 /// Smaller ones would be mostly ends that no block fits into; little memory has fewer regions.
@@ -22,6 +22,8 @@ struct code_region {
 struct code_cache {
     struct code_region region[CODE_REGIONS];
     unsigned count, current;
+    uint8_t *memory;                  // the code memory, as written; all jumps are in it
+    const struct block_store *blocks; // and all blocks here
 };
 
 /// Divides [start, end) of the code memory, at least one CODE_REGION_LEAST, into empty regions.
@@ -43,9 +45,26 @@ bool code_cache_advance(struct code_cache *cache, struct block **blocks);
 /// Bytes that host code occupies.
 size_t code_cache_used(const struct code_cache *cache);
 
+/// A jump by its number, which is not 0.
+static inline struct host_edge *code_edge(const struct code_cache *cache, uint32_t number)
+{
+    return (struct host_edge *)(void *)(cache->memory + (size_t)(number - 1) * _Alignof(struct host_edge));
+}
+
+static inline uint32_t code_edge_number(const struct code_cache *cache, const struct host_edge *edge)
+{
+    return (uint32_t)((size_t)((const uint8_t *)edge - cache->memory) / _Alignof(struct host_edge)) + 1;
+}
+
+/// The jump's relative target, or the guard, as written. NULL: it is not used.
+static inline uint8_t *code_edge_place(struct host_edge *edge)
+{
+    return edge->place ? (uint8_t *)edge - edge->place : NULL;
+}
+
 /// The jump at `edge` leads to `to` from now on.
-void code_edge_connect(struct host_edge *edge, struct block *to);
+void code_edge_connect(const struct code_cache *cache, struct host_edge *edge, struct block *to);
 /// ... leads to no block, if it did.
-void code_edge_disconnect(struct host_edge *edge);
+void code_edge_disconnect(const struct code_cache *cache, struct host_edge *edge);
 
 #endif

@@ -30,17 +30,18 @@ static void set_indirect(struct jit *jit, uint8_t *guard, unsigned slot, unsigne
 void links_take_away(struct jit *jit, struct block *block)
 {
     while (block->incoming) {
-        const struct host_edge *edge = block->incoming;
+        struct host_edge *edge = code_edge(&jit->cache, block->incoming);
+        uint8_t *place = code_edge_place(edge);
         if (edge->kind == EDGE_FLAGS) {
-            patch(jit, edge->place + edge->back, edge->place - edge->changes);
-            patch(jit, edge->place, edge->place + JUMP_PLACE_BYTES);
+            patch(jit, place + edge->back, place - edge->changes);
+            patch(jit, place, place + JUMP_PLACE_BYTES);
         } else if (edge->kind == EDGE_INDIRECT)
-            set_indirect(jit, edge->place, 0, 0, edge->place); // no page's
+            set_indirect(jit, place, 0, 0, place); // no page's
         else if (edge->kind == EDGE_GUARD)
-            set_guard(jit, edge->place, 0, edge->place);
+            set_guard(jit, place, 0, place);
         else
-            patch(jit, edge->place, edge->place + edge->back);
-        code_edge_disconnect(block->incoming);
+            patch(jit, place, place + edge->back);
+        code_edge_disconnect(&jit->cache, edge);
     }
 }
 
@@ -62,18 +63,18 @@ static uint8_t *guarded_entry(const struct jit *jit, const struct block *from, c
 
 /// Patches a jump with stores of flags before it: past them, where the next block kills flags and the poll comes before
 /// both, as whoever leaves there needs the flags.
-static void link_flags(struct jit *jit, const struct host_edge *edge, const struct block *from, const struct block *to)
+static void link_flags(struct jit *jit, struct host_edge *edge, const struct block *from, const struct block *to)
 {
-    uint8_t *stores = edge->place - edge->changes, *entry = stores;
+    uint8_t *place = code_edge_place(edge), *stores = place - edge->changes, *entry = stores;
     if (!to->kills_flags || jit->cpu->counting)
-        patch(jit, edge->place, in_page_entry(jit, from, to));
+        patch(jit, place, in_page_entry(jit, from, to));
     else if (to->backing > from->backing)
         entry = jit_to_write(jit, block_host_code(to));
     else {
         entry = stores - jit->backend->poll_bytes;
         patch(jit, stores - JUMP_PLACE_BYTES, jit_to_write(jit, block_host_code(to)));
     }
-    patch(jit, edge->place + edge->back, entry);
+    patch(jit, place + edge->back, entry);
 }
 
 bool links_is_guarded(const struct block *block, unsigned number)
@@ -93,9 +94,11 @@ bool links_connect(struct jit *jit, struct block *from, unsigned which, struct b
 {
     struct cpu *cpu = jit->cpu;
     struct host_edge *edge;
+    uint8_t *place;
     if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
         return true;
     edge = &from->edge[which];
+    place = code_edge_place(edge);
     if (links_is_guarded(from, which)) {
         if (!may_guard(next))
             return true;
@@ -104,19 +107,19 @@ bool links_connect(struct jit *jit, struct block *from, unsigned which, struct b
     if (edge->kind == EDGE_INDIRECT) {
         if (edge->changes++ == INDIRECT_PATIENCE)
             return false;
-        set_indirect(jit, edge->place, next->page_slot, (unsigned)(next->backing & ~PAGE_MASK),
+        set_indirect(jit, place, next->page_slot, (unsigned)(next->backing & ~PAGE_MASK),
                      jit_to_write(jit, next->host_chain));
     } else if (edge->kind == EDGE_GUARD)
-        set_guard(jit, edge->place, next->page_slot, guarded_entry(jit, from, next));
-    else if (edge->place && ((next->backing ^ from->backing) >> PAGE_SHIFT))
+        set_guard(jit, place, next->page_slot, guarded_entry(jit, from, next));
+    else if (place && ((next->backing ^ from->backing) >> PAGE_SHIFT))
         return true;
     else if (edge->kind == EDGE_FLAGS)
         link_flags(jit, edge, from, next);
-    else if (edge->place)
-        patch(jit, edge->place, in_page_entry(jit, from, next));
+    else if (place)
+        patch(jit, place, in_page_entry(jit, from, next));
     else
         return true;
-    code_edge_connect(edge, next);
+    code_edge_connect(&jit->cache, edge, next);
     jit->statistics.links++;
     return true;
 }

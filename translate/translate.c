@@ -56,7 +56,15 @@ static bool keep_edges(struct translation *t)
         return false;
     t->head->edge = (struct host_edge *)(void *)e->at;
     t->head->edges = (uint8_t)t->edge_count;
-    memcpy(e->at, t->edges, bytes);
+    for (unsigned i = 0; i < t->edge_count; i++) {
+        const struct host_jump *jump = &t->edges[i];
+        struct host_edge *edge = &t->head->edge[i];
+        *edge = (struct host_edge){.place = jump->place ? (uint32_t)((uint8_t *)edge - jump->place) : 0,
+                                   .offset = jump->offset,
+                                   .kind = jump->kind,
+                                   .back = jump->back,
+                                   .changes = jump->changes};
+    }
     e->at += bytes;
     return true;
 }
@@ -190,7 +198,7 @@ static void forget_code(struct jit *jit, struct block *block)
     code_cache_remove(block);
     links_take_away(jit, block);
     for (unsigned i = 0; i < block->edges; i++)
-        code_edge_disconnect(&block->edge[i]);
+        code_edge_disconnect(&jit->cache, &block->edge[i]);
     block->edge = NULL;
     block->edges = 0;
     if (block->host_chain) {
@@ -561,6 +569,8 @@ static void write_entry(struct jit *jit)
     host_code_memory_flush(&jit->code, 0, emit_size(&e));
     jit->code_start = (size_t)align_up(emit_size(&e), CODE_ALIGNMENT);
     code_cache_divide(&jit->cache, jit->code_start, jit->code.size);
+    jit->cache.memory = jit->code.write;
+    jit->cache.blocks = block_cache_store(jit->cpu->blocks);
     jit->enter = (enter_host_code *)(uintptr_t)jit->code.exec;
     jit->cpu->no_chain = jit_to_exec(jit, jit->entries.no_chain);
 }

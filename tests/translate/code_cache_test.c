@@ -84,26 +84,37 @@ static void test_generations(void **state)
 
 static void test_edges(void **state)
 {
-    struct host_edge edge[3] = {{0}}, loop = {0};
-    struct block to[2] = {{0}};
+    struct host_edge edge[4] = {{0}};
+    static _Alignas(struct block) struct block to[2];
+    const struct block_store store = {.arena = (uint8_t *)to};
+    const struct code_cache cache = {.memory = (uint8_t *)edge, .blocks = &store};
+    uint32_t number[4];
 
+    for (unsigned i = 0; i < 4; i++) {
+        number[i] = code_edge_number(&cache, &edge[i]);
+        assert_true(number[i] > 0 && !(number[i] & EDGE_OF_BLOCK));
+        assert_ptr_equal(code_edge(&cache, number[i]), &edge[i]);
+    }
     for (unsigned i = 0; i < 3; i++)
-        code_edge_connect(&edge[i], &to[0]);
-    code_edge_disconnect(&edge[1]); // in the middle
-    assert_ptr_equal(to[0].incoming, &edge[2]);
-    assert_ptr_equal(edge[2].next, &edge[0]);
-    assert_null(edge[0].next);
-    code_edge_connect(&edge[2], &to[1]); // the first, to elsewhere
-    assert_ptr_equal(to[0].incoming, &edge[0]);
-    assert_ptr_equal(to[1].incoming, &edge[2]);
-    code_edge_disconnect(&edge[0]);
-    code_edge_disconnect(&edge[0]); // was none any more
-    assert_null(to[0].incoming);
-    code_edge_connect(&loop, &to[1]); // a loop
-    code_edge_disconnect(&edge[2]);
-    assert_ptr_equal(to[1].incoming, &loop);
-    code_edge_disconnect(&loop);
-    assert_null(to[1].incoming);
+        code_edge_connect(&cache, &edge[i], &to[0]);
+    code_edge_disconnect(&cache, &edge[1]); // in the middle
+    assert_int_equal(to[0].incoming, number[2]);
+    assert_int_equal(edge[2].next, number[0]);
+    assert_int_equal(edge[0].next, 0);
+    code_edge_connect(&cache, &edge[2], &to[1]); // the first, to elsewhere
+    assert_int_equal(to[0].incoming, number[0]);
+    assert_int_equal(to[1].incoming, number[2]);
+    code_edge_disconnect(&cache, &edge[0]);
+    code_edge_disconnect(&cache, &edge[0]); // was none any more
+    assert_int_equal(to[0].incoming, 0);
+    code_edge_connect(&cache, &edge[3], &to[1]); // a loop
+    code_edge_disconnect(&cache, &edge[2]);
+    assert_int_equal(to[1].incoming, number[3]);
+    code_edge_disconnect(&cache, &edge[3]);
+    assert_int_equal(to[1].incoming, 0);
+    edge[3].place = 1 + (uint32_t)((uint8_t *)&edge[3] - (uint8_t *)&edge[1]);
+    assert_ptr_equal(code_edge_place(&edge[3]), (uint8_t *)&edge[1] - 1);
+    assert_null(code_edge_place(&edge[0]));
 }
 
 // ---- a guest that has too little room ------------------------------------------------------------------------------
@@ -183,7 +194,7 @@ static void run_pieces(struct guest *interpreted, struct guest *translated, uint
     }
     translate_set_code_limit(translated->state, limit);
     translate_statistics(translated->state, &before);
-    for (unsigned i = 0; i < 60; i++) {
+    for (unsigned i = 0; i < 75; i++) {
         uint64_t length = 1000 + guest_random(&seed) % 2000;
         assert_int_equal(guest_run(interpreted, length), STOP_DEADLINE);
         assert_int_equal(guest_run(translated, length), STOP_DEADLINE);
