@@ -75,9 +75,8 @@ struct block {
             int32_t loop_stub;  // ... and where that leaves
         };
     };
-    struct host_edge *edge; // the host code's jumps, kept beside it
-    uint32_t incoming;      // number of the first patched jump that leads here; 0: there is none
-    uint32_t unused;
+    struct host_edge *edge;               // the host code's jumps, kept beside it
+    uint32_t incoming;                    // number of the first patched jump that leads here; 0: there is none
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
     union {
         uint32_t page2;           // number of the second page when `crosses`
