@@ -508,7 +508,7 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     exit->by_base = page != NO_REGISTER;
     exit->result = to;
     exit->access = x86_access(u->param, write, mode);
-    if (group)
+    if (group || t->pass->facts[t->index].advances)
         exit->access |= x86_access_group(low - distance, bytes);
     if (t->pass->facts[t->index].early_write)
         exit->access |= X86_ACCESS_EARLY;

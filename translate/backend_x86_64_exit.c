@@ -11,6 +11,7 @@
 #ifdef __x86_64__
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "cpu/cpu.h"
 #include "translate/backend_x86_64.h"
@@ -463,9 +464,90 @@ void x86_part_start(struct translation *t)
     x86_add_exit(t, SIDE_START, emit_jump_if(&t->emit, IF_ABOVE));
 }
 
+/// How many bytes the streams advance together; 0: not all the same.
+static unsigned common_step(const struct pass_numbering *n)
+{
+    int first = abs(n->stream[0].step);
+    for (unsigned i = 1; i < n->stream_count; i++) {
+        if (abs(n->stream[i].step) != first)
+            return 0;
+    }
+    return (unsigned)first;
+}
+
+/// reg = how many bytes, or turns, a stream may advance until it reaches the end of the page that it is on.
+static void find_room(struct translation *t, const struct pass_stream *stream, bool turns, uint8_t reg)
+{
+    struct emit *e = &t->emit;
+    uint8_t handle = registers_read(&t->registers, stream->handle);
+    struct emit_memory at;
+    if (handle == NO_REGISTER)
+        x86_load_home(e, handle = reg, stream->handle);
+    at = x86_at_register(handle);
+    at.displacement = stream->step > 0 ? stream->low + (int32_t)stream->bytes - 1 : stream->low;
+    emit_lea(e, WIDTH_32, reg, at);
+    if (stream->step > 0)
+        emit_unary(e, EMIT_NOT, WIDTH_32, reg);
+    emit_alu_imm(e, EMIT_AND, WIDTH_32, reg, PAGE_SIZE - 1);
+    if (turns && abs(stream->step) > 1)
+        emit_shift_imm(e, EMIT_SHR, WIDTH_32, reg, 32u - (unsigned)__builtin_clz((unsigned)abs(stream->step) - 1));
+}
+
+/// Before the later turns of a loop with streams: how many may be done.
+static void find_rooms(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    const struct pass_numbering *n = &t->numbering;
+    bool words = t->pending.words & (PENDING_HOST_RESULT | PENDING_HOST_SOURCE), turns = !common_step(n);
+    uint8_t scratch = words && t->pending.host == S0 ? S1 : S0;
+    uint8_t room = registers_define_lasting(&t->registers, &x86_file, e, n->room);
+    for (unsigned i = 0; i < n->stream_count; i++) {
+        uint8_t reg = i == 0 && room != NO_REGISTER ? room : scratch;
+        find_room(t, &n->stream[i], turns, reg);
+        if (i > 0 && room != NO_REGISTER) {
+            emit_alu(e, EMIT_CMP, WIDTH_32, scratch, room);
+            emit_cmov(e, EMIT_BELOW, WIDTH_32, room, scratch);
+        } else if (i > 0) {
+            emit_place more;
+            emit_alu_load(e, EMIT_CMP, WIDTH_32, scratch, x86_home(n->room));
+            more = emit_jump_if_short(e, EMIT_BELOW ^ 1);
+            emit_store(e, WIDTH_32, x86_home(n->room), scratch);
+            emit_patch_short(e, more);
+        } else if (room == NO_REGISTER)
+            emit_store(e, WIDTH_32, x86_home(n->room), scratch);
+    }
+    if (room != NO_REGISTER)
+        registers_written(&t->registers, n->room);
+}
+
+/// The streams' handles advance; where there is no room the loop begins anew.
+static void advance(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    const struct pass_numbering *n = &t->numbering;
+    unsigned common = common_step(n);
+    int32_t part = common ? (int32_t)common : 1;
+    uint8_t room = registers_read(&t->registers, n->room);
+    if (room == NO_REGISTER)
+        emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, x86_home(n->room), part);
+    else
+        emit_alu_imm(e, EMIT_SUB, WIDTH_32, room, part);
+    direct(t, &t->loop_exit, 0, emit_jump_if(e, EMIT_BELOW));
+    for (unsigned i = 0; i < n->stream_count; i++) {
+        uint8_t handle = registers_read(&t->registers, n->stream[i].handle);
+        if (handle == NO_REGISTER)
+            emit_alu_memory_imm(e, EMIT_ADD, WIDTH_64, x86_home(n->stream[i].handle), n->stream[i].step);
+        else
+            emit_alu_imm(e, EMIT_ADD, WIDTH_64, handle, n->stream[i].step);
+    }
+}
+
 void x86_loop_start(struct translation *t)
 {
     struct emit *e = &t->emit;
+    bool streams = t->turns && t->numbering.stream_count;
+    if (streams)
+        find_rooms(t);
     t->loop = e->at;
     compare_request(e);
     x86_add_exit(t, SIDE_START, emit_jump_if(e, EMIT_NOT_EQUAL))->of_loop = true;
@@ -473,6 +555,8 @@ void x86_loop_start(struct translation *t)
         compare_limit(t);
         x86_add_exit(t, SIDE_START, emit_jump_if(e, IF_ABOVE))->of_loop = true;
     }
+    if (streams)
+        advance(t);
     x86_keep_host_words(t);
 }
 

@@ -60,10 +60,11 @@ struct pass_facts {
     uint16_t group_bytes;
     uint8_t tlb_base; // of an XLAT: a guest register that is little below its address; VAR_NONE: none
     uint8_t leader;   // with debug checks, of an XLAT: the handle to compare its own with; VAR_ZERO: none
-    // Loops: of an XLAT, the name of its address's base, and whether its handle can be an anchor; uops that later turns
-    // do not repeat, because the check of the first one holds for them.
+    // Loops: of an XLAT, the name of its address's base, whether the address is cut to 32 bits, and whether its handle
+    // can be an anchor; uops that later turns do not repeat, because the check of the first one holds for them, and of
+    // those the XLATs whose address advances.
     uint16_t base;
-    bool can_be_anchor, held;
+    bool cut, can_be_anchor, held, advances;
 };
 
 /// ... about a variable. Of a temporary that the block does not define it is not set.
@@ -122,10 +123,20 @@ struct pass_group {
     int32_t low, high; // bytes around the leader's address
 };
 
+/// Accesses of a loop whose address advances by `step` each turn. Handle, low and bytes are those of the first one.
+struct pass_stream {
+    uint8_t handle; // an anchor
+    int16_t step, low;
+    uint16_t bytes;
+};
+
 struct pass_numbering {
     const struct block *head;
     uint16_t fresh; // the next name
     uint8_t sum_count, group_count, anchor_count;
+    uint8_t stream_count;
+    uint8_t room; // an anchor, of the streams: how far they may advance until one reaches the end of its page
+    struct pass_stream stream[PASS_ANCHORS];
     struct pass_value value[VAR_COUNT];
     struct pass_sum sum[PASS_SUMS];
     struct pass_group group[PASS_GROUPS];
@@ -146,7 +157,7 @@ bool pass_may_leave_at(const struct pass_block *pass, unsigned index);
 /// One of them: finds accesses that need no check.
 void pass_reuse(struct pass_block *pass, struct pass_numbering *n);
 /// The blocks, all that `n` numbered, are a loop that runs from the first one's start to the last one's end. Finds
-/// checks that hold for every turn, whose handles become anchors; returns how many.
+/// checks that hold for every turn, or for all up to the end of a page, whose handles become anchors; returns how many.
 unsigned pass_hold(struct pass_block *passes, unsigned count, struct pass_numbering *n);
 
 #endif

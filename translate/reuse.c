@@ -357,6 +357,7 @@ static void access(struct pass_numbering *n, struct pass_block *pass, unsigned i
     struct pass_group *group = find_group(n, &at, u);
     bool reads = !group;
     pass->facts[index].base = at.base;
+    pass->facts[index].cut = at.cut;
     pass->facts[index].can_be_anchor = can_follow(pass, index);
     if (reads)
         group = find_reads(n, &at, u);
@@ -373,7 +374,7 @@ void passes_start(struct pass_numbering *n)
 {
     n->head = NULL;
     n->fresh = FRESH;
-    n->sum_count = n->group_count = n->anchor_count = 0;
+    n->sum_count = n->group_count = n->anchor_count = n->stream_count = n->room = 0;
     for (unsigned var = 0; var < VAR_TEMP; var++)
         n->value[var] = (struct pass_value){.base = (uint16_t)var, .bits = 64};
 }
@@ -415,13 +416,67 @@ static bool is_same(const struct pass_numbering *n, uint16_t base)
     return false;
 }
 
-/// The uop that computes the address of the access at `index` and nothing else; NULL: there is none.
-static struct pass_facts *address_of(struct pass_block *pass, unsigned index)
+#define STEPS 256 // bytes a turn; with more, too few turns are in one page
+
+/// How far an address with the base (of 32 bits, if `cut`) is in the next turn from where it is in this one.
+/// False: not known.
+static bool find_step(const struct pass_numbering *n, uint16_t base, bool cut, int64_t *step)
 {
+    int64_t part[2];
+    *step = 0;
+    if (base == VAR_RIP)
+        return true;
+    if (base < FRESH) {
+        const struct pass_value *v = &n->value[base];
+        *step = cut ? (int32_t)v->constant : (int64_t)v->constant;
+        return v->base == base && (cut || !v->cut) && *step >= -STEPS && *step <= STEPS;
+    }
+    for (const struct pass_sum *sum = n->sum; sum < n->sum + n->sum_count; sum++) {
+        if (sum->name != base)
+            continue;
+        if (!find_step(n, sum->base[0], cut, &part[0]) || !find_step(n, sum->base[1], cut, &part[1]))
+            return false;
+        *step = part[0] + part[1] * (1 << sum->scale);
+        return *step >= -STEPS && *step <= STEPS;
+    }
+    return false;
+}
+
+/// The access at `index` is a stream's. False: it is not, or cannot be.
+static bool advance(struct pass_numbering *n, struct pass_block *pass, unsigned index)
+{
+    struct pass_facts *facts = &pass->facts[index];
+    const struct uop *u = &pass->uops[index];
+    int64_t step;
+    if (u->param > PASS_GROUP_BYTES || !find_step(n, facts->base, facts->cut, &step) || !step ||
+        n->anchor_count + (n->room ? 1 : 2) > PASS_ANCHORS || ((u->aux & UOP_ALIGNED) && step % u->param) ||
+        !make_anchor(n, pass, index))
+        return false;
+    if (!n->room)
+        n->room = (uint8_t)(VAR_ANCHOR + n->anchor_count++);
+    facts->advances = true;
+    n->stream[n->stream_count++] = (struct pass_stream){
+        .handle = u->dst,
+        .step = (int16_t)step,
+        .low = facts->group_bytes ? facts->group_low : 0,
+        .bytes = facts->group_bytes ? facts->group_bytes : u->param,
+    };
+    return true;
+}
+
+/// Later turns do without the check of the access at `index`, and without its address where nobody else wants that.
+static void hold(struct pass_block *pass, unsigned index)
+{
+    struct pass_facts *facts = &pass->facts[index];
+    facts->held = true;
+#ifdef DOPPEL_DEBUG_CHECKS
+    facts->leader = pass->uops[index].dst; // checked all the same
+#else
     uint8_t address = pass->uops[index].a;
     unsigned sum = address >= VAR_TEMP ? pass->variables[address].defined : index;
-    bool alone = sum < index && pass->uops[sum].op == UOP_EA && pass->variables[address].uses == 1;
-    return alone ? &pass->facts[sum] : NULL;
+    if (sum < index && pass->uops[sum].op == UOP_EA && pass->variables[address].uses == 1)
+        pass->facts[sum].held = true;
+#endif
 }
 
 unsigned pass_hold(struct pass_block *passes, unsigned count, struct pass_numbering *n)
@@ -429,15 +484,12 @@ unsigned pass_hold(struct pass_block *passes, unsigned count, struct pass_number
     unsigned held = 0;
     for (struct pass_block *pass = passes; pass < passes + count; pass++) {
         for (unsigned i = 0; i < pass->count; i++) {
-            struct pass_facts *facts = &pass->facts[i], *address;
+            const struct pass_facts *facts = &pass->facts[i];
             if (pass->uops[i].op != UOP_XLAT || pass->uops[i].dst < VAR_TEMP || !facts->can_be_anchor ||
-                facts->leader != VAR_ZERO || !is_same(n, facts->base) || !make_anchor(n, pass, i))
+                facts->leader != VAR_ZERO || !(is_same(n, facts->base) ? make_anchor(n, pass, i) : advance(n, pass, i)))
                 continue;
-            facts->held = true;
+            hold(pass, i);
             held++;
-            address = address_of(pass, i);
-            if (address)
-                address->held = true;
         }
     }
     return held;

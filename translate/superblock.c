@@ -329,11 +329,11 @@ static bool repeat_loop(struct translation *t, const struct part *parts, unsigne
     bool good;
     if (!t->holds)
         return false;
+    t->turns = true;
     start_turn(t, parts, count);
     registers_next(&t->registers, t->backend->file, t->pass->guest_used);
     registers = registers_keep(&t->registers);
     t->loops = false;
-    t->turns = true;
     good = translate_parts(t, parts, count, all_used) && t->loops;
     t->turns = false;
     t->loops = true;

@@ -139,6 +139,16 @@ void translate_until_join(struct translation *t)
     }
 }
 
+/// With debug checks, a handle that is held must be what the check gives.
+static void check_held(struct translation *t, const struct uop *u)
+{
+#ifdef DOPPEL_DEBUG_CHECKS
+    struct uop check = *u;
+    check.dst = VAR_NONE;
+    translate_uop(t, &check);
+#endif
+}
+
 bool translate_uops(struct translation *t)
 {
     bool called = false;
@@ -149,6 +159,7 @@ bool translate_uops(struct translation *t)
             return false;
         }
         if (t->turns && t->pass->facts[t->index].held) {
+            check_held(t, u);
             release_dead(t, u);
             continue;
         }
