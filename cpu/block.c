@@ -201,6 +201,7 @@ void block_cache_set_length(struct block_cache *cache, unsigned instructions)
 
 static void kill(struct block_cache *cache, struct block *block)
 {
+    block_store_died(&cache->store, block);
     block->valid = false;
     block->page_slot = 0; // which may be another page's before the jump cache forgets the block
     block_table_remove(&cache->table, block);
@@ -479,20 +480,20 @@ static bool tidy_page(struct block_cache *cache, struct code_page *page)
     return false;
 }
 
-/// Drops the oldest part of the arena, which becomes the present one. Only between blocks.
+/// Drops a part of the blocks' memory, which becomes the present one. Only between blocks.
 static void evict(struct block_cache *cache)
 {
-    struct block_part *oldest = block_store_oldest(&cache->store);
-    for (unsigned i = 0; i < oldest->count; i++)
-        forget(cache, &oldest->blocks[i]);
+    struct block_part *part = block_store_choose(&cache->store);
+    for (unsigned i = 0; i < part->count; i++)
+        forget(cache, &part->blocks[i]);
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (!cache->cpu[i])
             continue;
-        cpu_drop_jumps_to_blocks(cache->cpu[i], oldest->blocks, oldest->end);
+        cpu_drop_jumps_to_blocks(cache->cpu[i], part->blocks, part->end);
         cache->cpu[i]->link_epoch++;
     }
-    cache->statistics.evictions += oldest->count != 0;
-    block_store_renew(&cache->store, oldest);
+    cache->statistics.evictions += part->count != 0;
+    block_store_renew(&cache->store, part);
     for (struct code_page **at = &cache->used; *at;) {
         struct code_page *page = *at, *next = page->next;
         if (!page->stale || tidy_page(cache, page))
@@ -653,6 +654,7 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         block->next = *list;
         *list = block;
         block->valid = true;
+        block_store_revived(&cache->store, block);
         block->page_slot = page->slot;
         block_table_insert(&cache->table, block);
         block->executions = 0;

@@ -5,6 +5,7 @@
 #include "base/bits.h"
 #include "base/host.h"
 
+#define SPARSE 4                    // one block in so many lives
 #define RING_BYTES (1u << 22)       // less is read anew too often, more is not in the host's caches
 #define RING_START (2 * RING_BYTES) // so a place of 0 is none
 _Static_assert(RING_BYTES >= (BLOCK_UOPS_KEPT + 2) * LIFT_MAX_UOPS * sizeof(struct uop),
@@ -21,7 +22,7 @@ static void empty(struct block_store *store, struct block_part *part)
     part->blocks = (struct block *)(void *)(store->arena + number * part_size(store));
     part->end = store->arena + (number + 1) * part_size(store);
     part->bytes = part->end - UOP_PACKED_BEHIND;
-    part->count = 0;
+    part->count = part->live = part->age = 0;
 }
 
 void block_store_reset(struct block_store *store)
@@ -53,15 +54,49 @@ void block_store_release(struct block_store *store)
         host_memory_release(store->ring.uops, RING_BYTES);
 }
 
-struct block_part *block_store_oldest(struct block_store *store)
+/// Whether so few of a part's blocks live that it goes before older ones. A guest that changes its code all the time
+/// fills the same parts again and again then, and what else it runs stays.
+static bool is_sparse(const struct block_part *part)
 {
-    return &store->part[(store->present + 1) % BLOCK_PARTS];
+    return part->live < part->count / SPARSE;
 }
 
-void block_store_renew(struct block_store *store, struct block_part *oldest)
+struct block_part *block_store_choose(struct block_store *store)
 {
-    empty(store, oldest);
-    store->present = (unsigned)(oldest - store->part);
+    struct block_part *best = store->part;
+    for (unsigned i = 0; i < BLOCK_PARTS; i++) {
+        struct block_part *part = &store->part[i];
+        if (!part->count)
+            return part;
+        if (is_sparse(part) != is_sparse(best) ? is_sparse(part)
+            : is_sparse(part)                  ? part->live < best->live
+                                               : part->age < best->age)
+            best = part;
+    }
+    return best;
+}
+
+void block_store_renew(struct block_store *store, struct block_part *part)
+{
+    unsigned age = store->part[store->present].age + 1;
+    empty(store, part);
+    part->age = age;
+    store->present = (unsigned)(part - store->part);
+}
+
+static struct block_part *part_of(struct block_store *store, const struct block *block)
+{
+    return &store->part[(size_t)((const uint8_t *)block - store->arena) / part_size(store)];
+}
+
+void block_store_died(struct block_store *store, const struct block *block)
+{
+    part_of(store, block)->live--;
+}
+
+void block_store_revived(struct block_store *store, const struct block *block)
+{
+    part_of(store, block)->live++;
 }
 
 static size_t room(const struct block_part *part)
@@ -84,6 +119,7 @@ struct block *block_store_block(struct block_store *store, size_t bytes)
     memset(block, 0, sizeof *block);
     block->packed = part->bytes -= bytes;
     part->count++;
+    part->live++;
     return block;
 }
 

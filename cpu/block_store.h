@@ -17,7 +17,8 @@ struct block_part {
     struct block *blocks; // the first one
     uint8_t *end;         // of the part; bytes are taken from `bytes` down
     uint8_t *bytes;
-    unsigned count;
+    unsigned count, live; // blocks, and how many of them did not die
+    unsigned age;         // the present part's is the highest
 };
 
 /// Places in the ring are counted on and on, in bytes; a block whose place is less than a ring behind the next one is
@@ -42,9 +43,13 @@ bool block_store_create(struct block_store *store, size_t bytes, struct error *e
 void block_store_release(struct block_store *store);
 /// All blocks are gone.
 void block_store_reset(struct block_store *store);
-/// Makes the oldest part the present one, and it empty: who knows its blocks is told before.
-struct block_part *block_store_oldest(struct block_store *store);
-void block_store_renew(struct block_store *store, struct block_part *oldest);
+/// The part to be used anew: one where little lives, else the oldest.
+struct block_part *block_store_choose(struct block_store *store);
+/// Makes it the present one, and it empty: who knows its blocks is told before.
+void block_store_renew(struct block_store *store, struct block_part *part);
+/// A block died, or lives again.
+void block_store_died(struct block_store *store, const struct block *block);
+void block_store_revived(struct block_store *store, const struct block *block);
 /// Memory for `bytes` that stand as long as blocks that are made now. NULL: the part is full.
 uint8_t *block_store_bytes(struct block_store *store, size_t bytes);
 /// An empty block with as many bytes in block->packed. NULL: likewise.

@@ -221,15 +221,30 @@ static void test_parts(void **state)
     assert_in_range(block_store_used(&store), BLOCK_STORE_LEAST / BLOCK_PARTS - 1000, BLOCK_STORE_LEAST / BLOCK_PARTS);
     assert_null(block_store_bytes(&store, BLOCK_STORE_LEAST / BLOCK_PARTS));
     for (unsigned i = 1; i <= BLOCK_PARTS; i++) {
-        struct block_part *oldest = block_store_oldest(&store);
-        assert_ptr_equal(oldest, &store.part[i % BLOCK_PARTS]);
-        block_store_renew(&store, oldest);
+        struct block_part *part = block_store_choose(&store);
+        assert_ptr_equal(part, &store.part[i % BLOCK_PARTS]);
+        block_store_renew(&store, part);
         block = add(&store, l, 1);
         assert_non_null(block);
-        assert_true((uint8_t *)block >= store.arena && oldest->end <= store.arena + store.size);
+        assert_true((uint8_t *)block >= store.arena && part->end <= store.arena + store.size);
         assert_non_null(block_store_bytes(&store, 100));
     }
     assert_ptr_equal(block, first);
+    for (unsigned i = 0; i < 12; i++)
+        add(&store, l, i); // 13 in the first part, one in each other
+    for (unsigned i = 0; i < 10; i++)
+        block_store_died(&store, first);
+    assert_ptr_equal(block_store_choose(&store), &store.part[1]); // 3 of 13 live: the oldest
+    block_store_died(&store, first);
+    assert_ptr_equal(block_store_choose(&store), &store.part[0]);
+    block_store_revived(&store, first);
+    assert_ptr_equal(block_store_choose(&store), &store.part[1]);
+    block_store_renew(&store, &store.part[5]);
+    assert_ptr_equal(block_store_choose(&store), &store.part[5]); // nothing is there
+    add(&store, l, 1);
+    block_store_renew(&store, &store.part[1]);
+    add(&store, l, 1);
+    assert_ptr_equal(block_store_choose(&store), &store.part[2]);
     block_store_reset(&store);
     assert_int_equal(block_store_used(&store), 0);
     block_store_release(&store);
