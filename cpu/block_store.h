@@ -1,6 +1,6 @@
 // Memory for blocks: parts that are filled one after the other, blocks from a part's start, the bytes that belong to
-// them from its end; the oldest part is the next to be used anew. Uops are packed there; those that were asked for
-// lately stand in a ring as executors read them.
+// them from its end; the next to be used anew is one where little lives, or the oldest. Uops are packed there; those
+// that were asked for lately stand in a ring as executors read them.
 #ifndef DOPPEL_CPU_BLOCK_STORE_H
 #define DOPPEL_CPU_BLOCK_STORE_H
 
