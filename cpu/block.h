@@ -109,7 +109,7 @@ static inline int64_t block_branch(const struct block *block)
 #define BLOCK_CACHE_MAX_CPUS 1
 
 struct block_cache;
-/// `limit_bytes`: memory for blocks and their table; when it is full the oldest eighth is dropped. Installs itself as
+/// `limit_bytes`: memory for blocks and their table; when it is full an eighth is dropped. Installs itself as
 /// the memory's listener.
 struct block_cache *block_cache_create(struct memory *memory, const struct cpu_model *model, size_t limit_bytes,
                                        const struct log *log, struct error *error);
