@@ -483,7 +483,7 @@ static bool tidy_page(struct block_cache *cache, struct code_page *page)
 /// Drops a part of the blocks' memory, which becomes the present one. Only between blocks.
 static void evict(struct block_cache *cache)
 {
-    struct block_part *part = block_store_choose(&cache->store);
+    struct block_part *part = block_store_choose(&cache->store, block_table_full(&cache->table));
     for (unsigned i = 0; i < part->count; i++)
         forget(cache, &part->blocks[i]);
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {

@@ -61,19 +61,25 @@ static bool is_sparse(const struct block_part *part)
     return part->live < part->count / SPARSE;
 }
 
-struct block_part *block_store_choose(struct block_store *store)
+/// Whether `part` goes before `other`.
+static bool goes_first(const struct block_part *part, const struct block_part *other)
 {
-    struct block_part *best = store->part;
+    if (is_sparse(part) != is_sparse(other))
+        return is_sparse(part);
+    return is_sparse(part) ? part->live < other->live : part->age < other->age;
+}
+
+struct block_part *block_store_choose(struct block_store *store, bool must_go)
+{
+    struct block_part *best = NULL;
     for (unsigned i = 0; i < BLOCK_PARTS; i++) {
         struct block_part *part = &store->part[i];
-        if (!part->count)
+        if (!part->count && !must_go)
             return part;
-        if (is_sparse(part) != is_sparse(best) ? is_sparse(part)
-            : is_sparse(part)                  ? part->live < best->live
-                                               : part->age < best->age)
+        if (part->count && (!best || goes_first(part, best)))
             best = part;
     }
-    return best;
+    return best ? best : store->part;
 }
 
 void block_store_renew(struct block_store *store, struct block_part *part)

@@ -43,8 +43,8 @@ bool block_store_create(struct block_store *store, size_t bytes, struct error *e
 void block_store_release(struct block_store *store);
 /// All blocks are gone.
 void block_store_reset(struct block_store *store);
-/// The part to be used anew: one where little lives, else the oldest.
-struct block_part *block_store_choose(struct block_store *store);
+/// The part to be used anew: one that is empty, unless blocks `must_go`, else one where little lives, else the oldest.
+struct block_part *block_store_choose(struct block_store *store, bool must_go);
 /// Makes it the present one, and it empty: who knows its blocks is told before.
 void block_store_renew(struct block_store *store, struct block_part *part);
 /// A block died, or lives again.

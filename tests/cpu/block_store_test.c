@@ -221,7 +221,7 @@ static void test_parts(void **state)
     assert_in_range(block_store_used(&store), BLOCK_STORE_LEAST / BLOCK_PARTS - 1000, BLOCK_STORE_LEAST / BLOCK_PARTS);
     assert_null(block_store_bytes(&store, BLOCK_STORE_LEAST / BLOCK_PARTS));
     for (unsigned i = 1; i <= BLOCK_PARTS; i++) {
-        struct block_part *part = block_store_choose(&store);
+        struct block_part *part = block_store_choose(&store, false);
         assert_ptr_equal(part, &store.part[i % BLOCK_PARTS]);
         block_store_renew(&store, part);
         block = add(&store, l, 1);
@@ -234,17 +234,18 @@ static void test_parts(void **state)
         add(&store, l, i); // 13 in the first part, one in each other
     for (unsigned i = 0; i < 10; i++)
         block_store_died(&store, first);
-    assert_ptr_equal(block_store_choose(&store), &store.part[1]); // 3 of 13 live: the oldest
+    assert_ptr_equal(block_store_choose(&store, false), &store.part[1]); // 3 of 13 live: the oldest
     block_store_died(&store, first);
-    assert_ptr_equal(block_store_choose(&store), &store.part[0]);
+    assert_ptr_equal(block_store_choose(&store, false), &store.part[0]);
     block_store_revived(&store, first);
-    assert_ptr_equal(block_store_choose(&store), &store.part[1]);
+    assert_ptr_equal(block_store_choose(&store, false), &store.part[1]);
     block_store_renew(&store, &store.part[5]);
-    assert_ptr_equal(block_store_choose(&store), &store.part[5]); // nothing is there
+    assert_ptr_equal(block_store_choose(&store, false), &store.part[5]); // nothing is there
+    assert_ptr_equal(block_store_choose(&store, true), &store.part[1]);
     add(&store, l, 1);
     block_store_renew(&store, &store.part[1]);
     add(&store, l, 1);
-    assert_ptr_equal(block_store_choose(&store), &store.part[2]);
+    assert_ptr_equal(block_store_choose(&store, false), &store.part[2]);
     block_store_reset(&store);
     assert_int_equal(block_store_used(&store), 0);
     block_store_release(&store);

@@ -23,11 +23,11 @@ static void map(struct bench *b, uint64_t linear, uint64_t physical)
     mmu_flush_page(&b->f.cpu->mmu, linear);
 }
 
-static void start(struct bench *b)
+static void start_with(struct bench *b, size_t bytes)
 {
     struct error error = {0};
     fixture_start(&b->f, "max");
-    b->blocks = block_cache_create(&b->f.memory, &b->f.model, 1 << 20, NULL, &error);
+    b->blocks = block_cache_create(&b->f.memory, &b->f.model, bytes, NULL, &error);
     assert_non_null(b->blocks);
     b->f.cpu->blocks = b->blocks;
     block_cache_attach(b->blocks, b->f.cpu);
@@ -36,6 +36,11 @@ static void start(struct bench *b)
         map(b, page, page);
     poke(&b->f, PAGES + 0x2000, TABLE | 7, 8);
     mmu_flush_all(&b->f.cpu->mmu);
+}
+
+static void start(struct bench *b)
+{
+    start_with(b, 1 << 20);
 }
 
 static void end(struct bench *b)
@@ -389,6 +394,30 @@ static void old_blocks_make_room(void **state)
     end(&b);
 }
 
+/// Small blocks that live fill the table's slots before the memory. Some go then, too: what is new is kept.
+static void full_table_makes_room(void **state)
+{
+    struct block_statistics before, after;
+    struct bench b;
+    start_with(&b, (1 << 20) - (16 << 10)); // 4096 slots
+    for (unsigned page = CODE; page < CODE + 24 * PAGE_SIZE; page += PAGE_SIZE) {
+        unsigned at;
+        for (at = 0; at < 0xff0; at += 2) // jmp to the next
+            put(&b, page + at, (const uint8_t[]){0xeb, 0}, 2);
+        put(&b, page + at, (const uint8_t[]){0xf4}, 1);
+        for (unsigned part = 0; part < 0xff0; part += 0x330) {
+            assert_int_equal(run(&b, page + part, 300), STOP_DEADLINE);
+            block_cache_statistics(b.blocks, &before);
+            assert_int_equal(run(&b, page + part, 300), STOP_DEADLINE);
+            block_cache_statistics(b.blocks, &after);
+            assert_true(after.lifted_blocks - before.lifted_blocks < 10);
+        }
+    }
+    assert_true(after.evictions > 4);
+    assert_true(after.bytes_used < 800 << 10);
+    end(&b);
+}
+
 /// Stores here and there into a page of blocks, long and short ones that lie in each other, with bytes that they had
 /// before or not: what runs is always what stands there.
 static void stores_find_their_blocks(void **state)
@@ -444,6 +473,7 @@ int main(void)
         cmocka_unit_test(crossing_instruction_sees_both_pages),
         cmocka_unit_test(limits_are_exact),
         cmocka_unit_test(old_blocks_make_room),
+        cmocka_unit_test(full_table_makes_room),
         cmocka_unit_test(links_to_old_blocks_go),
         cmocka_unit_test(near_branch_to_nowhere_faults_itself),
         cmocka_unit_test(stores_find_their_blocks),
