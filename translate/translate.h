@@ -29,7 +29,7 @@ void translate_statistics(const void *state, struct translate_statistics *statis
 
 /// How often a block is interpreted before it is translated. Few: one execution by the interpreter costs a tenth of a
 /// translation, and host code that is hardly used displaces other from the host's caches and the code memory.
-#define TRANSLATE_THRESHOLD_DEFAULT 10u
+#define TRANSLATE_THRESHOLD_DEFAULT 5u
 /// ... unless told.
 void translate_set_threshold(void *state, uint32_t executions);
 /// Host code uses no instruction of a feature whose bit (enum cpu_feature) is clear, whatever the host has: rows of
