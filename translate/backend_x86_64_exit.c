@@ -150,6 +150,7 @@ bool x86_may_loop(const struct translation *t, const struct uop *u, unsigned *wh
     *which = u->op != UOP_EXIT && u->imm != start;
     return (t->holds || ((t->join.at || t->block == t->head) && prefix <= LOOP_PREFIX_UOPS)) && may_chain(t) &&
            !t->called && x86_rip_is_page_relative(t) && !t->block->crosses &&
+           !(t->head->mode & MODE_UNSHARED) && // a detour ends here
            u->width == mode_code_width(t->block->mode) && !t->pointers.pending &&
            (*which ? (int32_t)u->param : u->imm) == start &&
            t->exit_count + (t->holds ? t->exit_count : prefix) + 8 < TRANSLATION_MAX_EXITS;
