@@ -15,14 +15,14 @@
 
 #define MOST_CODE 200u
 #define MOST_TURNS 700u
-#define PLAIN 10u      // data pages without tricks begin here
+#define PLAIN 11u      // data pages without tricks begin here
 #define TABLE 0x13000u // the page table of support_guest.c; its directory of directories is at
 #define DIRECTORIES 0x11000u
-#define HIGH_TABLES 0x14000u // for the data once more, in another order
-#define REACH (GUEST_DATA + (PLAIN - 1) * PAGE_SIZE - GUEST_CODE - 2 * PAGE_SIZE) // from plain pages to the code
-#define HIGH BIT(32)                                                              // there
+#define HIGH_TABLES 0x14000u        // for the data once more, in another order
+#define REACH (2 * PAGE_SIZE - 300) // from there to a page that holds the code
+#define HIGH BIT(32)                // there
 
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_INDEX };
 
 struct writer {
     uint8_t code[MOST_CODE];
@@ -49,16 +49,16 @@ static void put_byte(struct writer *w, unsigned byte)
 }
 
 /// The instruction's operands: `reg`, and memory near one of the pointers.
-static void put_operands(struct writer *w, unsigned reg, bool aligned)
+static void put_operands(struct writer *w, unsigned reg, bool aligned, unsigned index)
 {
     static const uint8_t bases[] = {RSI, RSI, RDI, RDI, RBP, RBX};
     unsigned base = bases[pick(w, ARRAY_SIZE(bases))];
     int displacement = pick(w, 3) ? 0 : (int)pick(w, 256) - 128;
     if (aligned)
         displacement &= -16;
-    if (!aligned && pick(w, 4) == 0) { // with an index
+    if (index != NO_INDEX) {
         put_byte(w, 0x44 | reg << 3);
-        put_byte(w, pick(w, 4) << 6 | (pick(w, 2) ? RCX : RDX) << 3 | base);
+        put_byte(w, pick(w, 4) << 6 | index << 3 | base);
     } else
         put_byte(w, 0x40 | reg << 3 | base);
     put_byte(w, (uint8_t)displacement);
@@ -87,11 +87,17 @@ static void put_access(struct writer *w)
         {{0x66, 0x0f, 0xef}, 3, 0, false, true}, // pxor xmm0, [..]
         {{0x39}, 1, RAX, true, false},           // cmp [..], rax
     };
-    unsigned which = pick(w, ARRAY_SIZE(accesses));
+    unsigned which = pick(w, ARRAY_SIZE(accesses)), index = NO_INDEX;
+    if (!accesses[which].aligned && !pick(w, 3)) {
+        static const uint8_t indices[] = {RCX, RDX, RAX};
+        index = indices[pick(w, ARRAY_SIZE(indices))];
+        if (index == RAX)
+            put(w, pick(w, 2) ? "\x8d\x42\x05" : "\x89\xd0\x90", 3); // lea eax, [rdx + 5], or mov eax, edx
+    }
     if (accesses[which].wide && w->long_mode)
         put_byte(w, 0x48);
     put(w, accesses[which].bytes, accesses[which].size);
-    put_operands(w, accesses[which].reg, accesses[which].aligned);
+    put_operands(w, accesses[which].reg, accesses[which].aligned, index);
 }
 
 /// The pointer takes a step.
@@ -142,8 +148,12 @@ static void put_steps(struct writer *w)
         if (!pick(w, 4))
             put_access(w);
     }
-    if (pick(w, 2))
-        put_step(w, RDX, pick(w, 2) ? 1 : 4);
+    if (pick(w, 3)) {
+        static const int8_t index_steps[] = {1, 4, -1};
+        int step = index_steps[pick(w, ARRAY_SIZE(index_steps))];
+        put_step(w, RDX, step);
+        w->back += step < 0 ? (int)MOST_TURNS : 0; // the step of a pointer, or an index
+    }
 }
 
 /// A loop of rcx turns; behind it the flags go to rbx.
@@ -184,12 +194,13 @@ static uint64_t near_end(uint64_t *random, unsigned first, unsigned count)
     return (at + (r >> 16) % 200 - 100) & ~(uint64_t)masks[(r >> 32) % ARRAY_SIZE(masks)];
 }
 
-/// The data pages stand above 4 GiB as well, each where below its neighbour is.
+/// The data pages stand above 4, 8, 16 and 32 GiB as well, each where below its neighbour is.
 static void map_high(struct guest *g)
 {
     uint64_t entry[] = {(HIGH_TABLES + PAGE_SIZE) | 7, HIGH_TABLES | 7};
     guest_load(g, HIGH_TABLES, &entry[0], 8);
-    guest_load(g, DIRECTORIES + HIGH / BIT(30) * 8, &entry[1], 8);
+    for (unsigned scale = 0; scale < 4; scale++)
+        guest_load(g, DIRECTORIES + (HIGH << scale) / BIT(30) * 8, &entry[1], 8);
     for (uint64_t page = 0; page < GUEST_DATA_PAGES; page++) {
         uint64_t leaf = (GUEST_DATA + (page ^ 1) * PAGE_SIZE) | 7;
         guest_load(g, HIGH_TABLES + PAGE_SIZE + ((GUEST_DATA >> PAGE_SHIFT) + page) * 8, &leaf, 8);
@@ -203,12 +214,15 @@ static void set_registers(struct guest *g, uint64_t random, const struct writer 
     for (unsigned i = VAR_RAX; i <= VAR_R15; i++)
         g->cpu->var[i] = guest_random(&random);
     for (unsigned i = 0; i < ARRAY_SIZE(pointers); i++)
-        g->cpu->var[pointers[i]] = near_end(&random, plain ? PLAIN : 0, plain ? 5 : 16) | (high && i != 1 ? HIGH : 0);
+        g->cpu->var[pointers[i]] =
+            near_end(&random, plain ? PLAIN : 0, plain ? 5 : 16) | (high && random & 1 ? HIGH : 0);
     g->cpu->var[VAR_RSP] = GUEST_STACK;
     g->cpu->var[VAR_RCX] = 1 + guest_random(&random) % (guest_random(&random) & 1 ? 20 : MOST_TURNS);
     if (plain && w->back)
         g->cpu->var[VAR_RCX] = 1 + g->cpu->var[VAR_RCX] % (REACH / (unsigned)w->back);
     g->cpu->var[VAR_RDX] = guest_random(&random) % 64;
+    if (high && guest_random(&random) & 1)
+        g->cpu->var[VAR_RDX] = UINT32_MAX - 16 * g->cpu->var[VAR_RDX];
     cpu_set_rflags(g->cpu, 2 | (guest_random(&random) & FLAGS_ARITHMETIC));
     for (unsigned i = 0; i < 2; i++)
         g->cpu->vreg[i].u64[0] = g->cpu->vreg[i].u64[1] = guest_random(&random);
