@@ -6,6 +6,7 @@
 // CALL, after which a page may be mapped elsewhere.
 #include "translate/passes.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define FRESH VAR_COUNT // names of bases: variables at the start, then these
@@ -442,13 +443,49 @@ static bool find_step(const struct pass_numbering *n, uint16_t base, bool cut, i
     return false;
 }
 
+/// Whether a register that takes the same step in each turn, or none, or a constant.
+static bool is_counter(const struct pass_numbering *n, unsigned var)
+{
+    int64_t step;
+    return var == VAR_IMM || (var <= VAR_R15 && find_step(n, (uint16_t)var, true, &step));
+}
+
+/// Whether the part's way out depends on counters alone.
+static bool is_counted(const struct pass_numbering *n, const struct pass_block *pass)
+{
+    const struct uop *u = &pass->uops[pass->count - 1];
+    unsigned effects;
+    if (u->op == UOP_EXIT_IF_ZERO)
+        return is_counter(n, u->a);
+    if (u->op != UOP_EXIT_IF)
+        return true;
+    while (u > pass->uops && !(u->aux & UOP_SETS_FLAGS))
+        u--;
+    effects = uop_effects(u);
+    return (u->aux & UOP_SETS_FLAGS) && (!(effects & USE_A) || is_counter(n, u->a)) &&
+           (!(effects & USE_B) || is_counter(n, u->b));
+}
+
+#define LONG_STEP 8 // bytes
+
+/// The least step of a stream that earns its keep: loops that end with what they find, as those over strings do, mostly
+/// end soon unless they find much in a turn.
+static int64_t least_step(const struct pass_numbering *n, const struct pass_block *passes, unsigned count)
+{
+    for (const struct pass_block *pass = passes; pass < passes + count; pass++) {
+        if (!is_counted(n, pass))
+            return LONG_STEP;
+    }
+    return 1;
+}
+
 /// The access at `index` is a stream's. False: it is not, or cannot be.
-static bool advance(struct pass_numbering *n, struct pass_block *pass, unsigned index)
+static bool advance(struct pass_numbering *n, struct pass_block *pass, unsigned index, int64_t least)
 {
     struct pass_facts *facts = &pass->facts[index];
     const struct uop *u = &pass->uops[index];
     int64_t step;
-    if (u->param > PASS_GROUP_BYTES || !find_step(n, facts->base, facts->cut, &step) || !step ||
+    if (u->param > PASS_GROUP_BYTES || !find_step(n, facts->base, facts->cut, &step) || llabs(step) < least ||
         n->anchor_count + (n->room ? 1 : 2) > PASS_ANCHORS || ((u->aux & UOP_ALIGNED) && step % u->param) ||
         !make_anchor(n, pass, index))
         return false;
@@ -482,11 +519,13 @@ static void hold(struct pass_block *pass, unsigned index)
 unsigned pass_hold(struct pass_block *passes, unsigned count, struct pass_numbering *n)
 {
     unsigned held = 0;
+    int64_t least = least_step(n, passes, count);
     for (struct pass_block *pass = passes; pass < passes + count; pass++) {
         for (unsigned i = 0; i < pass->count; i++) {
             const struct pass_facts *facts = &pass->facts[i];
             if (pass->uops[i].op != UOP_XLAT || pass->uops[i].dst < VAR_TEMP || !facts->can_be_anchor ||
-                facts->leader != VAR_ZERO || !(is_same(n, facts->base) ? make_anchor(n, pass, i) : advance(n, pass, i)))
+                facts->leader != VAR_ZERO ||
+                !(is_same(n, facts->base) ? make_anchor(n, pass, i) : advance(n, pass, i, least)))
                 continue;
             hold(pass, i);
             held++;
