@@ -468,6 +468,7 @@ struct cpu {
     struct tick_follower tsc;    // the TSC before IA32_TSC_ADJUST by the host's ticks; who gives outside.tsc keeps it
     const void *no_chain;        // where the jump cache leads when a block has no host code
     unsigned index;              // number of this vCPU
+    int32_t victim_patience;     // jumps that may find what they look for among the victims before one takes it home
     uint64_t stat_faults, stat_interrupts, stat_blocks;
     uint64_t stat_call[CPU_HELPERS_MAX]; // CALL uops executed, by enum helper
     _Alignas(CPU_ALIGNMENT) struct mmu mmu;

@@ -168,6 +168,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, code_page),
     STATE_SKIP(cpu, walk_fault),
     STATE_SKIP(cpu, tsc),
+    STATE_SKIP(cpu, victim_patience),
     STATE_SKIP(cpu, guard_patience),
     STATE_SKIP(cpu, detour_patience),
     STATE_SKIP(cpu, detour),

@@ -351,9 +351,9 @@ void x86_indirect_guard(struct translation *t);
 /// pages may be mapped elsewhere, and in another process, as long as it is side by side. Else the jump cache decides,
 /// now and then C about a new guard, so that code which runs a few times is not patched at all.
 void x86_page_guard(struct translation *t, const struct side_exit *exit);
-/// To S1 in flat code, if the jump cache knows it though another has its home. Every temporary is dead. Returns the
-/// branch to where it does not.
-emit_place x86_look_at_victims(struct emit *e);
+/// To S1 in flat code, if the jump cache knows it though another has its home. Every temporary is dead. Goes on where
+/// it does not, and now and then where it does, so that what is in use comes home again.
+void x86_look_at_victims(struct emit *e);
 void x86_guard_routines(struct emit *e, struct backend_entries *entries);
 #define X86_GUARD_BYTES 32u
 #define X86_POLL_BYTES 15u

@@ -7,6 +7,8 @@
 #include "cpu/cpu.h"
 #include "translate/backend_x86_64.h"
 
+#define VICTIM_PATIENCE 16 // a jump that was rare may have pushed out one that is not, for good
+
 /// Whether it is C's business what runs next, though the jump cache might know a block.
 static bool is_for_c(const struct cpu *cpu, uint64_t linear)
 {
@@ -32,6 +34,7 @@ static const void *find(struct cpu *cpu, uint64_t linear)
 {
     const struct block_table *table = block_cache_table(cpu->blocks);
     uint64_t backing, key;
+    cpu->victim_patience = VICTIM_PATIENCE;
     if (is_for_c(cpu, linear) || !mmu_fetch_quick(&cpu->mmu, cpu->fetch_mode, linear, &backing))
         return cpu->no_chain;
     cpu->code_page = linear & PAGE_MASK;
@@ -52,7 +55,7 @@ void x86_find_routine(struct emit *e, struct backend_entries *entries, const str
 {
     entries->find = e->at;
     e->depth = 0; // jumped to
-    emit_patch_here(e, x86_look_at_victims(e));
+    x86_look_at_victims(e);
     emit_push(e, S1); // keeps the stack aligned
     x86_push_caller_saved(e);
     emit_load(e, WIDTH_64, HOST_RDI, FIELD(self));

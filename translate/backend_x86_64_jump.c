@@ -127,16 +127,19 @@ static emit_place write_look_up(struct emit *e, const struct backend_entries *en
     return branch;
 }
 
-emit_place x86_look_at_victims(struct emit *e)
+void x86_look_at_victims(struct emit *e)
 {
     struct emit_memory entry = x86_memory_at(offsetof(struct cpu, jump_cache[JUMP_CACHE_HOMES]));
-    emit_place branch;
+    emit_place other, home;
     _Static_assert(sizeof(struct cpu_jump_entry) == 1 << JUMP_VICTIM_SHIFT, "the product needs no shift");
     emit_multiply_imm(e, WIDTH_32, S0, S1, JUMP_VICTIM_FACTOR); // jump_victim_index
     emit_alu_imm(e, EMIT_AND, WIDTH_32, S0, (JUMP_VICTIMS - 1) << JUMP_VICTIM_SHIFT);
-    branch = write_ask(e, &entry, S1);
+    other = write_ask(e, &entry, S1);
+    emit_alu_memory_imm(e, EMIT_SUB, WIDTH_32, FIELD(victim_patience), 1);
+    home = emit_jump_if(e, EMIT_SIGN);
     write_go(e, entry);
-    return branch;
+    emit_patch_here(e, other);
+    emit_patch_here(e, home);
 }
 
 emit_place x86_look_up_return(struct translation *t)
