@@ -430,6 +430,8 @@ static bool find_step(const struct pass_numbering *n, uint16_t base, bool cut, i
     if (base < FRESH) {
         const struct pass_value *v = &n->value[base];
         *step = cut ? (int32_t)v->constant : (int64_t)v->constant;
+        if (base == VAR_RSP && *step) // a function that calls itself, mostly a few times
+            return false;
         return v->base == base && (cut || !v->cut) && *step >= -STEPS && *step <= STEPS;
     }
     for (const struct pass_sum *sum = n->sum; sum < n->sum + n->sum_count; sum++) {
