@@ -142,6 +142,8 @@ static const struct loop loops[] = {
     {"double", "adds products of double precision", "f20f1004cff20f5904cef20f58c848ffc14839d175ea"},
     {"bytes", "looks for a zero, 16 bytes at a time", "660fefc9f30f6f040f660f74c1660fd7c04883c11085c074eb"},
     {"bytes32", "looks for a zero, 32 bytes at a time", "c5f1efc9c5f574040fc5fdd7c04883c12085c074ef"},
+    {"recursion", "a function that calls itself; instructions are not counted", "e801000000f453ffca7405e8f6ffffff5bc3",
+     .uncounted = true},
     {"string", "REP MOVSB", "b964000000f3a4"},
     {"parts", "flags of one part that die in the next; instructions are not counted", "c1c90231c8fecb740601c889d1ebf1",
      .uncounted = true},
