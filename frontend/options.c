@@ -78,7 +78,7 @@ static bool parse_cpu(struct option_context *context, const char *argument, stru
 }
 
 _Static_assert(TRANSLATE_CODE_DEFAULT == (size_t)90 << 20, "tb-size, as the help says");
-_Static_assert(TRANSLATE_THRESHOLD_DEFAULT == 5, "threshold, likewise");
+_Static_assert(TRANSLATE_THRESHOLD_DEFAULT == 10, "threshold, likewise");
 static const struct property accelerator_rows[] = {
     {"paranoid", PROPERTY_BOOL, offsetof(struct accelerator, paranoid), sizeof(bool), 0, 0, "off",
      "walks again at every TLB hit and reports differences (-d mmu); interpreted, slow"},
@@ -86,7 +86,7 @@ static const struct property accelerator_rows[] = {
      TRANSLATE_CODE_MAXIMUM >> 20, "90", "jit: MiB for host code, and as much for what it is made of"},
     {"single-mapping", PROPERTY_BOOL, offsetof(struct accelerator, single_mapping), sizeof(bool), 0, 0, "off",
      "jit: host code is written where it runs, in memory that is writable and executable at once"},
-    {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "5",
+    {"threshold", PROPERTY_UINT32, offsetof(struct accelerator, threshold), 4, 0, 1000000, "10",
      "jit: a block is interpreted so often before it is translated"},
     {"perf", PROPERTY_BOOL, offsetof(struct accelerator, perf_map), sizeof(bool), 0, 0, "off",
      "jit: writes /tmp/perf-PID.map, with which perf names translated code; brings single-mapping"},

@@ -28,8 +28,9 @@ struct translate_statistics {
 void translate_statistics(const void *state, struct translate_statistics *statistics);
 
 /// How often a block is interpreted before it is translated. Few: one execution by the interpreter costs a tenth of a
-/// translation, and host code that is hardly used displaces other from the host's caches and the code memory.
-#define TRANSLATE_THRESHOLD_DEFAULT 5u
+/// translation, host code that is hardly used displaces other from the host's caches and the code memory, and a loop of
+/// some turns that was not left yet would be taken for one that never is.
+#define TRANSLATE_THRESHOLD_DEFAULT 10u
 /// ... unless told.
 void translate_set_threshold(void *state, uint32_t executions);
 /// Host code uses no instruction of a feature whose bit (enum cpu_feature) is clear, whatever the host has: rows of
