@@ -59,7 +59,7 @@ struct block {
     bool is_superblock : 1; // its host code has more parts
     bool kills_flags : 1;   // its host code makes all flags before anybody can see the old ones
     bool many_targets : 1;  // the indirect jump or call that ends its host code goes to many places
-    bool no_reuse : 1;      // every access gets its own check: accesses off a base straddle pages too often
+    bool no_reuse : 1;      // no check is for more bytes than its own: accesses off a base straddle pages too often
     uint8_t ways; // two bits for each of its host code's parts: 1 + the exit that leads to the next; 0: there is none
     uint8_t host_code;   // from host_chain to the entry for C
     uint32_t executions; // since it was made, or used again

@@ -201,13 +201,16 @@ static bool same_place(const struct pass_group *group, const struct pass_value *
            (!(u->aux & UOP_MODE) || group->mode == u->c);
 }
 
-/// Whether an access of `size` at a distance from the leader fits in, and its alignment is known.
-static bool has_room(const struct pass_group *group, int64_t distance, const struct uop *u)
+/// Whether an access at a distance from the leader fits in, and its alignment is known. `alone`: only if it lies in the
+/// bytes that are checked anyway.
+static bool has_room(const struct pass_group *group, bool alone, int64_t distance, const struct uop *u)
 {
     const struct uop *leader = &group->pass->uops[group->leader];
     int64_t low = distance < group->low ? distance : group->low;
     int64_t high = distance + u->param > group->high ? distance + u->param : group->high;
     if (distance != (int32_t)distance || high - low > PASS_GROUP_BYTES)
+        return false;
+    if ((alone || group->pass->block->no_reuse) && (low != group->low || high != group->high))
         return false;
     return !(u->aux & UOP_ALIGNED) ||
            ((leader->aux & UOP_ALIGNED) && leader->param >= u->param && !(distance & (int64_t)(u->param - 1)));
@@ -297,12 +300,14 @@ static void follow(struct pass_block *pass, struct pass_group *group, unsigned i
 }
 
 /// A group for a write that has reads only, whose leader could check for writing as well.
-static struct pass_group *find_reads(struct pass_numbering *n, const struct pass_value *at, const struct uop *u)
+static struct pass_group *find_reads(struct pass_numbering *n, bool alone, const struct pass_value *at,
+                                     const struct uop *u)
 {
     for (struct pass_group *group = n->group; (u->aux & UOP_WRITE) && group < n->group + n->group_count; group++) {
         struct uop read = *u;
         read.aux &= (uint8_t)~UOP_WRITE;
-        if (!(group->aux & UOP_WRITE) && same_place(group, at, &read) && has_room(group, distance_to(group, at), u))
+        if (!(group->aux & UOP_WRITE) && same_place(group, at, &read) &&
+            has_room(group, alone, distance_to(group, at), u))
             return group;
     }
     return NULL;
@@ -317,13 +322,14 @@ static void write_early(struct pass_group *group)
     group->pass->facts[group->leader].early_write = true;
 }
 
-static struct pass_group *find_group(struct pass_numbering *n, const struct pass_value *at, const struct uop *u)
+static struct pass_group *find_group(struct pass_numbering *n, bool alone, const struct pass_value *at,
+                                     const struct uop *u)
 {
     struct pass_group *found = NULL;
     for (struct pass_group *group = n->group; group < n->group + n->group_count; group++) {
         bool write = group->aux & UOP_WRITE;
         if (!same_place(group, at, u) || ((u->aux & UOP_WRITE) && !write) ||
-            !has_room(group, distance_to(group, at), u))
+            !has_room(group, alone, distance_to(group, at), u))
             continue;
         if (!found || write) // the handle for writes lives on more likely
             found = group;
@@ -355,13 +361,13 @@ static void access(struct pass_numbering *n, struct pass_block *pass, unsigned i
 {
     const struct uop *u = &pass->uops[index];
     struct pass_value at = n->value[u->a];
-    struct pass_group *group = find_group(n, &at, u);
+    struct pass_group *group = find_group(n, pass->block->no_reuse, &at, u);
     bool reads = !group;
     pass->facts[index].base = at.base;
     pass->facts[index].cut = at.cut;
     pass->facts[index].can_be_anchor = can_follow(pass, index);
     if (reads)
-        group = find_reads(n, &at, u);
+        group = find_reads(n, pass->block->no_reuse, &at, u);
     if (group && pass->facts[index].can_be_anchor &&
         (group->pass == pass || make_anchor(n, group->pass, group->leader))) {
         if (reads)
@@ -394,7 +400,7 @@ void pass_reuse(struct pass_block *pass, struct pass_numbering *n)
         const struct uop *u = &pass->uops[i];
         if (u->op == UOP_XLAT)
             pass->facts[i].tlb_base = early_base(n, pass, i);
-        if (u->op == UOP_XLAT && u->param && !block->no_reuse && !(n->head->mode & MODE_UNSHARED))
+        if (u->op == UOP_XLAT && u->param && !(n->head->mode & MODE_UNSHARED))
             access(n, pass, i);
         if (u->op == UOP_CALL)
             forget(n);

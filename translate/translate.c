@@ -18,7 +18,7 @@
 #define MOST_PATIENCE 256             // executions of a block that dies often, about, before it is translated again
 #define DETOUR_PATIENCE 256           // detours until one is looked at
 #define STRADDLES 4                   // times that they were those of the same block, until
-#define STRADDLE_NS 150u              // their mean distance in time is looked at
+#define STRADDLE_NS 1000u             // their mean distance in time is looked at
 #define GUARD_PATIENCE 16             // guards of jumps between pages that fail until one of them gets a new one
 #define BLOCK_CODE_BYTES (256u << 10) // more than any block's host code
 
@@ -283,7 +283,7 @@ static void forgotten(void *opaque, struct block *block)
     forget_code(jit, block);
 }
 
-/// One of the block's detours in DETOUR_PATIENCE. Where they are not rare it is made anew with a check for each access.
+/// One of the block's detours in DETOUR_PATIENCE. Where they are not rare it is made anew, with checks for one access.
 static void note_straddle(struct jit *jit, struct block *block)
 {
     uint32_t now;

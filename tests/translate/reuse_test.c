@@ -105,6 +105,23 @@ static void test_can_be_switched_off(void **state)
     assert_int_equal(pass.followers, 0);
 }
 
+/// What lies in the bytes that are checked anyway needs no more of the page.
+static void test_same_bytes_all_the_same(void **state)
+{
+    unsigned first, again, half, behind;
+    (void)state;
+    start();
+    first = access_at(VAR_RBX, VAR_ZERO, 8, 8, 0);
+    again = access_at(VAR_RBX, VAR_ZERO, 8, 8, 0);
+    half = access_at(VAR_RBX, VAR_ZERO, 12, 4, 0);
+    behind = access_at(VAR_RBX, VAR_ZERO, 12, 8, 0);
+    run(true);
+    assert_int_equal(pass.followers, 2);
+    assert_follows(again, first, 0);
+    assert_follows(half, first, 4);
+    assert_checks(behind);
+}
+
 static void test_base_that_moves(void **state)
 {
     unsigned first, second, third;
@@ -261,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_base),
         cmocka_unit_test(test_can_be_switched_off),
+        cmocka_unit_test(test_same_bytes_all_the_same),
         cmocka_unit_test(test_base_that_moves),
         cmocka_unit_test(test_loaded_base),
         cmocka_unit_test(test_sum_of_two),
