@@ -426,7 +426,7 @@ static bool is_same(const struct pass_numbering *n, uint16_t base)
 #define STEPS 256 // bytes a turn; with more, too few turns are in one page
 
 /// How far an address with the base (of 32 bits, if `cut`) is in the next turn from where it is in this one.
-/// False: not known.
+/// False: not known, or nothing to build on.
 static bool find_step(const struct pass_numbering *n, uint16_t base, bool cut, int64_t *step)
 {
     int64_t part[2];
@@ -451,7 +451,7 @@ static bool find_step(const struct pass_numbering *n, uint16_t base, bool cut, i
     return false;
 }
 
-/// Whether a register that takes the same step in each turn, or none, or a constant.
+/// Whether it is a constant, or a register that moves by the same step in each turn, or by none.
 static bool is_counter(const struct pass_numbering *n, unsigned var)
 {
     int64_t step;
