@@ -344,6 +344,8 @@ struct cpu_jump_entry {
     const void *chain; // where host code goes on; cpu->no_chain: in C
 };
 
+#define CPU_BOUNCE_BYTES 64u
+
 #define DETOUR_BITS 12
 #define DETOURS (1u << DETOUR_BITS)
 #define DETOUR_FACTOR INT32_C(-0x61c88647)
@@ -457,6 +459,8 @@ struct cpu {
     struct block_cache *blocks;  // one a machine
     const struct block *running; // the block that runs, or ran last in host code; NULL between blocks
     // For host code.
+    /// Bytes that lie on two pages, for the load behind the look-up.
+    uint8_t bounce[CPU_BOUNCE_BYTES];
     bool group_failed;           // accesses with one check straddle a page, or are not to be kept: it left for that
     struct cpu *self;            // finds the struct
     void *area;                  // of memory, that it lies in

@@ -164,6 +164,7 @@ static const struct state_field cpu_fields[] = {
     STATE_SKIP(cpu, area),
     STATE_SKIP(cpu, host_stack),
     STATE_SKIP(cpu, host_word),
+    STATE_SKIP(cpu, bounce),
     STATE_SKIP(cpu, lent),
     STATE_SKIP(cpu, code_page),
     STATE_SKIP(cpu, walk_fault),

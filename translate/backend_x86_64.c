@@ -510,6 +510,8 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     exit->access = x86_access(u->param, write, mode);
     if (group || t->pass->facts[t->index].advances)
         exit->access |= x86_access_group(low - distance, bytes);
+    if (t->pass->facts[t->index].held)
+        exit->access |= X86_ACCESS_KEPT;
     if (t->pass->facts[t->index].early_write)
         exit->access |= X86_ACCESS_EARLY;
     exit->back = e->at;

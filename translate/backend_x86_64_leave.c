@@ -241,7 +241,7 @@ static const uint8_t *miss_routine(struct translation *t, uint32_t access, bool 
 {
     const struct backend_entries *entries = t->entries;
     unsigned size = access & X86_ACCESS_SIZE, log = (unsigned)__builtin_ctz(size | 0x100);
-    if (!(access & X86_ACCESS_GROUP) && size == 1u << log && log < MISS_SIZES)
+    if (!(access & (X86_ACCESS_GROUP | X86_ACCESS_KEPT)) && size == 1u << log && log < MISS_SIZES)
         return entries->plain_miss[access >> X86_ACCESS_MODE_SHIFT & 3][!!(access & X86_ACCESS_WRITE)][addend][log];
     emit_move_imm(&t->emit, S1, access);
     if (access & X86_ACCESS_GROUP)

@@ -31,6 +31,45 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
     return (uint64_t)(uintptr_t)handle.piece[0].host;
 }
 
+/// `count` elements by the host's own instruction, which does what the guest's would.
+static void host_movs(uint8_t *to, const uint8_t *from, uint64_t count, unsigned width)
+{
+    switch (width) {
+    case WIDTH_8:
+        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    case WIDTH_16:
+        __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    case WIDTH_32:
+        __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    default:
+        __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+    }
+}
+
+/// Where a read finds its bytes that lie on two pages of plain RAM: copied, for the load that follows before anything
+/// else is looked up. 0: it is to be looked at more closely. Walks as the walker does, page by page, and leaves it the
+/// addresses of which it knows more: where bytes may not be canonical, or go on at address 0.
+static uint64_t read_two_pages(struct cpu *cpu, uint64_t linear, uint32_t access)
+{
+    enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
+    uint64_t size = access & X86_ACCESS_SIZE, last = linear + size - 1, low = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
+    uint8_t *to = cpu->bounce, *lower, *upper;
+    bool code;
+    if ((access & (X86_ACCESS_WRITE | X86_ACCESS_GROUP | X86_ACCESS_KEPT)) || size > CPU_BOUNCE_BYTES ||
+        (linear ^ last) >> 32)
+        return 0;
+    lower = mmu_refill(&cpu->mmu, mode, MMU_READ, linear, (unsigned)low, &code);
+    upper = lower ? mmu_refill(&cpu->mmu, mode, MMU_READ, last & PAGE_MASK, (unsigned)(size - low), &code) : NULL;
+    if (!upper)
+        return 0;
+    host_movs(to, lower, low, WIDTH_8);
+    host_movs(to + low, upper, size - low, WIDTH_8);
+    return (uint64_t)(uintptr_t)to;
+}
+
 #define BESIDE_CODE BIT(63) // no host address has it
 
 /// The plain case, with vector registers in place. The result may be BESIDE_CODE.
@@ -39,6 +78,8 @@ static uint64_t refill(struct cpu *cpu, uint64_t linear, uint32_t access)
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
     bool code;
     uint64_t host;
+    if (UNLIKELY((linear ^ (linear + (access & X86_ACCESS_SIZE) - 1)) & PAGE_MASK))
+        return read_two_pages(cpu, linear, access);
     host = (uint64_t)(uintptr_t)mmu_refill(&cpu->mmu, mode, access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear,
                                            access & X86_ACCESS_SIZE, &code);
     if (UNLIKELY(code))
@@ -95,24 +136,6 @@ void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
 }
 
 // ---- string instructions --------------------------------------------------------------------------------------------
-/// `count` elements by the host's own instruction, which does what the guest's would.
-static void host_movs(uint8_t *to, const uint8_t *from, uint64_t count, unsigned width)
-{
-    switch (width) {
-    case WIDTH_8:
-        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-        break;
-    case WIDTH_16:
-        __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-        break;
-    case WIDTH_32:
-        __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-        break;
-    default:
-        __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-    }
-}
-
 static void host_stos(uint8_t *to, uint64_t value, uint64_t count, unsigned width)
 {
     switch (width) {
