@@ -552,6 +552,8 @@ void x86_loop_start(struct translation *t)
     t->loop = e->at;
     compare_request(e);
     x86_add_exit(t, SIDE_START, emit_jump_if(e, EMIT_NOT_EQUAL))->of_loop = true;
+    if (streams && !t->counting) // later turns are as many as a page has room for, then comes the start, which polls
+        t->loop = e->at;
     if (t->counting) {
         compare_limit(t);
         x86_add_exit(t, SIDE_START, emit_jump_if(e, IF_ABOVE))->of_loop = true;
