@@ -436,8 +436,6 @@ static bool find_step(const struct pass_numbering *n, uint16_t base, bool cut, i
     if (base < FRESH) {
         const struct pass_value *v = &n->value[base];
         *step = cut ? (int32_t)v->constant : (int64_t)v->constant;
-        if (base == VAR_RSP && *step) // a function that calls itself, mostly a few times
-            return false;
         return v->base == base && (cut || !v->cut) && *step >= -STEPS && *step <= STEPS;
     }
     for (const struct pass_sum *sum = n->sum; sum < n->sum + n->sum_count; sum++) {
@@ -477,9 +475,11 @@ static bool is_counted(const struct pass_numbering *n, const struct pass_block *
 #define LONG_STEP 8 // bytes
 
 /// The least step of a stream that earns its keep: loops that end with what they find, as those over strings do, mostly
-/// end soon unless they find much in a turn.
+/// end soon unless they find much in a turn. So do functions that call themselves, which move the stack pointer.
 static int64_t least_step(const struct pass_numbering *n, const struct pass_block *passes, unsigned count)
 {
+    if (!is_same(n, VAR_RSP))
+        return INT64_MAX;
     for (const struct pass_block *pass = passes; pass < passes + count; pass++) {
         if (!is_counted(n, pass))
             return LONG_STEP;
