@@ -144,51 +144,34 @@ static bool decode_address(struct reader *reader, struct insn *insn, bool vector
                                     : decode_memory(reader, insn, insn->code64, vector_index);
 }
 
-/// Bytes that an immediate takes.
-static unsigned immediate_bytes(uint8_t form, const struct insn *insn)
+/// Bytes of an immediate by operand size 2, 4, 8; that of a far pointer and an offset in memory are the decoder's.
+static const uint8_t immediate_bytes[][3] = {
+    [IMMEDIATE_NONE] = {0, 0, 0}, [IMMEDIATE_U8] = {1, 1, 1},  [IMMEDIATE_S8] = {1, 1, 1},
+    [IMMEDIATE_16] = {2, 2, 2},   [IMMEDIATE_U32] = {4, 4, 4}, [IMMEDIATE_S32] = {4, 4, 4},
+    [IMMEDIATE_64] = {8, 8, 8},   [IMMEDIATE_Z] = {2, 4, 4},   [IMMEDIATE_V] = {2, 4, 8},
+    [IMMEDIATE_S16] = {2, 2, 2},  [IMMEDIATE_FAR] = {4, 6, 6}, [IMMEDIATE_OFFSET] = {0, 0, 0},
+};
+
+static inline bool is_signed(uint8_t form)
 {
-    switch ((enum immediate_form)form) {
-    case IMMEDIATE_NONE:
-        return 0;
-    case IMMEDIATE_U8:
-    case IMMEDIATE_S8:
-        return 1;
-    case IMMEDIATE_16:
-    case IMMEDIATE_S16:
-        return 2;
-    case IMMEDIATE_U32:
-    case IMMEDIATE_S32:
-        return 4;
-    case IMMEDIATE_64:
-        return 8;
-    case IMMEDIATE_Z:
-        return insn->operand_bytes == 2 ? 2 : 4;
-    case IMMEDIATE_V:
-        return insn->operand_bytes;
-    case IMMEDIATE_FAR:
-        return insn->operand_bytes == 2 ? 4 : 6;
-    case IMMEDIATE_OFFSET:
-        return insn->address_bytes;
-    }
-    return 0;
+    return form == IMMEDIATE_S8 || form == IMMEDIATE_Z || form == IMMEDIATE_S16 || form == IMMEDIATE_S32;
 }
 
-static bool decode_immediate(struct reader *reader, uint8_t form, struct insn *insn, uint64_t *value)
+/// `form` is one. False: bytes are missing.
+static inline bool decode_immediate(struct reader *reader, uint8_t form, struct insn *insn, uint64_t *value)
 {
-    unsigned bytes = immediate_bytes(form, insn);
-    if (!bytes)
-        return true;
+    unsigned bytes = form == IMMEDIATE_OFFSET ? insn->address_bytes : immediate_bytes[form][insn->operand_bytes >> 2];
     if (!reader_has(reader, bytes))
         return false;
-    if (form == IMMEDIATE_FAR) {
+    if (is_signed(form)) {
+        *value = (uint64_t)read_signed(reader, bytes);
+    } else if (UNLIKELY(form == IMMEDIATE_FAR)) {
         *value = read_unsigned(reader, bytes - 2);
         insn->far_selector = (uint16_t)read_unsigned(reader, 2);
-    } else if (form == IMMEDIATE_S8 || form == IMMEDIATE_Z || form == IMMEDIATE_S16 || form == IMMEDIATE_S32) {
-        *value = (uint64_t)read_signed(reader, bytes);
     } else {
         *value = read_unsigned(reader, bytes);
     }
-    if (form == IMMEDIATE_OFFSET) {
+    if (UNLIKELY(form == IMMEDIATE_OFFSET)) {
         insn->displacement = (int64_t)*value;
         insn->segment = SEG_DS;
     }
@@ -208,25 +191,79 @@ static bool control_register_exists(unsigned number)
     return number == 0 || (number >= 2 && number <= 4) || number == 8;
 }
 
+/// Where the numbers of registers stand in the word that decode_plain gets.
+enum { PLAIN_RM = 0, PLAIN_REG = 8, PLAIN_OPCODE = 16, PLAIN_NO_REGISTER = 24 };
+
+/// What operands of most places are: a register whose number stands in a byte of a word, or none. Other places have
+/// OPERAND_NONE here.
+static const struct plain_place {
+    uint8_t kind, shift;
+    bool may_be_high; // AH CH DH BH
+} plain_places[] = {
+    [PLACE_FIXED_GPR] = {OPERAND_GPR, PLAIN_NO_REGISTER},
+    [PLACE_RM_GPR] = {OPERAND_GPR, PLAIN_RM, true},
+    [PLACE_REG_GPR] = {OPERAND_GPR, PLAIN_REG, true},
+    [PLACE_OPCODE_GPR] = {OPERAND_GPR, PLAIN_OPCODE, true},
+    [PLACE_MEMORY] = {OPERAND_MEMORY, PLAIN_NO_REGISTER},
+    [PLACE_RM_XMM] = {OPERAND_XMM, PLAIN_RM},
+    [PLACE_REG_XMM] = {OPERAND_XMM, PLAIN_REG},
+    [PLACE_IMMEDIATE] = {OPERAND_IMMEDIATE, PLAIN_NO_REGISTER},
+    [PLACE_RELATIVE] = {OPERAND_RELATIVE, PLAIN_NO_REGISTER},
+    [PLACE_STRING_DESTINATION] = {OPERAND_NONE},
+};
+
+/// See plain_places.
+static inline uint32_t plain_numbers(const struct insn *insn, unsigned opcode)
+{
+    uint32_t rex_b = (insn->rex & 1u) << 3, rex_r = (insn->rex & 4u) << 1;
+    return ((insn->modrm & 7u) | rex_b) << PLAIN_RM | ((insn->modrm >> 3 & 7u) | rex_r) << PLAIN_REG |
+           ((opcode & 7u) | rex_b) << PLAIN_OPCODE;
+}
+
+static inline uint8_t operand_size(const struct operand_place *place, const struct insn *insn)
+{
+    return place->size == SIZE_X ? insn->vector_bytes : size_bytes[place->size][insn->operand_bytes >> 2];
+}
+
+/// Fills an operand of a plain place without a branch for each; false: it is another one.
+static inline bool decode_plain(const struct operand_place *place, const struct insn *insn, uint32_t numbers,
+                                struct operand *operand)
+{
+    const struct plain_place *plain = &plain_places[place->place];
+    unsigned number = place->number + (numbers >> plain->shift & 0xff);
+    bool high = place->high;
+    uint8_t bytes = operand_size(place, insn);
+    if (UNLIKELY(plain->kind == OPERAND_NONE) || UNLIKELY(place->size == SIZE_DESCRIPTOR))
+        return false;
+    if (bytes == 1 && !insn->rex && number >= 4 && plain->may_be_high) {
+        high = true;
+        number -= 4;
+    }
+    *operand = (struct operand){.kind = plain->kind, .bytes = bytes, .reg = (uint8_t)number, .high = high};
+    return true;
+}
+
 /// Fills operand n. False: the operand makes the instruction illegal.
 static bool decode_operand(const struct operand_place *place, struct insn *insn, unsigned n, unsigned opcode,
                            bool code64)
 {
     struct operand *operand = &insn->operand[n];
-    unsigned size_column = insn->operand_bytes >> 2;
     unsigned rm = insn->modrm & 7, reg = insn->modrm >> 3 & 7;
-    unsigned rex_b = (insn->rex & 1u) << 3, rex_r = (insn->rex & 4u) << 1;
-    operand->bytes = place->size == SIZE_X ? insn->vector_bytes : size_bytes[place->size][size_column];
+    unsigned rex_r = (insn->rex & 4u) << 1;
+    operand->bytes = operand_size(place, insn);
     operand->high = false;
     operand->reg = 0;
     switch ((enum place)place->place) {
     case PLACE_NONE:
+    case PLACE_FIXED_GPR: // plain ones
+    case PLACE_RM_GPR:
+    case PLACE_REG_GPR:
+    case PLACE_OPCODE_GPR:
+    case PLACE_RM_XMM:
+    case PLACE_REG_XMM:
+    case PLACE_IMMEDIATE:
+    case PLACE_RELATIVE:
         return false;
-    case PLACE_FIXED_GPR:
-        operand->kind = OPERAND_GPR;
-        operand->reg = place->number;
-        operand->high = place->high;
-        return true;
     case PLACE_FIXED_SEGMENT:
         operand->kind = OPERAND_SEGMENT;
         operand->reg = place->number;
@@ -241,27 +278,10 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
         operand->kind = OPERAND_IMMEDIATE;
         insn->immediate = 1;
         return true;
-    case PLACE_RM_GPR:
-        set_gpr(operand, rm | rex_b, insn->rex);
-        return true;
-    case PLACE_REG_GPR:
-        set_gpr(operand, reg | rex_r, insn->rex);
-        return true;
-    case PLACE_OPCODE_GPR:
-        set_gpr(operand, (opcode & 7) | rex_b, insn->rex);
-        return true;
     case PLACE_MEMORY:
         operand->kind = OPERAND_MEMORY;
         if (place->size == SIZE_DESCRIPTOR && code64)
             operand->bytes = 10;
-        return true;
-    case PLACE_RM_XMM:
-        operand->kind = OPERAND_XMM;
-        operand->reg = (uint8_t)(rm | rex_b);
-        return true;
-    case PLACE_REG_XMM:
-        operand->kind = OPERAND_XMM;
-        operand->reg = (uint8_t)(reg | rex_r);
         return true;
     case PLACE_VEX_GPR:
         set_gpr(operand, insn->vex_register & (code64 ? 15 : 7), insn->rex);
@@ -300,13 +320,6 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
         operand->bytes = code64 ? 8 : 4;
         operand->reg = (uint8_t)reg;
         return !rex_r;
-    case PLACE_IMMEDIATE:
-        operand->kind = OPERAND_IMMEDIATE;
-        operand->reg = place->number;
-        return true;
-    case PLACE_RELATIVE:
-        operand->kind = OPERAND_RELATIVE;
-        return true;
     case PLACE_FAR:
         operand->kind = OPERAND_FAR;
         return true;
@@ -425,37 +438,24 @@ static enum decode_status refuse(const struct row_index *index, struct reader *r
     return stop(reader, insn, DECODE_ILLEGAL);
 }
 
-static unsigned row_key(const struct insn *insn, bool code64, bool modrm)
+static unsigned row_key(const struct insn *insn, bool code64)
 {
     unsigned prefix = insn->repne ? KEY_F2 : insn->rep ? KEY_F3 : insn->operand_prefix ? KEY_66 : insn->vex_prefix;
-    unsigned key = prefix << KEY_PREFIX_SHIFT;
-    if (insn->vector_bytes > 16)
-        key |= KEY_VEX_L;
-    if (insn->rex & 8)
-        key |= KEY_REX_W;
-    if (insn->rex & 1)
-        key |= KEY_REX_B;
-    if (code64)
-        key |= KEY_CODE64;
-    if (modrm)
-        key |= insn->modrm | (insn->modrm >= 0xc0 ? KEY_REGISTER : 0);
-    return key;
+    return prefix << KEY_PREFIX_SHIFT | (insn->vector_bytes > 16) * KEY_VEX_L | (insn->rex & 8u) * (KEY_REX_W / 8) |
+           (insn->rex & 1u) * KEY_REX_B | code64 * KEY_CODE64;
 }
 
 /// The most special row that fits and that the model has.
-static const struct row_form *find_form(const struct row_index *index, const struct opcode_slot *slot, unsigned key,
-                                        const struct cpu_model *model)
+static inline const struct row_form *find_form(const struct row_index *index, const struct opcode_slot *slot,
+                                               unsigned key, const struct cpu_model *model)
 {
     unsigned list_number = slot->lists;
     if (slot->modrm)
-        list_number += (key & KEY_MODRM_REG) >> 3 | (key & KEY_REGISTER ? 8 : 0);
-    struct row_list list = index->lists[list_number];
-    for (unsigned i = 0; i < list.count; i++) {
-        const struct row_form *form = &index->forms[index->candidates[list.first + i]];
-        if (((key ^ form->value) & form->mask) == 0 && model_has(model, form->row->feature))
-            return form;
-    }
-    return NULL;
+        list_number += (key & KEY_MODRM_REG) >> 3 | (key & KEY_REGISTER) >> 5;
+    const struct row_candidate *candidate = &index->candidates[index->lists[list_number]];
+    while (((key ^ candidate->value) & candidate->mask) || !model_has(model, candidate->feature))
+        candidate++;
+    return candidate->form ? &index->forms[candidate->form - 1] : NULL;
 }
 
 static uint8_t operand_bytes(const struct row_form *form, const struct insn *insn, unsigned code_size)
@@ -523,12 +523,14 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
         return refuse(index, &reader, insn, (unsigned)byte, false);
 
     const struct opcode_slot *slot = &index->slot[map][byte];
+    unsigned key = row_key(insn, code64);
     if (slot->modrm) {
         if (!reader_has(&reader, 1))
             return stop_short(&reader, insn);
         insn->modrm = *reader.at++;
+        key |= insn->modrm | (insn->modrm >= 0xc0) * KEY_REGISTER;
     }
-    const struct row_form *form = find_form(index, slot, row_key(insn, code64, slot->modrm), model);
+    const struct row_form *form = find_form(index, slot, key, model);
     if (UNLIKELY(!form) || UNLIKELY(insn->vex_register && !form->vex_register))
         return refuse(index, &reader, insn, (unsigned)byte, slot->modrm);
 
@@ -537,12 +539,15 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
     insn->segment = SEG_DS;
     if (slot->modrm && !reg && !decode_address(&reader, insn, form->row->attributes & ROW_VSIB))
         return stop_short(&reader, insn);
-    if (form->immediate[0] && (!decode_immediate(&reader, form->immediate[0], insn, &insn->immediate) ||
-                               !decode_immediate(&reader, form->immediate[1], insn, &insn->immediate2)))
+    if (form->immediate[0] &&
+        (!decode_immediate(&reader, form->immediate[0], insn, &insn->immediate) ||
+         (UNLIKELY(form->immediate[1]) && !decode_immediate(&reader, form->immediate[1], insn, &insn->immediate2))))
         return stop_short(&reader, insn);
 
+    uint32_t numbers = plain_numbers(insn, (unsigned)byte);
     for (unsigned i = 0; i < form->operand_count; i++)
-        if (!decode_operand(&form->operand[i][reg], insn, i, (unsigned)byte, code64))
+        if (!decode_plain(&form->operand[i][reg], insn, numbers, &insn->operand[i]) &&
+            !decode_operand(&form->operand[i][reg], insn, i, (unsigned)byte, code64))
             return stop(&reader, insn, DECODE_ILLEGAL);
     insn->operand_count = form->operand_count;
     if (!row_allows(form->row, insn, mode))

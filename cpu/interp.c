@@ -11,60 +11,54 @@
 #include "cpu/segment.h"
 
 #define CODE UOP_CODE
-enum {
-    CODE_XLAT_LOAD = UOP_CODE_PAIRS,         // + width
-    CODE_XLAT_STORE = CODE_XLAT_LOAD + 4,    // + width + immediate * 4
-    CODE_EA_XLAT_LOAD = CODE_XLAT_STORE + 8, // EA of 64 bits without index
-    CODE_EA_XLAT_STORE = CODE_EA_XLAT_LOAD + 4,
-    CODE_EA_SIMPLE = CODE_EA_XLAT_STORE + 8, // 64 bits, base + displacement
-    CODE_COMPARE_EXIT,                       // + width + immediate * 4: SUB for flags only, then EXIT_IF
-    CODE_TEST_EXIT = CODE_COMPARE_EXIT + 8,
-    CODES = CODE_TEST_EXIT + 8
-};
-_Static_assert(CODES - UOP_CODE_PAIRS < 64, "uop_pack.c has room for them");
 
-static bool is_xlat(const struct uop *u)
+/// Code of an XLAT by the uop behind it: 0 when they do not run as one.
+static unsigned xlat_code(const struct uop *u)
 {
-    return u->op == UOP_XLAT && u->param <= 8 && !(u->aux & UOP_MODE);
+    if (u->param > 8 || (u->aux & UOP_MODE) || u[1].insn != u->insn || u[1].a != u->dst ||
+        (1u << u[1].width) != u->param)
+        return 0;
+    if (u[1].op == UOP_LOAD && !(u->aux & UOP_WRITE))
+        return UOP_CODE_XLAT_LOAD + u[1].width;
+    if (u[1].op == UOP_STORE && (u->aux & UOP_WRITE))
+        return UOP_CODE_XLAT_STORE + u[1].width + (u[1].b == VAR_IMM) * 4u;
+    return 0;
 }
 
-static unsigned pair_code(const struct uop *u, unsigned left)
+/// Code of an EA of 64 bits without index by that of the uop behind it.
+static unsigned simple_ea_code(const struct uop *u, unsigned next)
 {
-    bool imm;
-    if (left < 2 || u[0].insn != u[1].insn) {
-        if (left >= 2 && u[1].op == UOP_EXIT_IF && u->dst == VAR_NONE && (u->aux & UOP_SETS_FLAGS) &&
-            (u->op == UOP_SUB || u->op == UOP_AND))
-            return (u->op == UOP_SUB ? CODE_COMPARE_EXIT : CODE_TEST_EXIT) + u->width + (u->b == VAR_IMM) * 4u;
+    if (next < UOP_CODE_XLAT_LOAD || next >= UOP_CODE_EA_XLAT_LOAD || u[1].insn != u->insn || u[1].a != u->dst)
+        return UOP_CODE_EA_SIMPLE;
+    return next - UOP_CODE_XLAT_LOAD + UOP_CODE_EA_XLAT_LOAD;
+}
+_Static_assert(UOP_CODE_XLAT_STORE - UOP_CODE_XLAT_LOAD == UOP_CODE_EA_XLAT_STORE - UOP_CODE_EA_XLAT_LOAD,
+               "by the same distance");
+
+/// Code of a uop before an EXIT_IF: 0 when they do not run as one.
+static unsigned compare_code(const struct uop *u)
+{
+    if ((u->op != UOP_SUB && u->op != UOP_AND) || u->dst != VAR_NONE || !(u->aux & UOP_SETS_FLAGS) ||
+        u[1].insn == u->insn)
         return 0;
-    }
-    if (is_xlat(u) && u[1].a == u->dst && (1u << u[1].width) == u->param) {
-        imm = u[1].b == VAR_IMM;
-        if (u[1].op == UOP_LOAD && !(u->aux & UOP_WRITE))
-            return CODE_XLAT_LOAD + u[1].width;
-        if (u[1].op == UOP_STORE && (u->aux & UOP_WRITE))
-            return CODE_XLAT_STORE + u[1].width + imm * 4;
-    }
-    if (u->op == UOP_EA && u->width == WIDTH_64 && u->b == VAR_ZERO && left >= 3 && is_xlat(u + 1) &&
-        u[1].a == u->dst) {
-        unsigned next = pair_code(u + 1, left - 1);
-        if (next >= CODE_XLAT_LOAD && next < CODE_XLAT_STORE)
-            return next - CODE_XLAT_LOAD + CODE_EA_XLAT_LOAD;
-        if (next >= CODE_XLAT_STORE && next < CODE_EA_XLAT_LOAD)
-            return next - CODE_XLAT_STORE + CODE_EA_XLAT_STORE;
-    }
-    return 0;
+    return (u->op == UOP_SUB ? UOP_CODE_COMPARE_EXIT : UOP_CODE_TEST_EXIT) + u->width + (u->b == VAR_IMM) * 4u;
 }
 
 void interp_prepare(struct uop *uops, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
+    unsigned next = 0; // code of the uop behind
+    for (unsigned i = count; i-- > 0;) {
         struct uop *u = &uops[i];
-        unsigned code = pair_code(u, count - i);
-        if (!code && u->op == UOP_EA && u->width == WIDTH_64 && u->b == VAR_ZERO)
-            code = CODE_EA_SIMPLE;
+        unsigned code = 0;
+        if (u->op == UOP_XLAT && i + 1 < count)
+            code = xlat_code(u);
+        else if (u->op == UOP_EA && u->width == WIDTH_64 && u->b == VAR_ZERO)
+            code = simple_ea_code(u, next);
+        else if (i + 2 == count && u[1].op == UOP_EXIT_IF)
+            code = compare_code(u);
         if (!code)
             code = CODE(u->op, u->width, u->b == VAR_IMM, (u->aux & UOP_SETS_FLAGS) != 0);
-        u->code = (uint16_t)code;
+        u->code = (uint16_t)(next = code);
     }
 }
 
@@ -527,31 +521,31 @@ enter:
     NEXT_OR_LEAVE()
             CASES_WI(UOP_STORE, 0, BODY_STORE_LEAVE)
 
-        case CODE_XLAT_LOAD + WIDTH_8:
+        case UOP_CODE_XLAT_LOAD + WIDTH_8:
             BODY_XLAT_LOAD(uint8_t);
             break;
-        case CODE_XLAT_LOAD + WIDTH_16:
+        case UOP_CODE_XLAT_LOAD + WIDTH_16:
             BODY_XLAT_LOAD(uint16_t);
             break;
-        case CODE_XLAT_LOAD + WIDTH_32:
+        case UOP_CODE_XLAT_LOAD + WIDTH_32:
             BODY_XLAT_LOAD(uint32_t);
             break;
-        case CODE_XLAT_LOAD + WIDTH_64:
+        case UOP_CODE_XLAT_LOAD + WIDTH_64:
             BODY_XLAT_LOAD(uint64_t);
             break;
-        case CODE_EA_XLAT_LOAD + WIDTH_8:
+        case UOP_CODE_EA_XLAT_LOAD + WIDTH_8:
             EA_STEP();
             BODY_XLAT_LOAD(uint8_t);
             break;
-        case CODE_EA_XLAT_LOAD + WIDTH_16:
+        case UOP_CODE_EA_XLAT_LOAD + WIDTH_16:
             EA_STEP();
             BODY_XLAT_LOAD(uint16_t);
             break;
-        case CODE_EA_XLAT_LOAD + WIDTH_32:
+        case UOP_CODE_EA_XLAT_LOAD + WIDTH_32:
             EA_STEP();
             BODY_XLAT_LOAD(uint32_t);
             break;
-        case CODE_EA_XLAT_LOAD + WIDTH_64:
+        case UOP_CODE_EA_XLAT_LOAD + WIDTH_64:
             EA_STEP();
             BODY_XLAT_LOAD(uint64_t);
             break;
@@ -572,10 +566,10 @@ enter:
         step;                                                                                                          \
         BODY_XLAT_STORE(uint64_t, imm);                                                                                \
         break;
-            STORE_CASES(CODE_XLAT_STORE, (void)0, 0)
-            STORE_CASES(CODE_XLAT_STORE, (void)0, 1)
-            STORE_CASES(CODE_EA_XLAT_STORE, EA_STEP(), 0)
-            STORE_CASES(CODE_EA_XLAT_STORE, EA_STEP(), 1)
+            STORE_CASES(UOP_CODE_XLAT_STORE, (void)0, 0)
+            STORE_CASES(UOP_CODE_XLAT_STORE, (void)0, 1)
+            STORE_CASES(UOP_CODE_EA_XLAT_STORE, EA_STEP(), 0)
+            STORE_CASES(UOP_CODE_EA_XLAT_STORE, EA_STEP(), 1)
 #define BRANCH_CASES(base, BODY, imm)                                                                                  \
     case base + WIDTH_8 + imm * 4:                                                                                     \
         BODY(uint8_t, int8_t, WIDTH_8, imm);                                                                           \
@@ -585,12 +579,12 @@ enter:
         BODY(uint32_t, int32_t, WIDTH_32, imm);                                                                        \
     case base + WIDTH_64 + imm * 4:                                                                                    \
         BODY(uint64_t, int64_t, WIDTH_64, imm);
-            BRANCH_CASES(CODE_COMPARE_EXIT, BODY_COMPARE, 0)
-            BRANCH_CASES(CODE_COMPARE_EXIT, BODY_COMPARE, 1)
-            BRANCH_CASES(CODE_TEST_EXIT, BODY_TEST, 0)
-            BRANCH_CASES(CODE_TEST_EXIT, BODY_TEST, 1)
+            BRANCH_CASES(UOP_CODE_COMPARE_EXIT, BODY_COMPARE, 0)
+            BRANCH_CASES(UOP_CODE_COMPARE_EXIT, BODY_COMPARE, 1)
+            BRANCH_CASES(UOP_CODE_TEST_EXIT, BODY_TEST, 0)
+            BRANCH_CASES(UOP_CODE_TEST_EXIT, BODY_TEST, 1)
 
-        case CODE_EA_SIMPLE:
+        case UOP_CODE_EA_SIMPLE:
             V(u->dst) = V(u->a) + (uint64_t)u->imm;
             break;
         case CODE(UOP_EA, WIDTH_64, 0, 0):

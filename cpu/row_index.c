@@ -62,14 +62,16 @@ struct builder {
 static void add_list(struct builder *builder, const uint16_t *numbers, unsigned count, unsigned mask, unsigned key)
 {
     struct row_index *index = builder->index;
-    struct row_list *list = &index->lists[builder->list_count++];
-    list->first = builder->candidate_count;
+    index->lists[builder->list_count++] = builder->candidate_count;
     for (unsigned i = 0; i < count; i++) {
         const struct row_form *form = &index->forms[numbers[i]];
         if (!((form->value ^ key) & form->mask & mask))
-            index->candidates[builder->candidate_count++] = numbers[i];
+            index->candidates[builder->candidate_count++] = (struct row_candidate){.mask = form->mask,
+                                                                                   .value = form->value,
+                                                                                   .feature = form->row->feature,
+                                                                                   .form = (uint16_t)(numbers[i] + 1)};
     }
-    list->count = builder->candidate_count - list->first;
+    builder->candidate_count++; // the end
 }
 
 static bool add_opcode(struct builder *builder, unsigned map, unsigned opcode, uint16_t *numbers, struct error *error)
@@ -96,8 +98,9 @@ struct row_index *row_index_from_forms(struct row_form *forms, unsigned count, s
     struct row_index *index = calloc(1, sizeof *index);
     uint16_t *numbers = calloc(count + 1, sizeof *numbers);
     if (index) {
-        // No form stands in more than 16 lists of an opcode, and only those without ModRM at eight opcodes.
-        index->candidates = calloc(count * 16 + 1, sizeof *index->candidates);
+        // No form stands in more than 16 lists of an opcode, and only those without ModRM at eight opcodes. Each list
+        // has an end.
+        index->candidates = calloc(count * 16 + MAP_COUNT * 256 * 16 + 1, sizeof *index->candidates);
         index->lists = calloc(MAP_COUNT * 256 * 16 + 1, sizeof *index->lists);
         index->forms = forms;
     } else {
@@ -106,9 +109,9 @@ struct row_index *row_index_from_forms(struct row_form *forms, unsigned count, s
     bool good = index && numbers && index->candidates && index->lists;
     if (!good)
         error_set(error, "not enough memory for the instruction index");
-    if (good && count > UINT16_MAX)
+    if (good && count >= UINT16_MAX)
         good = error_set(error, "too many instruction rows (%u)", count);
-    struct builder builder = {index, count, 1, 0};
+    struct builder builder = {index, count, 1, 1}; // list 0 is empty
     for (unsigned opcode = 0; good && opcode < MAP_COUNT * 256; opcode++)
         good = add_opcode(&builder, opcode / 256, opcode % 256, numbers, error);
     free(numbers);

@@ -111,8 +111,11 @@ struct row_form {
     struct operand_place operand[INSN_MAX_OPERANDS][2]; // [1]: when ModRM says register
 };
 
-struct row_list {
-    uint32_t first, count; // in row_index.candidates
+/// A form that may be it, and what the key must say for that.
+struct row_candidate {
+    uint16_t mask, value;
+    uint16_t feature; // of the row
+    uint16_t form;    // 1 + its number; 0: the list ends, which fits any key
 };
 
 struct opcode_slot {
@@ -122,9 +125,9 @@ struct opcode_slot {
 
 struct row_index {
     struct opcode_slot slot[MAP_COUNT][256];
-    struct row_form *forms; // row_count() of them, by row number
-    struct row_list *lists;
-    uint16_t *candidates; // form numbers, the most special first
+    struct row_form *forms;           // row_count() of them, by row number
+    uint32_t *lists;                  // where they begin in `candidates`
+    struct row_candidate *candidates; // the most special first
 };
 
 /// Parses one row; false and an error naming it when it is malformed.

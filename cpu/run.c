@@ -157,14 +157,6 @@ static bool pass_boundary(struct cpu *cpu, struct boundary *b, bool *again, enum
     return true;
 }
 
-/// Whether there may be something to do before the next instruction. The shadow of STI stays behind in runs that are
-/// not counted: it matters to what comes only, and that comes with exit_request.
-static inline bool boundary_is_due(const struct cpu *cpu)
-{
-    return atomic_load_explicit(&cpu->exit_request, memory_order_relaxed) || cpu->activity != ACTIVITY_RUN ||
-           (cpu->shadow && (cpu->counting || cpu->shadow != SHADOW_STI));
-}
-
 /// Whether the instruction that ran with TF ends with a single-step trap.
 static bool steps(const struct cpu *cpu, bool may_branch, uint64_t next_rip)
 {
@@ -193,7 +185,7 @@ enum engine_stop run_loop(struct cpu *cpu, run_block *execute, void *state)
 
         if (cpu->instructions >= cpu->instruction_limit)
             return STOP_DEADLINE;
-        if (UNLIKELY(boundary_is_due(cpu))) {
+        if (UNLIKELY(run_boundary_is_due(cpu))) {
             if (!pass_boundary(cpu, &b, &again, &stop))
                 return stop;
             if (again)

@@ -107,6 +107,16 @@ enum uop_op {
 
 #define UOP_CODE(op, width, imm, flags) ((op)*16 + (flags)*8 + (imm)*4 + (width))
 #define UOP_CODE_PAIRS (UOP_OPS * 16) // uops that run as one with those behind them
+enum uop_pair {
+    UOP_CODE_XLAT_LOAD = UOP_CODE_PAIRS,             // + width
+    UOP_CODE_XLAT_STORE = UOP_CODE_XLAT_LOAD + 4,    // + width + immediate * 4
+    UOP_CODE_EA_XLAT_LOAD = UOP_CODE_XLAT_STORE + 8, // EA of 64 bits without index
+    UOP_CODE_EA_XLAT_STORE = UOP_CODE_EA_XLAT_LOAD + 4,
+    UOP_CODE_EA_SIMPLE = UOP_CODE_EA_XLAT_STORE + 8, // 64 bits, base + displacement
+    UOP_CODE_COMPARE_EXIT,                           // + width + immediate * 4: SUB for flags only, then EXIT_IF
+    UOP_CODE_TEST_EXIT = UOP_CODE_COMPARE_EXIT + 8,  // likewise, AND
+    UOP_CODES = UOP_CODE_TEST_EXIT + 8
+};
 
 struct uop {
     uint16_t code; // the interpreter's: filled by interp_prepare. UOP_CODE, or one of UOP_CODE_PAIRS on

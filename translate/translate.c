@@ -520,8 +520,7 @@ static struct block *interpret_whole(struct jit *jit, struct cpu *cpu, struct bl
         (block->mode & MODE_FLAT) && block->mode == cpu->mode && !block->has_call && block->backing != UINT64_MAX;
     cpu->code_page = block_linear(cpu) & PAGE_MASK;
     interpret(jit, cpu, block, 0);
-    if (!stays || cpu->leave || cpu->fault.pending || cpu->shadow || cpu->activity != ACTIVITY_RUN ||
-        cpu->mode != block->mode)
+    if (!stays || cpu->leave || cpu->fault.pending || run_boundary_is_due(cpu) || cpu->mode != block->mode)
         return NULL;
     return look_in_page(cpu, block);
 }

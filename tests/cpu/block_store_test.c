@@ -44,7 +44,7 @@ static struct uop random_uop(uint64_t *random, unsigned insn)
                     .param = random_bits(random) % 2 ? (uint32_t)random_number(random) : 0};
     u.code = (uint16_t)UOP_CODE(u.op, u.width, u.b == VAR_IMM, u.aux & UOP_SETS_FLAGS);
     if (random_bits(random) % 4 == 0)
-        u.code = (uint16_t)(UOP_CODE_PAIRS + random_bits(random) % 63);
+        u.code = (uint16_t)(UOP_CODE_PAIRS + random_bits(random) % (UOP_CODES - UOP_CODE_PAIRS));
     return u;
 }
 
@@ -87,6 +87,68 @@ static void test_packing(void **state)
         for (unsigned i = 0; i < count; i++)
             assert_same(&back[i], &uops[i]);
     }
+}
+
+/// Accesses and branches as lifts make them, of which several run as one, with all widths. Returns how many.
+static unsigned memory_uops(struct uop *uops, uint64_t *random)
+{
+    unsigned count = 0;
+    for (unsigned insn = 0; insn < 20; insn++) {
+        uint8_t width = random_bits(random) % 4, temp = (uint8_t)(VAR_TEMP + 2 * insn);
+        bool write = random_bits(random) % 2, imm = random_bits(random) % 2;
+        const struct uop unused = {.insn = (uint8_t)insn, .dst = VAR_NONE, .a = VAR_ZERO, .b = VAR_ZERO, .c = VAR_ZERO};
+        struct uop *u = &uops[count];
+        for (unsigned i = 0; i < 3; i++)
+            u[i] = unused;
+        u[0].op = UOP_EA;
+        u[0].width = WIDTH_64;
+        u[0].dst = u[1].a = temp;
+        u[0].a = VAR_RSP;
+        u[0].imm = (int64_t)(random_bits(random) % 1000) - 500;
+        u[1].op = UOP_XLAT;
+        u[1].dst = u[2].a = (uint8_t)(temp + 1);
+        u[1].param = random_bits(random) % 8 ? 1u << width : 16;
+        u[1].aux = (write ? UOP_WRITE : 0) | UOP_STACK | (random_bits(random) % 8 ? 0 : UOP_ALIGNED);
+        u[2].op = write ? UOP_STORE : UOP_LOAD;
+        u[2].width = width;
+        u[2].b = write && imm ? VAR_IMM : VAR_RAX;
+        u[2].imm = imm ? -5 : 0;
+        count += 3;
+    }
+    uops[count] = uops[count + 1] = (struct uop){.insn = 20, .dst = VAR_NONE, .b = VAR_IMM, .c = VAR_ZERO, .imm = 1};
+    uops[count].op = random_bits(random) % 2 ? UOP_SUB : UOP_AND;
+    uops[count].width = random_bits(random) % 4;
+    uops[count++].aux = UOP_SETS_FLAGS;
+    uops[count].op = UOP_EXIT_IF;
+    uops[count].width = WIDTH_64;
+    uops[count].insn = 21;
+    uops[count].sub = random_bits(random) % 16;
+    uops[count++].param = (uint32_t)random_bits(random);
+    return count;
+}
+
+static void test_pairs(void **state)
+{
+    static uint8_t bytes[BLOCK_PACKED_MAX];
+    static bool seen[UOP_CODES];
+    struct uop uops[64], back[64];
+    uint64_t random = 5;
+    for (unsigned round = 0; round < 500; round++) {
+        unsigned count = memory_uops(uops, &random);
+        size_t size;
+        interp_prepare(uops, count);
+        size = uop_pack(uops, count, bytes);
+        assert_in_range(size, 6 * count, 8 * count); // none as it is
+        assert_ptr_equal(uop_unpack(bytes, back, count), bytes + size);
+        for (unsigned i = 0; i < count; i++) {
+            assert_same(&back[i], &uops[i]);
+            seen[uops[i].code] = true;
+        }
+    }
+    for (unsigned code = UOP_CODE_PAIRS; code < UOP_CODE_COMPARE_EXIT; code++)
+        assert_true(seen[code]);
+    for (unsigned width = 0; width < 4; width++)
+        assert_true(seen[UOP_CODE_COMPARE_EXIT + 4 + width] && seen[UOP_CODE_TEST_EXIT + 4 + width]);
 }
 
 /// The uops that lifts make most take little.
@@ -255,8 +317,8 @@ static void test_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing), cmocka_unit_test(test_size),  cmocka_unit_test(test_ring),
-        cmocka_unit_test(test_kept),    cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_packing), cmocka_unit_test(test_pairs), cmocka_unit_test(test_size),
+        cmocka_unit_test(test_ring),    cmocka_unit_test(test_kept),  cmocka_unit_test(test_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
