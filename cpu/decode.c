@@ -84,7 +84,7 @@ static uint64_t read_unsigned(struct reader *reader, unsigned bytes)
 }
 
 /// SDM vol. 2 table 2-1. False: bytes are missing.
-static bool decode_memory16(struct reader *reader, struct insn *insn)
+__attribute__((noinline)) static bool decode_memory16(struct reader *reader, struct insn *insn)
 {
     static const int8_t bases[8] = {VAR_RBX, VAR_RBX, VAR_RBP, VAR_RBP, VAR_RSI, VAR_RDI, VAR_RBP, VAR_RBX};
     static const int8_t indexes[8] = {VAR_RSI, VAR_RDI, VAR_RSI, VAR_RDI, -1, -1, -1, -1};
@@ -103,7 +103,7 @@ static bool decode_memory16(struct reader *reader, struct insn *insn)
 }
 
 /// SDM vol. 2 tables 2-2 and 2-3.
-static bool decode_memory(struct reader *reader, struct insn *insn, bool code64, bool vector_index)
+static inline bool decode_memory(struct reader *reader, struct insn *insn, bool code64, bool vector_index)
 {
     unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
     unsigned base = rm;
@@ -135,13 +135,16 @@ static bool decode_memory(struct reader *reader, struct insn *insn, bool code64,
     return true;
 }
 
-/// What follows ModRM for a memory operand, if it has one. False: bytes are missing.
-static bool decode_address(struct reader *reader, struct insn *insn, bool vector_index)
+/// What follows ModRM for a memory operand. False: bytes are missing.
+static inline bool decode_address(struct reader *reader, struct insn *insn, bool code64, bool vector_index)
 {
-    if (insn->modrm >= 0xc0)
-        return true;
-    return insn->address_bytes == 2 ? decode_memory16(reader, insn)
-                                    : decode_memory(reader, insn, insn->code64, vector_index);
+    bool good;
+    if (LIKELY(insn->address_bytes != 2))
+        return decode_memory(reader, insn, code64, vector_index);
+    struct reader rare = *reader; // so that compilers keep the other one in registers
+    good = decode_memory16(&rare, insn);
+    reader->at = rare.at;
+    return good;
 }
 
 /// Bytes of an immediate by operand size 2, 4, 8; that of a far pointer and an offset in memory are the decoder's.
@@ -158,9 +161,10 @@ static inline bool is_signed(uint8_t form)
 }
 
 /// `form` is one. False: bytes are missing.
-static inline bool decode_immediate(struct reader *reader, uint8_t form, struct insn *insn, uint64_t *value)
+static inline bool decode_immediate(struct reader *reader, uint8_t form, struct insn *insn, unsigned operand_bytes,
+                                    uint64_t *value)
 {
-    unsigned bytes = form == IMMEDIATE_OFFSET ? insn->address_bytes : immediate_bytes[form][insn->operand_bytes >> 2];
+    unsigned bytes = form == IMMEDIATE_OFFSET ? insn->address_bytes : immediate_bytes[form][operand_bytes >> 2];
     if (!reader_has(reader, bytes))
         return false;
     if (is_signed(form)) {
@@ -213,33 +217,32 @@ static const struct plain_place {
 };
 
 /// See plain_places.
-static inline uint32_t plain_numbers(const struct insn *insn, unsigned opcode)
+static inline uint32_t plain_numbers(unsigned modrm, unsigned rex, unsigned opcode)
 {
-    uint32_t rex_b = (insn->rex & 1u) << 3, rex_r = (insn->rex & 4u) << 1;
-    return ((insn->modrm & 7u) | rex_b) << PLAIN_RM | ((insn->modrm >> 3 & 7u) | rex_r) << PLAIN_REG |
-           ((opcode & 7u) | rex_b) << PLAIN_OPCODE;
+    uint32_t rex_b = (rex & 1) << 3, rex_r = (rex & 4) << 1;
+    return ((modrm & 7) | rex_b) << PLAIN_RM | ((modrm >> 3 & 7) | rex_r) << PLAIN_REG |
+           ((opcode & 7) | rex_b) << PLAIN_OPCODE;
 }
 
-static inline uint8_t operand_size(const struct operand_place *place, const struct insn *insn)
+static inline uint8_t operand_size(const struct operand_place *place, unsigned operand_bytes, unsigned vector_bytes)
 {
-    return place->size == SIZE_X ? insn->vector_bytes : size_bytes[place->size][insn->operand_bytes >> 2];
+    return (uint8_t)(place->size == SIZE_X ? vector_bytes : size_bytes[place->size][operand_bytes >> 2]);
 }
 
-/// Fills an operand of a plain place without a branch for each; false: it is another one.
-static inline bool decode_plain(const struct operand_place *place, const struct insn *insn, uint32_t numbers,
+/// Fills an operand of a plain place, without a branch for each. False: it is another one.
+static inline bool decode_plain(const struct operand_place *place, unsigned bytes, unsigned rex, uint32_t numbers,
                                 struct operand *operand)
 {
     const struct plain_place *plain = &plain_places[place->place];
     unsigned number = place->number + (numbers >> plain->shift & 0xff);
     bool high = place->high;
-    uint8_t bytes = operand_size(place, insn);
     if (UNLIKELY(plain->kind == OPERAND_NONE) || UNLIKELY(place->size == SIZE_DESCRIPTOR))
         return false;
-    if (bytes == 1 && !insn->rex && number >= 4 && plain->may_be_high) {
+    if (bytes == 1 && number >= 4 && !rex && plain->may_be_high) {
         high = true;
         number -= 4;
     }
-    *operand = (struct operand){.kind = plain->kind, .bytes = bytes, .reg = (uint8_t)number, .high = high};
+    *operand = (struct operand){.kind = plain->kind, .bytes = (uint8_t)bytes, .reg = (uint8_t)number, .high = high};
     return true;
 }
 
@@ -250,7 +253,7 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
     struct operand *operand = &insn->operand[n];
     unsigned rm = insn->modrm & 7, reg = insn->modrm >> 3 & 7;
     unsigned rex_r = (insn->rex & 4u) << 1;
-    operand->bytes = operand_size(place, insn);
+    operand->bytes = operand_size(place, insn->operand_bytes, insn->vector_bytes);
     operand->high = false;
     operand->reg = 0;
     switch ((enum place)place->place) {
@@ -338,7 +341,8 @@ static bool decode_operand(const struct operand_place *place, struct insn *insn,
 }
 
 /// Reads prefixes and leaves the reader behind the first byte that is none, which it returns; -1: bytes are missing.
-static int decode_prefixes(struct reader *reader, struct insn *insn, bool code64, bool *address_prefix)
+static __attribute__((noinline)) int decode_prefixes(struct reader *reader, struct insn *insn, bool code64,
+                                                     bool *address_prefix)
 {
     while (reader_has(reader, 1)) {
         uint8_t byte = *reader->at++;
@@ -377,7 +381,7 @@ static bool is_vex(const struct reader *reader, unsigned byte, uint32_t mode)
 }
 
 /// Reads what follows `byte`, and the opcode. *map is MAP_COUNT where no row can be. -1: bytes are missing.
-static int decode_vex(struct reader *reader, struct insn *insn, unsigned byte, unsigned *map)
+static __attribute__((noinline)) int decode_vex(struct reader *reader, struct insn *insn, unsigned byte, unsigned *map)
 {
     unsigned bytes = byte == 0x62 ? 3 : byte == 0xc4 ? 2 : 1;
     if (!reader_has(reader, bytes + 1))
@@ -419,16 +423,17 @@ static bool vex_has_immediate(const struct insn *insn, unsigned opcode)
 
 /// No row fits. Processors fetch all of an instruction before they refuse it, so that a page fault comes first.
 /// `modrm`: that byte was read.
-static enum decode_status refuse(const struct row_index *index, struct reader *reader, struct insn *insn,
-                                 unsigned opcode, bool modrm)
+static __attribute__((noinline)) enum decode_status refuse(const struct row_index *index, struct reader rest,
+                                                           struct insn *insn, unsigned opcode, bool modrm)
 {
+    struct reader *reader = &rest;
     if (insn->vex && !modrm && vex_has_modrm(index, insn, opcode)) {
         if (!reader_has(reader, 1))
             return stop_short(reader, insn);
         insn->modrm = *reader->at++;
         modrm = true;
     }
-    if (modrm && !decode_address(reader, insn, false))
+    if (modrm && insn->modrm < 0xc0 && !decode_address(reader, insn, insn->code64, false))
         return stop_short(reader, insn);
     if (insn->vex && vex_has_immediate(insn, opcode)) {
         if (!reader_has(reader, 1))
@@ -438,19 +443,44 @@ static enum decode_status refuse(const struct row_index *index, struct reader *r
     return stop(reader, insn, DECODE_ILLEGAL);
 }
 
-static unsigned row_key(const struct insn *insn, bool code64)
+/// What prefixes other than REX add to a key.
+static unsigned prefix_key(const struct insn *insn)
 {
     unsigned prefix = insn->repne ? KEY_F2 : insn->rep ? KEY_F3 : insn->operand_prefix ? KEY_66 : insn->vex_prefix;
-    return prefix << KEY_PREFIX_SHIFT | (insn->vector_bytes > 16) * KEY_VEX_L | (insn->rex & 8u) * (KEY_REX_W / 8) |
-           (insn->rex & 1u) * KEY_REX_B | code64 * KEY_CODE64;
+    return prefix << KEY_PREFIX_SHIFT | (insn->vector_bytes > 16 ? KEY_VEX_L : 0);
+}
+
+/// As decode_prefixes does; where there is none or just a REX, as mostly, at once. Adds to `key` what others say.
+static inline int decode_first(struct reader *reader, struct insn *insn, bool code64, bool *address_prefix,
+                               unsigned *key)
+{
+    const uint8_t *at = reader->at;
+    if (LIKELY(reader_has(reader, 2))) {
+        if (LIKELY(prefix_class[at[0]] == NOT_A_PREFIX)) {
+            reader->at++;
+            return at[0];
+        }
+        if (prefix_class[at[0]] == PREFIX_REX && code64 && prefix_class[at[1]] == NOT_A_PREFIX) {
+            insn->rex = at[0];
+            reader->at += 2;
+            return at[1];
+        }
+    }
+    struct reader rare = *reader; // so that compilers keep the other one in registers
+    bool address = false;
+    int byte = decode_prefixes(&rare, insn, code64, &address);
+    reader->at = rare.at;
+    *address_prefix = address;
+    *key |= prefix_key(insn);
+    return byte;
 }
 
 /// The most special row that fits and that the model has.
-static inline const struct row_form *find_form(const struct row_index *index, const struct opcode_slot *slot,
-                                               unsigned key, const struct cpu_model *model)
+static inline const struct row_form *find_form(const struct row_index *index, struct opcode_slot slot, unsigned key,
+                                               const struct cpu_model *model)
 {
-    unsigned list_number = slot->lists;
-    if (slot->modrm)
+    unsigned list_number = slot.lists;
+    if (slot.modrm)
         list_number += (key & KEY_MODRM_REG) >> 3 | (key & KEY_REGISTER) >> 5;
     const struct row_candidate *candidate = &index->candidates[index->lists[list_number]];
     while (((key ^ candidate->value) & candidate->mask) || !model_has(model, candidate->feature))
@@ -458,21 +488,22 @@ static inline const struct row_form *find_form(const struct row_index *index, co
     return candidate->form ? &index->forms[candidate->form - 1] : NULL;
 }
 
-static uint8_t operand_bytes(const struct row_form *form, const struct insn *insn, unsigned code_size)
+static inline unsigned operand_bytes(const struct row_form *form, const struct insn *insn, unsigned code_size,
+                                     unsigned rex)
 {
     bool prefix = insn->operand_prefix && !form->prefix_66;
-    if (insn->vex)
-        return code_size == MODE_CODE64 && (insn->rex & 8) ? 8 : 4;
+    if (UNLIKELY(insn->vex))
+        return code_size == MODE_CODE64 && (rex & 8) ? 8 : 4;
     if (code_size != MODE_CODE64)
         return (code_size == MODE_CODE16) == prefix ? 4 : 2;
     uint32_t attributes = form->row->attributes;
-    if ((insn->rex & 8) || (attributes & ROW_FORCE_64))
+    if ((rex & 8) || (attributes & ROW_FORCE_64))
         return 8;
     return prefix ? 2 : attributes & ROW_DEFAULT_64 ? 8 : 4;
 }
 
 /// A gather has a SIB byte, and its destination, index and mask are three registers (SDM vol. 2 sec. 2.3.12).
-static bool vector_index_is_good(const struct insn *insn)
+static __attribute__((noinline)) bool vector_index_is_good(const struct insn *insn)
 {
     uint8_t destination = insn->operand[0].reg, mask = insn->operand[2].reg, index = (uint8_t)insn->index;
     return (insn->modrm & 7) == 4 && insn->address_bytes != 2 && destination != mask && destination != index &&
@@ -480,7 +511,7 @@ static bool vector_index_is_good(const struct insn *insn)
 }
 
 /// What the row forbids in this mode and with these prefixes.
-static bool row_allows(const struct row *row, const struct insn *insn, uint32_t mode)
+static inline bool row_allows(const struct row *row, const struct insn *insn, uint32_t mode)
 {
     if ((row->attributes & ROW_NO_REAL) && (mode & (MODE_PROTECTED | MODE_VM86)) != MODE_PROTECTED)
         return false;
@@ -494,19 +525,16 @@ static bool row_allows(const struct row *row, const struct insn *insn, uint32_t 
 enum decode_status decode(const struct row_index *index, const struct cpu_model *model, uint32_t mode,
                           const uint8_t *bytes, unsigned available, struct insn *insn)
 {
-    struct reader reader = {bytes, bytes, bytes + available, false};
-    if (available >= INSN_MAX_LENGTH) {
-        reader.end = bytes + INSN_MAX_LENGTH;
-        reader.cut = true;
-    }
-    memset(insn, 0, sizeof *insn);
-    insn->segment_override = insn->base = insn->index = -1;
-    insn->vector_bytes = 16;
-
+    bool cut = available >= INSN_MAX_LENGTH;
+    struct reader reader = {bytes, bytes, bytes + (cut ? INSN_MAX_LENGTH : available), cut};
     unsigned code_size = mode & MODE_CODE_MASK;
-    bool code64 = insn->code64 = code_size == MODE_CODE64, address_prefix = false;
-    int byte = decode_prefixes(&reader, insn, code64, &address_prefix);
-    unsigned map = MAP_ONE_BYTE;
+    bool code64 = code_size == MODE_CODE64, address_prefix = false;
+    unsigned map = MAP_ONE_BYTE, key = code64 ? KEY_CODE64 : 0, modrm = 0;
+    int byte;
+    *insn = (struct insn){
+        .segment_override = -1, .base = -1, .index = -1, .vector_bytes = 16, .code64 = code64, .segment = SEG_DS};
+
+    byte = decode_first(&reader, insn, code64, &address_prefix, &key);
     if (byte == 0x0f) {
         map = MAP_0F;
         byte = reader_has(&reader, 1) ? *reader.at++ : -1;
@@ -514,47 +542,57 @@ enum decode_status decode(const struct row_index *index, const struct cpu_model 
             map = byte == 0x38 ? MAP_0F38 : MAP_0F3A;
             byte = reader_has(&reader, 1) ? *reader.at++ : -1;
         }
-    } else if (UNLIKELY(byte >= 0x62) && is_vex(&reader, (unsigned)byte, mode))
-        byte = decode_vex(&reader, insn, (unsigned)byte, &map);
+    } else if (UNLIKELY(byte >= 0x62) && UNLIKELY(is_vex(&reader, (unsigned)byte, mode))) {
+        struct reader rare = reader;
+        byte = decode_vex(&rare, insn, (unsigned)byte, &map);
+        reader.at = rare.at;
+        key |= prefix_key(insn);
+    }
     if (byte < 0)
         return stop_short(&reader, insn);
+    unsigned rex = insn->rex;
+    key |= (rex & 8) * (KEY_REX_W / 8) | (rex & 1) * KEY_REX_B;
     insn->address_bytes = code64 ? (address_prefix ? 4 : 8) : (code_size == MODE_CODE16) == address_prefix ? 4 : 2;
-    if (map == MAP_COUNT)
-        return refuse(index, &reader, insn, (unsigned)byte, false);
+    if (UNLIKELY(map == MAP_COUNT))
+        return refuse(index, reader, insn, (unsigned)byte, false);
 
-    const struct opcode_slot *slot = &index->slot[map][byte];
-    unsigned key = row_key(insn, code64);
-    if (slot->modrm) {
+    struct opcode_slot slot = index->slot[map][byte];
+    if (slot.modrm) {
         if (!reader_has(&reader, 1))
             return stop_short(&reader, insn);
         insn->modrm = *reader.at++;
-        key |= insn->modrm | (insn->modrm >= 0xc0) * KEY_REGISTER;
+        modrm = insn->modrm;
+        key |= modrm | (modrm >= 0xc0) * KEY_REGISTER;
     }
     const struct row_form *form = find_form(index, slot, key, model);
     if (UNLIKELY(!form) || UNLIKELY(insn->vex_register && !form->vex_register))
-        return refuse(index, &reader, insn, (unsigned)byte, slot->modrm);
+        return refuse(index, reader, insn, (unsigned)byte, slot.modrm);
 
-    insn->operand_bytes = operand_bytes(form, insn, code_size);
-    bool reg = slot->modrm && (insn->modrm >= 0xc0 || (form->row->attributes & ROW_MODRM_IGNORED_MOD));
-    insn->segment = SEG_DS;
-    if (slot->modrm && !reg && !decode_address(&reader, insn, form->row->attributes & ROW_VSIB))
+    const struct row *row = form->row;
+    unsigned size = operand_bytes(form, insn, code_size, rex);
+    insn->operand_bytes = (uint8_t)size;
+    bool reg = slot.modrm && (modrm >= 0xc0 || (row->attributes & ROW_MODRM_IGNORED_MOD));
+    if (slot.modrm && !reg && !decode_address(&reader, insn, code64, row->attributes & ROW_VSIB))
         return stop_short(&reader, insn);
-    if (form->immediate[0] &&
-        (!decode_immediate(&reader, form->immediate[0], insn, &insn->immediate) ||
-         (UNLIKELY(form->immediate[1]) && !decode_immediate(&reader, form->immediate[1], insn, &insn->immediate2))))
+    if (form->immediate[0] && (!decode_immediate(&reader, form->immediate[0], insn, size, &insn->immediate) ||
+                               (UNLIKELY(form->immediate[1]) &&
+                                !decode_immediate(&reader, form->immediate[1], insn, size, &insn->immediate2))))
         return stop_short(&reader, insn);
 
-    uint32_t numbers = plain_numbers(insn, (unsigned)byte);
-    for (unsigned i = 0; i < form->operand_count; i++)
-        if (!decode_plain(&form->operand[i][reg], insn, numbers, &insn->operand[i]) &&
-            !decode_operand(&form->operand[i][reg], insn, i, (unsigned)byte, code64))
-            return stop(&reader, insn, DECODE_ILLEGAL);
+    uint32_t numbers = plain_numbers(modrm, rex, (unsigned)byte);
+    unsigned vector_bytes = insn->vector_bytes;
     insn->operand_count = form->operand_count;
-    if (!row_allows(form->row, insn, mode))
+    for (unsigned i = 0; i < insn->operand_count; i++) {
+        const struct operand_place *place = &form->operand[i][reg];
+        if (!decode_plain(place, operand_size(place, size, vector_bytes), rex, numbers, &insn->operand[i]) &&
+            !decode_operand(place, insn, i, (unsigned)byte, code64))
+            return stop(&reader, insn, DECODE_ILLEGAL);
+    }
+    if (!row_allows(row, insn, mode))
         return stop(&reader, insn, DECODE_ILLEGAL);
-    if (insn->segment_override >= 0)
+    if (UNLIKELY(insn->segment_override >= 0))
         insn->segment = (uint8_t)insn->segment_override;
-    insn->row = form->row;
+    insn->row = row;
     insn->length = (uint8_t)(reader.at - reader.start);
     return DECODE_OK;
 }
