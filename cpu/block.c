@@ -520,8 +520,7 @@ static void fill(struct block_cache *cache, struct block *block, const struct bl
     block->branches = l->branch != 0;
     block->branch = (int32_t)(l->branch - (int64_t)l->offset);
     block->branch_faults = l->branch_faults;
-    for (unsigned i = 0; i < l->uop_count; i++)
-        block->has_call |= l->uops[i].op == UOP_CALL;
+    block->has_call = l->has_call;
     cache->statistics.lifted_blocks++;
     cache->statistics.lifted_insns += l->insn_count;
 }

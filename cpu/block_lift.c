@@ -103,7 +103,7 @@ static void lift_block(struct block_lifter *lifter, struct cpu *cpu, const struc
     l->model = lifter->model;
     l->uop_count = l->insn_count = l->offset = l->next_offset = 0;
     l->next_temp = VAR_TEMP;
-    l->ended = false;
+    l->ended = l->has_call = false;
     l->rip = cpu->var[VAR_RIP];
     l->linear_bits = cpu->mmu.linear_bits;
     l->branch = 0;

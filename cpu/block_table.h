@@ -86,16 +86,19 @@ static inline bool block_near_edge(const struct cpu *cpu, uint64_t linear)
            (uint64_t)bits_sign_extend(high, cpu->mmu.linear_bits) != high;
 }
 
-/// A search for the key is to come: what it reads first is fetched into the host's caches.
-static inline void block_table_fetch(const struct block_table *table, uint64_t backing, uint32_t mode)
+/// A search for the key is to come: what it reads first is fetched into the host's caches. Not always inlined it would
+/// be nothing: to compilers a function that only fetches has no effect, and they drop calls of it.
+static inline __attribute__((always_inline)) void block_table_fetch(const struct block_table *table, uint64_t backing,
+                                                                    uint32_t mode)
 {
     __builtin_prefetch(&table->slots[block_home(table, block_key(backing, mode))], 1);
 }
 
 /// The code at `linear` ends with `exit`, and runs soon: what finding the blocks behind that will look at is fetched
 /// into the host's caches meanwhile. It is hardly ever there for code that runs for the first times.
-static inline void block_expect(const struct block_table *table, const struct cpu *cpu, uint64_t linear,
-                                uint64_t backing, uint32_t mode, const struct uop *exit)
+static inline __attribute__((always_inline)) void block_expect(const struct block_table *table, const struct cpu *cpu,
+                                                               uint64_t linear, uint64_t backing, uint32_t mode,
+                                                               const struct uop *exit)
 {
     int64_t way[2] = {exit->imm, (int32_t)exit->param};
     unsigned ways = exit->op == UOP_EXIT ? 1 : exit->op == UOP_EXIT_IF || exit->op == UOP_EXIT_IF_ZERO ? 2 : 0;

@@ -183,6 +183,7 @@ void lift_rmw_end(struct lift *l, const struct insn *insn, unsigned n, uint8_t h
 void lift_call(struct lift *l, enum helper helper, uint8_t dst, uint8_t a, uint8_t b, uint64_t imm)
 {
     struct uop *u = lift_emit(l, UOP_CALL, WIDTH_64);
+    l->has_call = true;
     u->dst = dst;
     u->a = a;
     u->b = b;

@@ -18,6 +18,7 @@ struct lift {
     unsigned offset;      // of this instruction from the block's start, in bytes
     unsigned next_offset; // of the following one
     bool ended;           // an exit or raise was emitted
+    bool has_call;        // a CALL was
     uint64_t rip;         // of the block's start
     unsigned linear_bits; // of 64-bit code; 0: targets of relative branches are not looked at
     int64_t branch;       // from the block's start to the target of its relative branch, in 64-bit code; else 0
