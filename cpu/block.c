@@ -540,7 +540,7 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
         !(block = block_store_block(&cache->store, bytes)))
         return NULL;
     fill(cache, block, source, cpu);
-    memcpy((uint8_t *)(uintptr_t)block->packed, cache->scratch, bytes);
+    memcpy((uint8_t *)(uintptr_t)block_packed(block), cache->scratch, bytes);
     block_place(&cache->store, block, cache->lifter.lift.uops);
     block->page_slot = page->slot;
     block_table_insert(&cache->table, block);
@@ -562,7 +562,7 @@ static struct block *keep_not(struct block_cache *cache, const struct cpu *cpu, 
     fill(cache, block, source, cpu);
     block->backing = UINT64_MAX;
     block_pack(&cache->lifter.lift, cache->uncached_bytes);
-    block->packed = cache->uncached_bytes;
+    block->packed = (int32_t)(cache->uncached_bytes - (uint8_t *)block);
     return block;
 }
 
@@ -575,7 +575,7 @@ static struct block *make(struct block_cache *cache, struct cpu *cpu, uint64_t l
     if (!block_lift(&cache->lifter, cpu, linear, mode, &source))
         return NULL;
     interp_prepare(cache->lifter.lift.uops, cache->lifter.lift.uop_count);
-    block_expect(&cache->table, cpu, linear, backing, mode, &cache->lifter.lift.uops[cache->lifter.lift.uop_count - 1]);
+    block_expect(&cache->table, cpu, linear, backing, mode, cache->lifter.lift.branch, cache->lifter.lift.offset);
     if (backing == UINT64_MAX || (source.crosses && source.backing2 == UINT64_MAX) || cache->lifter.lift.beyond_limit)
         return keep_not(cache, cpu, &source);
     block = keep(cache, cpu, &source);
@@ -696,10 +696,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         return NULL;
     }
     block = backing == UINT64_MAX ? NULL : search(cache, cpu, linear, backing, mode);
-    if (block) {
-        const struct uop exit = block_exit(block);
-        block_expect(&cache->table, cpu, linear, backing, mode, &exit);
-    }
+    if (block)
+        block_expect(&cache->table, cpu, linear, backing, mode, block_branch(block), block->bytes);
     if (!block && backing != UINT64_MAX)
         block = revive(cache, cpu, linear, backing, mode);
     if (!block)

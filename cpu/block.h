@@ -35,15 +35,18 @@ enum edge_kind {
     EDGE_FLAGS     // inside the page, behind stores of flags; `back` is to the jump that may pass them by
 };
 
+#define BLOCK_DEATHS_MAX 15u
+
 struct block {
     // What finding a block and its executions look at comes first, in one line of the host's cache.
-    uint64_t backing;       // offset of the first byte in the memory file; UINT64_MAX: never cached
-    const void *host_chain; // a backend's entry for other host code, which polls first; NULL: not translated
-    const uint8_t *packed;  // lengths of its instructions, its uops: block_store.c
-    uint32_t place;         // of its uops in the ring, if they are there: block_uops
-    uint32_t ip;            // key of non-flat code: the offset in CS
-    int32_t branch;         // from its end to the target of its relative branch, 64-bit code; see block_branch
+    _Alignas(64) uint64_t backing; // offset of the first byte in the memory file; UINT64_MAX: never cached
+    const void *host_chain;        // a backend's entry for other host code, which polls first; NULL: not translated
+    int32_t packed;                // from here to lengths of its instructions and its uops: block_store.c
+    uint32_t place;                // of its uops in the ring, if they are there: block_uops
+    uint32_t ip;                   // key of non-flat code: the offset in CS
+    int32_t branch;                // from its end to the target of its relative branch, 64-bit code; see block_branch
     uint32_t mode;
+    uint32_t link[2]; // executors' own: in-page successors of a direct exit, taken/only, not taken; block_number
     uint16_t bytes;
     uint16_t uop_count;
     uint16_t page_slot; // of its page, while it is valid (struct cpu_pages); 0: none
@@ -60,13 +63,12 @@ struct block {
     bool kills_flags : 1;   // its host code makes all flags before anybody can see the old ones
     bool many_targets : 1;  // the indirect jump or call that ends its host code goes to many places
     bool no_reuse : 1;      // no check is for more bytes than its own: accesses off a base straddle pages too often
+    uint8_t deaths : 4;     // by stores, BLOCK_DEATHS_MAX at most
     uint8_t ways; // two bits for each of its host code's parts: 1 + the exit that leads to the next; 0: there is none
     uint8_t host_code;   // from host_chain to the entry for C
     uint32_t executions; // since it was made, or used again
     uint32_t link_epoch; // its links are stale when it is not the CPU's
-    uint32_t copy;       // of a dead block: where in the blocks' memory the bytes are that it was made of; 0: nowhere
     // Here a second line begins.
-    uint32_t link[2];   // for the interpreter: in-page successors of a direct exit, taken/only, not taken; block_number
     struct block *next; // in the page's granule list
     union {
         struct block *next_all; // crossing blocks of the second page
@@ -75,18 +77,18 @@ struct block {
             int32_t loop_stub;  // ... and where that leaves
         };
     };
-    struct host_edge *edge;               // the host code's jumps, kept beside it
-    uint32_t incoming;                    // number of the first patched jump that leads here; 0: there is none
+    struct host_edge *edge; // the host code's jumps, kept beside it
+    uint32_t copy;     // of a dead block: where in the blocks' memory the bytes are that it was made of; 0: nowhere
+    uint32_t incoming; // number of the first patched jump that leads here; 0: there is none
     struct block *code_next, **code_link; // with host code in the same region of the code memory, and what points here
     union {
         uint32_t page2;           // number of the second page when `crosses`
         uint32_t straddles_since; // else when that was looked at: microseconds of the host's, about
     };
-    uint16_t deaths;    // by stores
     uint8_t start_stub; // from there to host_chain: where the way from other host code goes to leave
     uint8_t straddles;  // how often accesses off a base straddled pages since that was looked at
 };
-_Static_assert(sizeof(struct block) == 128 && offsetof(struct block, link) == 64, "lines");
+_Static_assert(sizeof(struct block) == 128 && offsetof(struct block, next) == 64, "lines");
 
 /// The host code's entry for C; of a block that has some.
 static inline const void *block_host_code(const struct block *block)
@@ -94,10 +96,16 @@ static inline const void *block_host_code(const struct block *block)
     return (const uint8_t *)block->host_chain + block->host_code;
 }
 
+/// Lengths of its instructions, then its uops.
+static inline const uint8_t *block_packed(const struct block *block)
+{
+    return (const uint8_t *)block + block->packed;
+}
+
 /// The block did not live long.
 static inline void block_died(struct block *block)
 {
-    block->deaths += block->deaths != UINT16_MAX;
+    block->deaths += block->deaths != BLOCK_DEATHS_MAX;
 }
 
 /// From the start of 64-bit code to the target of its relative branch; 0: it has none.
@@ -164,8 +172,9 @@ void interp_prepare(struct uop *uops, unsigned count);
 /// cpu->fault with VAR_RIP at the faulting instruction. With cpu->leave set it is left behind the instruction of its
 /// first uop.
 void interp_block(struct cpu *cpu, struct block *block);
-/// ... from uop number `from` to its end.
-void interp_rest_of_block(struct cpu *cpu, struct block *block, unsigned from);
+/// ... from its uop `from` to its end. Returns by which direct exit it left, 0 or 1 as of block->link; negative: by
+/// another.
+int interp_rest_of_block(struct cpu *cpu, struct block *block, const struct uop *from);
 
 static inline uint64_t block_linear(const struct cpu *cpu)
 {

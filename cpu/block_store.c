@@ -123,7 +123,8 @@ struct block *block_store_block(struct block_store *store, size_t bytes)
     if (room(part) < bytes + sizeof *block)
         return NULL;
     memset(block, 0, sizeof *block);
-    block->packed = part->bytes -= bytes;
+    part->bytes -= bytes;
+    block->packed = (int32_t)(part->bytes - (uint8_t *)block);
     part->count++;
     part->live++;
     return block;
@@ -180,7 +181,8 @@ static struct uop *take_place(struct block_store *store, struct block *block)
 
 const struct uop *block_unpack(struct block_store *store, struct block *block)
 {
-    const uint8_t *from = block->packed + block->insn_count;
+    const uint8_t *from = block_packed(block) + block->insn_count;
+    __builtin_prefetch(from + 64); // mostly they lie in two lines of the host's cache
     struct uop *uops = take_place(store, block), *last = uops + block->uop_count - 1;
     from = uop_unpack(from, last, 1);
     last->insn = (uint8_t)(last->insn + block->insn_count - 1);

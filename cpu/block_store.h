@@ -52,7 +52,7 @@ void block_store_died(struct block_store *store, const struct block *block);
 void block_store_revived(struct block_store *store, const struct block *block);
 /// Memory for `bytes` that stand as long as blocks that are made now. NULL: the part is full.
 uint8_t *block_store_bytes(struct block_store *store, size_t bytes);
-/// An empty block with as many bytes in block->packed. NULL: likewise.
+/// An empty block with as many bytes at block_packed. NULL: likewise.
 struct block *block_store_block(struct block_store *store, size_t bytes);
 size_t block_store_used(const struct block_store *store);
 
@@ -95,7 +95,7 @@ static inline struct block *block_numbered(const struct block_store *store, uint
 static inline struct uop block_exit(const struct block *block)
 {
     struct uop exit;
-    uop_unpack(block->packed + block->insn_count, &exit, 1);
+    uop_unpack(block_packed(block) + block->insn_count, &exit, 1);
     exit.insn = (uint8_t)(exit.insn + block->insn_count - 1);
     return exit;
 }
@@ -105,7 +105,7 @@ static inline unsigned block_insn_offset(const struct block *block, unsigned ins
 {
     unsigned offset = 0;
     for (unsigned i = 0; i < insn && i < block->insn_count; i++)
-        offset += block->packed[i];
+        offset += block_packed(block)[i];
     return offset;
 }
 

@@ -94,15 +94,15 @@ static inline __attribute__((always_inline)) void block_table_fetch(const struct
     __builtin_prefetch(&table->slots[block_home(table, block_key(backing, mode))], 1);
 }
 
-/// The code at `linear` ends with `exit`, and runs soon: what finding the blocks behind that will look at is fetched
-/// into the host's caches meanwhile. It is hardly ever there for code that runs for the first times.
+/// The code at `linear`, `bytes` long, with a relative branch by `branch` from its start, or none (0), runs soon: what
+/// finding the blocks behind it will look at is fetched into the host's caches meanwhile. It is hardly ever there for
+/// code that runs for the first times.
 static inline __attribute__((always_inline)) void block_expect(const struct block_table *table, const struct cpu *cpu,
                                                                uint64_t linear, uint64_t backing, uint32_t mode,
-                                                               const struct uop *exit)
+                                                               int64_t branch, unsigned bytes)
 {
-    int64_t way[2] = {exit->imm, (int32_t)exit->param};
-    unsigned ways = exit->op == UOP_EXIT ? 1 : exit->op == UOP_EXIT_IF || exit->op == UOP_EXIT_IF_ZERO ? 2 : 0;
-    for (unsigned i = 0; i < ways && (mode & MODE_FLAT); i++) {
+    int64_t way[2] = {bytes, branch};
+    for (unsigned i = 0; i < (branch ? 2 : 1) && (mode & MODE_FLAT); i++) {
         uint64_t to = linear + (uint64_t)way[i];
         __builtin_prefetch(&cpu->jump_cache[jump_cache_index(to)], 1);
         if (!((to ^ linear) >> PAGE_SHIFT))

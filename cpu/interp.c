@@ -251,6 +251,8 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
     return next;
 }
 
+#define OTHER_EXIT (-1)
+
 #define V(n) (cpu->var[n])
 #define OPERAND_B(T, imm_) ((T)((imm_) ? (uint64_t)u->imm : V(u->b)))
 // Reads and writes at width: the slots are little-endian 64-bit values.
@@ -479,8 +481,8 @@ typedef uint64_t unaligned_u64 __attribute__((aligned(1), may_alias));
         goto exit_if;                                                                                                  \
     } while (0)
 
-/// From uop `u` on. A block that does not `go_on` is the last one.
-__attribute__((noinline)) static void interpret(struct cpu *cpu, struct block *block, const struct uop *u, bool go_on)
+/// From uop `u` on. A block that does not `go_on` is the last one: returns by which direct exit it left, or OTHER_EXIT.
+__attribute__((noinline)) static int interpret(struct cpu *cpu, struct block *block, const struct uop *u, bool go_on)
 {
     struct uop copy[64];
     uint64_t target;
@@ -670,7 +672,7 @@ enter:
             cpu->instructions += u->insn + 1u;
             cpu->running = NULL;
             cpu->leave = false;
-            return;
+            return OTHER_EXIT;
         case CODE(UOP_RAISE, WIDTH_8, 0, 0):
             if (u->aux & UOP_ERROR_CODE)
                 cpu_raise_error(cpu, (uint8_t)u->imm, u->param);
@@ -708,13 +710,13 @@ enter:
         cpu->running = NULL;
         if (UNLIKELY(detoured)) {
             cpu->leave = false;
-            return;
+            return OTHER_EXIT;
         }
         if (!go_on)
-            return;
+            return (int)which;
         block = follow(cpu, block, which, delta);
         if (!block)
-            return;
+            return OTHER_EXIT;
         u = block_uops(cpu->blocks, block);
         goto enter;
     leave:
@@ -731,6 +733,7 @@ fault:
     cpu->instructions += u->insn;
     cpu->running = NULL;
     cpu->leave = false;
+    return OTHER_EXIT;
 }
 
 void interp_block(struct cpu *cpu, struct block *block)
@@ -738,9 +741,9 @@ void interp_block(struct cpu *cpu, struct block *block)
     interpret(cpu, block, block_uops(cpu->blocks, block), true);
 }
 
-void interp_rest_of_block(struct cpu *cpu, struct block *block, unsigned from)
+int interp_rest_of_block(struct cpu *cpu, struct block *block, const struct uop *from)
 {
-    interpret(cpu, block, block_uops(cpu->blocks, block) + from, false);
+    return interpret(cpu, block, from, false);
 }
 
 static void *interp_create(struct cpu *cpu, struct error *error)

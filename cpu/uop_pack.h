@@ -12,7 +12,8 @@
 /// Readers look at so many bytes behind what is packed, at most.
 #define UOP_PACKED_BEHIND 16u
 
-/// Packs `count` uops that interp_prepare saw. Returns how many bytes they take, behind which there is room for UOP_PACKED_BEHIND more.
+/// Packs `count` uops that interp_prepare saw. Returns how many bytes they take, behind which there is room for
+/// UOP_PACKED_BEHIND more.
 size_t uop_pack(const struct uop *uops, unsigned count, uint8_t *to);
 /// ... and back. Returns what follows them.
 const uint8_t *uop_unpack(const uint8_t *from, struct uop *uops, unsigned count);

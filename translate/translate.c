@@ -318,21 +318,42 @@ static void invalidated(void *opaque, struct block *block)
 }
 
 // ---- running ------------------------------------------------------------------------------------------------------
-/// The interpreter from uop number `from` to the block's end.
-static void interpret(struct jit *jit, struct cpu *cpu, struct block *block, unsigned from)
+/// The block where a link of `block` leads; NULL: none yet.
+static struct block *linked(struct cpu *cpu, const struct block *block, unsigned which)
+{
+    uint32_t number = block->link_epoch == cpu->link_epoch ? block->link[which] : 0;
+    return block_numbered(block_cache_store(cpu->blocks), number);
+}
+
+/// What comes behind the block is fetched into the host's caches while it is interpreted.
+static inline __attribute__((always_inline)) void expect(struct cpu *cpu, const struct block *block)
+{
+    const struct block *next[2] = {linked(cpu, block, 0), linked(cpu, block, 1)};
+    if (next[0] || next[1]) {
+        __builtin_prefetch(next[0]);
+        __builtin_prefetch(next[1]);
+    } else {
+        block_expect(block_cache_table(cpu->blocks), cpu, block_linear(cpu), block->backing, block->mode,
+                     block_branch(block), block->bytes);
+    }
+}
+
+/// The interpreter from uop number `from` to the block's end. Returns what interp_rest_of_block does.
+static int interpret(struct jit *jit, struct cpu *cpu, struct block *block, unsigned from)
 {
     const struct uop *uops = block_uops(cpu->blocks, block);
     uint64_t before = cpu->instructions;
+    int which;
     jit->running = block;
     if (from == 0)
-        block_expect(block_cache_table(cpu->blocks), cpu, block_linear(cpu), block->backing, block->mode,
-                     &uops[block->uop_count - 1]);
+        expect(cpu, block);
     // Who asked to leave behind an instruction of which nothing is done yet was this instruction, and will ask again.
     if (from == 0 || uops[from - 1].insn != uops[from].insn)
         cpu->leave = false;
-    interp_rest_of_block(cpu, block, from);
+    which = interp_rest_of_block(cpu, block, uops + from);
     jit->running = NULL;
     jit->statistics.interpreted_instructions += cpu->instructions - before;
+    return which;
 }
 
 /// Not to 16 bits: in such code only branches do that.
@@ -512,17 +533,35 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
     return next;
 }
 
+/// The block that follows direct exit `which` of an interpreted one, if that stands in the same page: by the link,
+/// which is made when it was found by the page once. NULL: through the dispatcher, as above.
+static struct block *follow(struct cpu *cpu, struct block *block, unsigned which)
+{
+    struct block *next = linked(cpu, block, which);
+    if (next && next->valid && block->valid && goes_straight_on(cpu))
+        return cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
+    next = look_in_page(cpu, block);
+    if (!next)
+        return NULL;
+    if (block->link_epoch != cpu->link_epoch)
+        block->link[0] = block->link[1] = 0;
+    block->link_epoch = cpu->link_epoch;
+    block->link[which] = block_number(block_cache_store(cpu->blocks), next);
+    return next;
+}
+
 /// The interpreter does the block. Returns the one that follows, if that stands in the same page and nothing else is
-/// due: what runs seldom is found by the page sooner than by the jump cache.
+/// due.
 static struct block *interpret_whole(struct jit *jit, struct cpu *cpu, struct block *block)
 {
     bool stays =
         (block->mode & MODE_FLAT) && block->mode == cpu->mode && !block->has_call && block->backing != UINT64_MAX;
+    int which;
     cpu->code_page = block_linear(cpu) & PAGE_MASK;
-    interpret(jit, cpu, block, 0);
+    which = interpret(jit, cpu, block, 0);
     if (!stays || cpu->leave || cpu->fault.pending || run_boundary_is_due(cpu) || cpu->mode != block->mode)
         return NULL;
-    return look_in_page(cpu, block);
+    return which < 0 ? look_in_page(cpu, block) : follow(cpu, block, (unsigned)which);
 }
 
 static void execute(void *state, struct cpu *cpu, struct block *block)

@@ -190,7 +190,7 @@ static struct block *add(struct block_store *store, struct lift *l, uint64_t ran
     block = block_store_block(store, size);
     if (!block)
         return NULL;
-    memcpy((uint8_t *)(uintptr_t)block->packed, bytes, size);
+    memcpy((uint8_t *)(uintptr_t)block_packed(block), bytes, size);
     block->insn_count = (uint8_t)l->insn_count;
     block->uop_count = (uint16_t)l->uop_count;
     if (random % 2)
@@ -276,7 +276,7 @@ static void test_parts(void **state)
     first = block = add(&store, l, 0);
     for (; block; block = add(&store, l, count)) {
         count++;
-        assert_true((uint8_t *)(block + 1) <= block->packed);
+        assert_true((const uint8_t *)(block + 1) <= block_packed(block));
         assert_block(&store, l, block, count - 1);
     }
     assert_int_equal(store.part[0].count, count);
