@@ -538,7 +538,8 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
 static struct block *follow(struct cpu *cpu, struct block *block, unsigned which)
 {
     struct block *next = linked(cpu, block, which);
-    if (next && next->valid && block->valid && goes_straight_on(cpu))
+    if (next && next->valid && block->valid && goes_straight_on(cpu) &&
+        block_branch_faults(cpu, block_linear(cpu), next) == next->branch_faults)
         return cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
     next = look_in_page(cpu, block);
     if (!next)
