@@ -195,28 +195,7 @@ static bool control_register_exists(unsigned number)
     return number == 0 || (number >= 2 && number <= 4) || number == 8;
 }
 
-/// Where the numbers of registers stand in the word that decode_plain gets.
-enum { PLAIN_RM = 0, PLAIN_REG = 8, PLAIN_OPCODE = 16, PLAIN_NO_REGISTER = 24 };
-
-/// What operands of most places are: a register whose number stands in a byte of a word, or none. Other places have
-/// OPERAND_NONE here.
-static const struct plain_place {
-    uint8_t kind, shift;
-    bool may_be_high; // AH CH DH BH
-} plain_places[] = {
-    [PLACE_FIXED_GPR] = {OPERAND_GPR, PLAIN_NO_REGISTER},
-    [PLACE_RM_GPR] = {OPERAND_GPR, PLAIN_RM, true},
-    [PLACE_REG_GPR] = {OPERAND_GPR, PLAIN_REG, true},
-    [PLACE_OPCODE_GPR] = {OPERAND_GPR, PLAIN_OPCODE, true},
-    [PLACE_MEMORY] = {OPERAND_MEMORY, PLAIN_NO_REGISTER},
-    [PLACE_RM_XMM] = {OPERAND_XMM, PLAIN_RM},
-    [PLACE_REG_XMM] = {OPERAND_XMM, PLAIN_REG},
-    [PLACE_IMMEDIATE] = {OPERAND_IMMEDIATE, PLAIN_NO_REGISTER},
-    [PLACE_RELATIVE] = {OPERAND_RELATIVE, PLAIN_NO_REGISTER},
-    [PLACE_STRING_DESTINATION] = {OPERAND_NONE},
-};
-
-/// See plain_places.
+/// The word that plain operands take their numbers from.
 static inline uint32_t plain_numbers(unsigned modrm, unsigned rex, unsigned opcode)
 {
     uint32_t rex_b = (rex & 1) << 3, rex_r = (rex & 4) << 1;
@@ -229,20 +208,19 @@ static inline uint8_t operand_size(const struct operand_place *place, unsigned o
     return (uint8_t)(place->size == SIZE_X ? vector_bytes : size_bytes[place->size][operand_bytes >> 2]);
 }
 
-/// Fills an operand of a plain place, without a branch for each. False: it is another one.
+/// Fills a plain operand, without a branch for each place. False: it is another one.
 static inline bool decode_plain(const struct operand_place *place, unsigned bytes, unsigned rex, uint32_t numbers,
                                 struct operand *operand)
 {
-    const struct plain_place *plain = &plain_places[place->place];
-    unsigned number = place->number + (numbers >> plain->shift & 0xff);
+    unsigned number = place->number + (numbers >> place->plain_shift & 0xff);
     bool high = place->high;
-    if (UNLIKELY(plain->kind == OPERAND_NONE) || UNLIKELY(place->size == SIZE_DESCRIPTOR))
+    if (UNLIKELY(place->plain == OPERAND_NONE))
         return false;
-    if (bytes == 1 && number >= 4 && !rex && plain->may_be_high) {
+    if (bytes == 1 && number >= 4 && !rex && place->may_be_high) {
         high = true;
         number -= 4;
     }
-    *operand = (struct operand){.kind = plain->kind, .bytes = (uint8_t)bytes, .reg = (uint8_t)number, .high = high};
+    *operand = (struct operand){.kind = place->plain, .bytes = (uint8_t)bytes, .reg = (uint8_t)number, .high = high};
     return true;
 }
 

@@ -194,7 +194,8 @@ static bool parse_fixed(const char *word, struct operand_place *place)
     static const char *const segments[6] = {"ES", "CS", "SS", "DS", "FS", "GS"};
     for (unsigned i = 0; i < 8; i++) {
         if (!strcmp(word, bytes[i])) {
-            *place = (struct operand_place){PLACE_FIXED_GPR, SIZE_1, (uint8_t)(i & 3), i >= 4};
+            *place = (struct operand_place){
+                .place = PLACE_FIXED_GPR, .size = SIZE_1, .number = (uint8_t)(i & 3), .high = i >= 4};
             return true;
         }
         bool prefixed = (word[0] == 'e' || word[0] == 'r') && !strcmp(word + 1, words[i]);
@@ -317,6 +318,30 @@ static bool parse_operand(struct row_form *form, char *word, unsigned *bound)
     return wants_modrm ? form->modrm : place != PLACE_OPCODE_GPR || form->opcode_register;
 }
 
+/// Fills what most places come down to.
+static void find_plain(struct operand_place *place)
+{
+    static const struct {
+        uint8_t kind, shift;
+        bool may_be_high;
+    } plain[] = {
+        [PLACE_FIXED_GPR] = {OPERAND_GPR, PLAIN_NO_REGISTER, false},
+        [PLACE_RM_GPR] = {OPERAND_GPR, PLAIN_RM, true},
+        [PLACE_REG_GPR] = {OPERAND_GPR, PLAIN_REG, true},
+        [PLACE_OPCODE_GPR] = {OPERAND_GPR, PLAIN_OPCODE, true},
+        [PLACE_MEMORY] = {OPERAND_MEMORY, PLAIN_NO_REGISTER, false},
+        [PLACE_RM_XMM] = {OPERAND_XMM, PLAIN_RM, false},
+        [PLACE_REG_XMM] = {OPERAND_XMM, PLAIN_REG, false},
+        [PLACE_IMMEDIATE] = {OPERAND_IMMEDIATE, PLAIN_NO_REGISTER, false},
+        [PLACE_RELATIVE] = {OPERAND_RELATIVE, PLAIN_NO_REGISTER, false},
+    };
+    if (place->place >= ARRAY_SIZE(plain) || place->size == SIZE_DESCRIPTOR)
+        return;
+    place->plain = plain[place->place].kind;
+    place->plain_shift = plain[place->place].shift;
+    place->may_be_high = plain[place->place].may_be_high;
+}
+
 static bool parse_operands(const struct row *row, struct row_form *form, struct error *error)
 {
     const char *text = row->operands;
@@ -327,6 +352,8 @@ static bool parse_operands(const struct row *row, struct row_form *form, struct 
         memcpy(whole, word, sizeof word);
         if (form->operand_count == INSN_MAX_OPERANDS || !parse_operand(form, word, &bound))
             return malformed(row, error, "unknown or misplaced operand", whole);
+        find_plain(&form->operand[form->operand_count][0]);
+        find_plain(&form->operand[form->operand_count][1]);
         form->operand_count++;
     }
     unsigned immediates = (form->immediate[0] != 0) + (form->immediate[1] != 0);

@@ -91,10 +91,17 @@ enum immediate_form {
     IMMEDIATE_OFFSET,
 };
 
+/// Where a register's number stands in a word that the decoder makes of ModRM and opcode.
+enum plain_shift { PLAIN_RM = 0, PLAIN_REG = 8, PLAIN_OPCODE = 16, PLAIN_NO_REGISTER = 24 };
+
 struct operand_place {
     uint8_t place, size;
     uint8_t number; // of a fixed register; of the immediate (0, 1)
     bool high;      // AH CH DH BH
+    // Of most places the decoder needs to know but this:
+    uint8_t plain; // enum operand_kind; OPERAND_NONE: it looks at `place`
+    uint8_t plain_shift;
+    bool may_be_high; // AH CH DH BH without REX
 };
 
 /// A row, parsed.
