@@ -332,7 +332,7 @@ static inline __attribute__((always_inline)) void expect(struct cpu *cpu, const 
     if (next[0] || next[1]) {
         __builtin_prefetch(next[0]);
         __builtin_prefetch(next[1]);
-    } else {
+    } else if (block->executions > 1) { // else it was just made, and all is on the way
         block_expect(block_cache_table(cpu->blocks), cpu, block_linear(cpu), block->backing, block->mode,
                      block_branch(block), block->bytes);
     }
