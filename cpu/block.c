@@ -184,6 +184,7 @@ void block_cache_flush(struct block_cache *cache)
     block_store_reset(&cache->store);
     memset(cache->table.slots, 0, slots_size(cache));
     cache->table.used = 0;
+    cache->table.missed_known = false;
     cache->statistics.flushes++;
     for (unsigned i = 0; i < BLOCK_CACHE_MAX_CPUS; i++) {
         if (cache->cpu[i])
@@ -614,6 +615,7 @@ static struct block *search(struct block_cache *cache, struct cpu *cpu, uint64_t
             backing2 >> PAGE_SHIFT == block->page2)
             return block;
     }
+    block_table_missed(&cache->table, key, at);
     return NULL;
 }
 

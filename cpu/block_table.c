@@ -4,9 +4,10 @@
 void block_table_insert(struct block_table *table, struct block *block)
 {
     uint64_t key = block_key(block->backing, block->mode);
-    uint32_t at = block_home(table, key);
+    uint32_t at = table->missed_known && table->missed == key ? table->missed_at : block_home(table, key);
     while (table->slots[at].block)
         at = (at + 1) & (table->slot_count - 1);
+    table->missed_known = false;
     table->used++;
     table->slots[at] = (struct block_slot){
         .key = key, .block = (uint32_t)((size_t)((uint8_t *)block - table->arena) / BLOCK_ALIGNMENT) + 1};
@@ -16,6 +17,7 @@ void block_table_insert(struct block_table *table, struct block *block)
 static void close_gap(struct block_table *table, uint32_t gap)
 {
     uint32_t mask = table->slot_count - 1;
+    table->missed_known = false;
     for (uint32_t at = (gap + 1) & mask; table->slots[at].block; at = (at + 1) & mask) {
         uint32_t home = block_home(table, table->slots[at].key);
         if (((at - home) & mask) >= ((at - gap) & mask)) {

@@ -23,6 +23,10 @@ struct block_table {
     uint32_t slot_count; // a power of two
     uint32_t used;       // slots
     uint8_t *arena;
+    // A search that found nothing: whoever makes that block need not search for its slot.
+    uint64_t missed; // key
+    uint32_t missed_at;
+    bool missed_known;
 };
 
 #define BLOCK_BACKING_BITS 41
@@ -58,6 +62,14 @@ static inline struct block *block_next(const struct block_table *table, uint64_t
         if (slot.key == key)
             return block_of_slot(table, slot);
     }
+}
+
+/// A search for the key ended at slot `at`, without a block.
+static inline void block_table_missed(struct block_table *table, uint64_t key, uint32_t at)
+{
+    table->missed = key;
+    table->missed_at = at;
+    table->missed_known = true;
 }
 
 /// Whether the relative branch of 64-bit code leads to no canonical address when the block stands at `linear`: for that

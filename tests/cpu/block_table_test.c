@@ -42,6 +42,15 @@ static bool is_found(const struct block_table *table, const struct block *wanted
     return found;
 }
 
+/// As whoever looks for a block and finds none that fits.
+static void miss(struct block_table *table, uint64_t key)
+{
+    uint32_t at = block_home(table, key);
+    while (block_next(table, key, &at))
+        ;
+    block_table_missed(table, key, at);
+}
+
 /// `spread`: blocks begin at so many places.
 static void change_often(unsigned spread, uint64_t random)
 {
@@ -56,10 +65,14 @@ static void change_often(unsigned spread, uint64_t random)
         if (insert && !inside[number]) {
             block(number)->backing = random_bits(&random) % spread;
             block(number)->mode = random_bits(&random) % 8 ? MODE_FLAT : MODE_FLAT | MODE_LIMIT_4G | 3;
+            if (random_bits(&random) % 2)
+                miss(&table, block_key(block(number)->backing, block(number)->mode));
             block_table_insert(&table, block(number));
             inside[number] = true;
             present++;
-        } else if (!insert) { // or what is not in it
+        } else if (!insert) {                  // or what is not in it
+            if (random_bits(&random) % 4 == 0) // of what may be inserted next
+                miss(&table, block_key(random_bits(&random) % spread, MODE_FLAT));
             block_table_remove(&table, block(number));
             present -= inside[number];
             inside[number] = false;
