@@ -330,8 +330,9 @@ static inline __attribute__((always_inline)) void expect(struct cpu *cpu, const 
 {
     const struct block *next[2] = {linked(cpu, block, 0), linked(cpu, block, 1)};
     if (next[0] || next[1]) {
-        __builtin_prefetch(next[0]);
-        __builtin_prefetch(next[1]);
+        // Not of NULL, for which hosts walk page tables each time.
+        __builtin_prefetch(next[next[0] ? 0 : 1]);
+        __builtin_prefetch(next[next[1] ? 1 : 0]);
     } else if (block->executions > 1) { // else it was just made, and all is on the way
         block_expect(block_cache_table(cpu->blocks), cpu, block_linear(cpu), block->backing, block->mode,
                      block_branch(block), block->bytes);
