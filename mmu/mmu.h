@@ -36,7 +36,7 @@ struct tlb_entry {
 /// The entries' words by mode and slot, each kind of word in a row of its own, which host code finds with the slot's
 /// number as index. Entries for reading and writing share the addend. The rows do not begin on the same line of a page,
 /// or the words of a slot would compete for places in the host's caches.
-enum tlb_word { TLB_ADDEND, TLB_READ, TLB_WRITE, TLB_EXECUTE, TLB_EXECUTE_ADDEND, TLB_WORDS };
+enum tlb_word { TLB_READ, TLB_ADDEND, TLB_WRITE, TLB_EXECUTE, TLB_EXECUTE_ADDEND, TLB_WORDS };
 #define TLB_PLACE 0xc10u // see X86_TLB_OFFSET, where this is the shortest way to the first row
 struct tlb {
     uint8_t before[TLB_PLACE];

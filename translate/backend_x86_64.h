@@ -71,7 +71,7 @@ static inline struct emit_memory x86_c_home(unsigned var)
 }
 
 /// Where register TLB points to in struct cpu. Its low 16 bits say to BEXTR which bits of an address are the number of
-/// the TLB's slot, and one byte of displacement reaches user mode's addends, which every check loads, from there.
+/// the TLB's slot, and one byte of displacement reaches the tags for reading of user code from there.
 #define X86_TLB_FIELD (TLB_BITS << 8 | PAGE_SHIFT)
 #define X86_TLB_OFFSET (offsetof(struct cpu, mmu) + X86_TLB_FIELD)
 _Static_assert(offsetof(struct cpu, mmu) % CPU_ALIGNMENT == 0 && CPU_ALIGNMENT % 0x10000 == 0, "the low 16 bits");
