@@ -14,12 +14,12 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
     struct mmu_fault fault;
     enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
+    if ((linear ^ (linear + (access & X86_ACCESS_SIZE) - 1)) & PAGE_MASK) // the interpreter's, which looks itself
+        return 0;
     if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault)) {
         cpu->walk_fault = fault; // whoever host code leaves to need not walk again
         return 0;
     }
-    if (handle.crosses)
-        return 0;
     // Beside code the address is good for this one access.
     if (handle.code && (handle.watched || block_cache_covers(cpu->blocks, handle.piece[0].host, handle.size)))
         return 0;
