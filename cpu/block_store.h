@@ -91,6 +91,23 @@ static inline struct block *block_numbered(const struct block_store *store, uint
     return number ? (struct block *)(void *)store->arena + (number - 1) : NULL;
 }
 
+/// Where link `which` of the block leads, if it was made in this epoch (cpu->link_epoch); NULL: nowhere yet.
+static inline struct block *block_linked(const struct block_store *store, const struct block *block, unsigned which,
+                                         uint32_t epoch)
+{
+    return block->link_epoch == epoch ? block_numbered(store, block->link[which]) : NULL;
+}
+
+/// It leads to `next` from now on.
+static inline void block_link(const struct block_store *store, struct block *block, unsigned which, uint32_t epoch,
+                              const struct block *next)
+{
+    if (block->link_epoch != epoch)
+        block->link[0] = block->link[1] = 0;
+    block->link_epoch = epoch;
+    block->link[which] = block_number(store, next);
+}
+
 /// The block's last uop.
 static inline struct uop block_exit(const struct block *block)
 {

@@ -225,12 +225,7 @@ static struct uop *detour(struct cpu *cpu, const struct block *block, const stru
 static struct block *follow(struct cpu *cpu, struct block *block, unsigned which, int64_t delta)
 {
     const struct block_store *store = block_cache_store(cpu->blocks);
-    struct block *next;
-    if (UNLIKELY(block->link_epoch != cpu->link_epoch)) {
-        block->link[0] = block->link[1] = 0;
-        block->link_epoch = cpu->link_epoch;
-    }
-    next = block_numbered(store, block->link[which]);
+    struct block *next = block_linked(store, block, which, cpu->link_epoch);
     if (UNLIKELY(!next)) {
         uint64_t key = block_jump_key(cpu, block_linear(cpu)), offset = (block->backing & ~PAGE_MASK) + (uint64_t)delta;
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
@@ -240,7 +235,7 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
             log_on(cpu->log, LOG_EXEC))
             return NULL;
         next = entry->block;
-        block->link[which] = block_number(store, next);
+        block_link(store, block, which, cpu->link_epoch, next);
     }
     if (UNLIKELY(!next->valid) || UNLIKELY(!block->valid))
         return NULL;

@@ -321,8 +321,7 @@ static void invalidated(void *opaque, struct block *block)
 /// The block where a link of `block` leads; NULL: none yet.
 static struct block *linked(struct cpu *cpu, const struct block *block, unsigned which)
 {
-    uint32_t number = block->link_epoch == cpu->link_epoch ? block->link[which] : 0;
-    return block_numbered(block_cache_store(cpu->blocks), number);
+    return block_linked(block_cache_store(cpu->blocks), block, which, cpu->link_epoch);
 }
 
 /// What comes behind the block is fetched into the host's caches while it is interpreted.
@@ -543,12 +542,8 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
         block_branch_faults(cpu, block_linear(cpu), next) == next->branch_faults)
         return cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
     next = look_in_page(cpu, block);
-    if (!next)
-        return NULL;
-    if (block->link_epoch != cpu->link_epoch)
-        block->link[0] = block->link[1] = 0;
-    block->link_epoch = cpu->link_epoch;
-    block->link[which] = block_number(block_cache_store(cpu->blocks), next);
+    if (next)
+        block_link(block_cache_store(cpu->blocks), block, which, cpu->link_epoch, next);
     return next;
 }
 
