@@ -30,10 +30,12 @@ struct code_page {
     unsigned dead_count;
     struct code_page *next; // all pages with code
     uint64_t number;
-    uint16_t slot;   // struct cpu_pages; 0: none was free
-    bool stale;      // lists forgotten blocks
-    uint8_t emptied; // how often all its code died, lately
-    uint8_t quiet;   // stores since it did
+    uint16_t slot;     // struct cpu_pages; 0: none was free
+    bool stale;        // lists forgotten blocks
+    uint8_t edge_bits; // linear addresses had so many bits when the next two were noted; 0: they were not
+    uint64_t edge[2]; // where the page ran that is nearest to what is not canonical, below [0] and above it; 0: nowhere
+    uint8_t emptied;  // how often all its code died, lately
+    uint8_t quiet;    // stores since it did
 };
 
 struct block_cache {
@@ -504,6 +506,50 @@ static void evict(struct block_cache *cache)
     }
 }
 
+// ---- near addresses that are not canonical -------------------------------------------------------------------------
+// A block is lifted for places where its relative branch faults, or for all others, but links and what is made of them
+// hold for every place of its page. So a page knows how near it ever ran, and nothing leads to those of its blocks for
+// which it matters; they are found with a look at the place.
+
+static bool place_matters(const struct code_page *page, const struct block *block)
+{
+    uint64_t offset = block->backing & ~PAGE_MASK;
+    if (!page->edge_bits)
+        return block->branch_faults;
+    return block->branch_faults || block_branch_leaves(page->edge_bits, page->edge[0] + offset, block) ||
+           block_branch_leaves(page->edge_bits, page->edge[1] + offset, block);
+}
+
+/// Kills the list's blocks that others may lead to, and may not any more.
+static void kill_linked(struct block_cache *cache, const struct code_page *page, struct block **list)
+{
+    while (*list) {
+        struct block *block = *list;
+        if (block->valid && !block->place_matters && place_matters(page, block)) {
+            *list = block->next;
+            kill(cache, block);
+        } else {
+            list = &block->next;
+        }
+    }
+}
+
+/// The page runs at `linear`, which is near the edge.
+static void note_edge(struct block_cache *cache, const struct cpu *cpu, struct code_page *page, uint64_t linear)
+{
+    uint64_t *edge = &page->edge[linear >> 63];
+    linear &= PAGE_MASK;
+    if (page->edge_bits != cpu->mmu.linear_bits) {
+        page->edge[0] = page->edge[1] = 0;
+        page->edge_bits = (uint8_t)cpu->mmu.linear_bits;
+    }
+    if (*edge && (linear >> 63 ? *edge <= linear : *edge >= linear))
+        return;
+    *edge = linear;
+    for (unsigned i = 0; i < GRANULES; i++)
+        kill_linked(cache, page, &page->first[i]);
+}
+
 static void fill(struct block_cache *cache, struct block *block, const struct block_source *source,
                  const struct cpu *cpu)
 {
@@ -541,6 +587,9 @@ static struct block *keep(struct block_cache *cache, const struct cpu *cpu, cons
         !(block = block_store_block(&cache->store, bytes)))
         return NULL;
     fill(cache, block, source, cpu);
+    if (UNLIKELY(block_near_edge(cpu, block_linear(cpu))))
+        note_edge(cache, cpu, page, block_linear(cpu));
+    block->place_matters = place_matters(page, block);
     memcpy((uint8_t *)(uintptr_t)block_packed(block), cache->scratch, bytes);
     block_place(&cache->store, block, cache->lifter.lift.uops);
     block->page_slot = page->slot;
@@ -659,6 +708,7 @@ static struct block *revive(struct block_cache *cache, const struct cpu *cpu, ui
         block->page_slot = page->slot;
         block_table_insert(&cache->table, block);
         block->executions = 0;
+        block->place_matters = place_matters(page, block);
         cache->statistics.revived++;
         return block;
     }
@@ -697,6 +747,8 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         cpu_raise_mmu(cpu, &fault, false);
         return NULL;
     }
+    if (UNLIKELY(block_near_edge(cpu, linear)) && backing != UINT64_MAX && cache->pages[backing >> PAGE_SHIFT])
+        note_edge(cache, cpu, cache->pages[backing >> PAGE_SHIFT], linear);
     block = backing == UINT64_MAX ? NULL : search(cache, cpu, linear, backing, mode);
     if (block)
         block_expect(&cache->table, cpu, linear, backing, mode, block_branch(block), block->bytes);

@@ -63,6 +63,7 @@ struct block {
     bool kills_flags : 1;   // its host code makes all flags before anybody can see the old ones
     bool many_targets : 1;  // the indirect jump or call that ends its host code goes to many places
     bool no_reuse : 1;      // no check is for more bytes than its own: accesses off a base straddle pages too often
+    bool place_matters : 1; // at some place where its page ran its relative branch faults: no link leads to it
     uint8_t deaths : 4;     // by stores, BLOCK_DEATHS_MAX at most
     uint8_t ways; // two bits for each of its host code's parts: 1 + the exit that leads to the next; 0: there is none
     uint8_t host_code;   // from host_chain to the entry for C

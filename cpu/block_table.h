@@ -72,12 +72,17 @@ static inline void block_table_missed(struct block_table *table, uint64_t key, u
     table->missed_known = true;
 }
 
-/// Whether the relative branch of 64-bit code leads to no canonical address when the block stands at `linear`: for that
-/// it is lifted with a check, which other places of the page do without.
-static inline bool block_branch_faults(const struct cpu *cpu, uint64_t linear, const struct block *block)
+/// Whether the relative branch of 64-bit code at `linear` leads to no canonical address of so many bits.
+static inline bool block_branch_leaves(unsigned linear_bits, uint64_t linear, const struct block *block)
 {
     uint64_t target = linear + (uint64_t)block_branch(block);
-    return block->branches && (uint64_t)bits_sign_extend(target, cpu->mmu.linear_bits) != target;
+    return block->branches && (uint64_t)bits_sign_extend(target, linear_bits) != target;
+}
+
+/// ... as they are now: for that the block is lifted with a check, which other places of the page do without.
+static inline bool block_branch_faults(const struct cpu *cpu, uint64_t linear, const struct block *block)
+{
+    return block_branch_leaves(cpu->mmu.linear_bits, linear, block);
 }
 
 /// What a cache's table is.

@@ -231,10 +231,12 @@ static struct block *follow(struct cpu *cpu, struct block *block, unsigned which
         struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
         if (!mode_links(block->mode) || block->crosses || block->backing == UINT64_MAX || block->has_call ||
             (block->mode & (MODE_TF | MODE_ONE)) || offset >= PAGE_SIZE || entry->linear != key ||
-            entry->epoch != cpu->jump_epoch || entry->mode != block->mode || entry->block->crosses ||
-            log_on(cpu->log, LOG_EXEC))
+            entry->epoch != cpu->jump_epoch || entry->mode != block->mode || log_on(cpu->log, LOG_EXEC))
             return NULL;
         next = entry->block;
+        // The guest may have changed its tables without a word, and the page was looked up anew.
+        if (next->crosses || next->place_matters || next->backing != block->backing + (uint64_t)delta)
+            return NULL;
         block_link(store, block, which, cpu->link_epoch, next);
     }
     if (UNLIKELY(!next->valid) || UNLIKELY(!block->valid))

@@ -16,7 +16,7 @@ static bool is_for_c(const struct cpu *cpu, uint64_t linear)
            ((cpu->mode & MODE_CODE_MASK) != MODE_CODE64 && linear >> 32) || cpu->instructions >= cpu->instruction_limit;
 }
 
-/// Where host code goes on with a block without host code, or at places where others need a closer look.
+/// Where host code goes on with a block without host code, or with a choice of them.
 static const void *look_closer(struct cpu *cpu, uint64_t linear, uint64_t key)
 {
     const struct block_table *table = block_cache_table(cpu->blocks);
@@ -35,12 +35,12 @@ static const void *find(struct cpu *cpu, uint64_t linear)
     const struct block_table *table = block_cache_table(cpu->blocks);
     uint64_t backing, key;
     cpu->victim_patience = VICTIM_PATIENCE;
-    if (is_for_c(cpu, linear) || !mmu_fetch_quick(&cpu->mmu, cpu->fetch_mode, linear, &backing))
+    // Near the edge a page that comes there is to be noted.
+    if (is_for_c(cpu, linear) || UNLIKELY(block_near_edge(cpu, linear)) ||
+        !mmu_fetch_quick(&cpu->mmu, cpu->fetch_mode, linear, &backing))
         return cpu->no_chain;
     cpu->code_page = linear & PAGE_MASK;
     key = block_key(backing, cpu->mode);
-    if (UNLIKELY(block_near_edge(cpu, linear)))
-        return look_closer(cpu, linear, key);
     for (uint32_t at = block_home(table, key);; at = (at + 1) & (table->slot_count - 1)) {
         struct block_slot slot = table->slots[at];
         if (slot.key == key && slot.chain)

@@ -87,7 +87,7 @@ static bool may_guard(const struct block *block)
 {
     int64_t branch = block_branch(block);
     uint64_t distance = (uint64_t)(branch < 0 ? -branch : branch);
-    return block->page_slot && !block->branch_faults && distance < PAGE_INLAND - PAGE_SIZE;
+    return block->page_slot && distance < PAGE_INLAND - PAGE_SIZE;
 }
 
 bool links_connect(struct jit *jit, struct block *from, unsigned which, struct block *next)
@@ -95,7 +95,7 @@ bool links_connect(struct jit *jit, struct block *from, unsigned which, struct b
     struct cpu *cpu = jit->cpu;
     struct host_edge *edge;
     uint8_t *place;
-    if (which >= from->edges || !from->valid || !next->host_chain || next->crosses)
+    if (which >= from->edges || !from->valid || !next->host_chain || next->crosses || next->place_matters)
         return true;
     edge = &from->edge[which];
     place = code_edge_place(edge);

@@ -39,7 +39,7 @@ static struct block *successor(const struct translation *t, const struct block *
     struct block *next = backing == UINT64_MAX
                              ? NULL
                              : block_peek(t->cpu->blocks, backing, last->mode & ~MODE_UNSHARED, ip_at(last, backing));
-    return next && translate_worth(t->backend, t->cpu, next) ? next : NULL;
+    return next && !next->place_matters && translate_worth(t->backend, t->cpu, next) ? next : NULL;
 }
 
 /// What the search for the blocks behind the last exit reads is fetched into the host's caches.

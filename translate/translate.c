@@ -455,6 +455,7 @@ static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, u
     struct cpu_detour *detour = detour_at(cpu, block, number);
     uint64_t key = detour_key(block, number);
     unsigned insn = block_uops(cpu->blocks, block)[number].insn;
+    uint64_t place = block->backing + block_insn_offset(block, insn);
 
     cpu->group_failed = false;
     if (cpu->detour_patience < 0) {
@@ -469,7 +470,8 @@ static bool take_detour(struct jit *jit, struct cpu *cpu, struct block *block, u
     *next = block_find(cpu, MODE_UNSHARED);
     if (*next && cpu->instructions + (*next)->insn_count > cpu->instruction_limit)
         *next = block_find(cpu, MODE_ONE);
-    if (*next && (*next)->host_chain && !(*next)->crosses) {
+    // What is kept holds wherever the page stands; perhaps the guest has changed its tables and this is another one.
+    if (*next && (*next)->host_chain && !(*next)->crosses && !(*next)->place_matters && (*next)->backing == place) {
         *detour = (struct cpu_detour){.key = key, .chain = (*next)->host_chain, .completed = cpu->counting ? insn : 0};
         jit->detours = true;
         jit->statistics.detours++;
@@ -538,11 +540,10 @@ static struct block *run_host_code(struct jit *jit, struct cpu *cpu, struct bloc
 static struct block *follow(struct cpu *cpu, struct block *block, unsigned which)
 {
     struct block *next = linked(cpu, block, which);
-    if (next && next->valid && block->valid && goes_straight_on(cpu) &&
-        block_branch_faults(cpu, block_linear(cpu), next) == next->branch_faults)
+    if (next && next->valid && block->valid && goes_straight_on(cpu))
         return cpu->instructions + next->insn_count <= cpu->instruction_limit ? next : NULL;
     next = look_in_page(cpu, block);
-    if (next)
+    if (next && !next->place_matters)
         block_link(block_cache_store(cpu->blocks), block, which, cpu->link_epoch, next);
     return next;
 }

@@ -196,6 +196,68 @@ static void test_edge_in_page(void **state)
     guest_end(&g);
 }
 
+/// ... and behind a jump inside the page, which knows it from another place of the page: by a link, or host code.
+static void test_edge_behind_jump(void **state)
+{
+    static const uint8_t orders[] = {0xf8, 0x07, 0xaa, 0xe1}; // a bit per round: at the edge
+    for (unsigned i = 0; i < 3 * ARRAY_SIZE(orders); i++) {
+        struct guest g;
+        guest_start(&g, i % 3 ? &engine_jit : &engine_interp);
+        if (i % 3)
+            translate_set_threshold(g.state, i % 3 == 1 ? 0 : 1000);
+        load_edge(&g);
+        for (unsigned round = 0; round < 24; round++)
+            call_branch(&g, TO_BRANCH, orders[i / 3] >> round % 8 & 1);
+        guest_end(&g);
+    }
+}
+
+#define JUMPS (GUEST_DATA + 0xb000)   // a page that jumps inside
+#define OTHER (GUEST_DATA + 0xc000)   // what is mapped there instead
+#define SAME_SLOT UINT64_C(0x1000000) // so far apart two pages have the same slot of the TLB
+
+static void run_at(struct guest *g, uint64_t address, uint64_t sum, unsigned limit)
+{
+    g->cpu->var[VAR_RIP] = address;
+    g->cpu->var[VAR_RBX] = 0;
+    g->cpu->activity = ACTIVITY_RUN;
+    assert_int_equal(guest_run(g, limit), limit > 10 ? STOP_HALT : STOP_DEADLINE);
+    assert_int_equal(g->cpu->var[VAR_RBX], sum);
+}
+
+/// Page tables change without INVLPG. So the jump cache knows a block of the page that was there, and what is behind it
+/// is found in the new one: both are allowed. But at another address of the first page the two do not belong together.
+static void test_remapped_without_a_word(void **state)
+{
+    static const uint8_t jump[] = {0xeb, 0x3e}, add[] = {0x83, 0xc3, 1, 0xf4}, add_two[] = {0x83, 0xc3, 2, 0xf4};
+    for (unsigned i = 0; i < 3; i++) {
+        struct guest g;
+        uint64_t entries;
+        guest_start(&g, i ? &engine_jit : &engine_interp);
+        if (i)
+            translate_set_threshold(g.state, i == 1 ? 0 : 1000);
+        guest_reset(&g, GUEST_64_CPL0, 1);
+        entries = g.cpu->cr3 + 0x3000;
+        guest_load(&g, g.cpu->cr3 + 0x2000 + 8 * (SAME_SLOT >> 21), &(uint64_t){entries | 7}, 8);
+        guest_load(&g, entries + 8 * (JUMPS >> PAGE_SHIFT), &(uint64_t){JUMPS | 7}, 8);
+        guest_load(&g, JUMPS, jump, sizeof jump);
+        guest_load(&g, JUMPS + 0x40, add, sizeof add);
+        guest_load(&g, OTHER + 0x40, add_two, sizeof add_two);
+        assert_int_equal(tlb_index(JUMPS), tlb_index(JUMPS + SAME_SLOT));
+        run_at(&g, JUMPS, 0, 1);
+        guest_load(&g, entries + 8 * (JUMPS >> PAGE_SHIFT), &(uint64_t){OTHER | 7}, 8);
+        guest_load(&g, entries + 8 * (OTHER >> PAGE_SHIFT), &(uint64_t){JUMPS | 7}, 8);
+        guest_load(&g, JUMPS + 0xfff, add + 3, 1);
+        guest_load(&g, OTHER + 0xfff, add + 3, 1);
+        run_at(&g, JUMPS + SAME_SLOT + 0xfff, 0, 1000);
+        for (unsigned round = 0; round < 4; round++)
+            run_at(&g, JUMPS, 2, 1000);
+        for (unsigned round = 0; round < 4; round++)
+            run_at(&g, OTHER, 1, 1000);
+        guest_end(&g);
+    }
+}
+
 #define TARGET (GUEST_DATA + 0xd000) // inc ebx; ret
 
 /// Calls the two addresses in turn, by the same instruction.
@@ -250,8 +312,10 @@ static void test_same_home(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new_epochs), cmocka_unit_test(test_breakpoint),   cmocka_unit_test(test_little_room),
-        cmocka_unit_test(test_edge),       cmocka_unit_test(test_edge_in_page), cmocka_unit_test(test_same_home),
+        cmocka_unit_test(test_new_epochs),   cmocka_unit_test(test_breakpoint),
+        cmocka_unit_test(test_little_room),  cmocka_unit_test(test_edge),
+        cmocka_unit_test(test_edge_in_page), cmocka_unit_test(test_edge_behind_jump),
+        cmocka_unit_test(test_same_home),    cmocka_unit_test(test_remapped_without_a_word),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
