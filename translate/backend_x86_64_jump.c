@@ -219,7 +219,7 @@ void x86_page_guard(struct translation *t, const struct side_exit *exit)
     struct emit_memory target = x86_at_register(S0);
     target.displacement = PAGE_SIZE;
     emit_load(e, WIDTH_64, S0, FIELD(code_page));
-    emit_lea(e, WIDTH_64, S0, target);
+    emit_lea(e, mode_code_width(t->block->mode), S0, target);
     // Four bytes, whatever it is. No page stands at one that does not fit.
     put_displacement(e, e->at - 4, displacement == (int32_t)displacement ? (int32_t)displacement : 1);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, S0, page_at(is_user(t), 0));

@@ -53,11 +53,13 @@ static uint8_t *in_page_entry(const struct jit *jit, const struct block *from, c
     return jit_to_write(jit, polls ? to->host_chain : block_host_code(to));
 }
 
-/// Likewise for a jump with a guard, which leads as far wherever the pages are mapped: higher up in the address space.
+/// Likewise for a jump with a guard, which leads as far wherever the pages are mapped: higher up in the address space,
+/// though it may go over its end here. Around all of it lead jumps of 32-bit code only.
 static uint8_t *guarded_entry(const struct jit *jit, const struct block *from, const struct block *to)
 {
     const struct cpu *cpu = jit->cpu;
-    bool polls = cpu->counting || block_linear(cpu) <= cpu->code_page + (from->backing & ~PAGE_MASK);
+    int64_t distance = (int64_t)(block_linear(cpu) - cpu->code_page - (from->backing & ~PAGE_MASK));
+    bool polls = cpu->counting || distance <= 0 || mode_code_width(from->mode) != WIDTH_64;
     return jit_to_write(jit, polls ? to->host_chain : block_host_code(to));
 }
 

@@ -1,5 +1,6 @@
 // Jumps of host code to other pages and indirect ones, whose guards compare what they were made for: the page behind a
 // guard is mapped elsewhere, its code changes, indirect jumps change their minds, epochs begin anew.
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,13 +194,135 @@ static void test_pages_side_by_side(void **state)
     try_places(*state, GUEST_64_CPL3);
 }
 
+// Two pages that jump to each other, at an ordinary place and over the end of linear addresses.
+static const uint8_t upper[] = {
+    0xff, 0xc9,                   // dec ecx
+    0x74, 0x05,                   // jz to the hlt
+    0xe9, 0xf7, 0xef, 0xff, 0xff, // jmp to the page before
+    0xf4,                         // hlt
+};
+static const uint8_t lower[] = {
+    0x85, 0xd2,                         // test edx, edx
+    0x0f, 0x85, 0xf8, 0x0f, 0x00, 0x00, // jnz to the page behind
+    0xf4,                               // hlt
+};
+#define ORDINARY 0x150000u
+#define OFTEN 40u // until guards are made
+#define LONG 300000000u
+
+/// Tables for the end of 64-bit and of 32-bit addresses, and for 2 MiB from 4 GiB on, of which tables + 0x5000 says
+/// what they are. In all others the first 2 MiB lead to the same pages.
+static void map_ends(struct guest *g)
+{
+    uint64_t tables = g->cpu->cr3;
+    guest_load(g, tables + 511 * 8, &(uint64_t){(tables + 0x1000) | 7}, 8);
+    guest_load(g, tables + 0x1000 + 511 * 8, &(uint64_t){(tables + 0x2000) | 7}, 8);
+    guest_load(g, tables + 0x1000 + 3 * 8, &(uint64_t){(tables + 0x2000) | 7}, 8);
+    guest_load(g, tables + 0x1000 + 4 * 8, &(uint64_t){(tables + 0x4000) | 7}, 8);
+    guest_load(g, tables + 0x2000 + 511 * 8, &(uint64_t){(tables + 0x3000) | 7}, 8);
+    guest_load(g, tables + 0x4000, &(uint64_t){(tables + 0x5000) | 7}, 8);
+}
+
+static enum engine_stop jump_at(struct guest *g, uint64_t linear, uint32_t count, bool goes_back)
+{
+    g->cpu->var[VAR_RIP] = linear;
+    g->cpu->var[VAR_RCX] = count;
+    g->cpu->var[VAR_RDX] = goes_back;
+    g->cpu->activity = ACTIVITY_RUN;
+    g->cpu->instruction_limit = UINT64_MAX;
+    return g->engine->run(g->state, g->cpu);
+}
+
+static void *stop_soon(void *opaque) // the host needs a while to begin this
+{
+    cpu_set_pending(opaque, PENDING_STOP);
+    return NULL;
+}
+
+/// A guard that was made where its jump goes from the first page to the last one lets pass everywhere else, and there
+/// it goes back: a cycle that has to poll.
+static void test_cycle_over_the_end(void **state)
+{
+    struct guest_pair *p = *state;
+    struct guest *g = &p->jit;
+    for (unsigned mode = GUEST_64_CPL0; mode <= GUEST_32_CPL0; mode += GUEST_32_CPL0 - GUEST_64_CPL0) {
+        uint64_t last = mode == GUEST_32_CPL0 ? 0xfffff000 : UINT64_MAX - 0xfff;
+        pthread_t thread;
+        guest_reset(g, (enum guest_mode)mode, 1);
+        g->cpu->counting = false;
+        map_ends(g);
+        guest_load(g, FUNCTION, lower, sizeof lower);
+        guest_load(g, OTHER, upper, sizeof upper);
+        map(g, ORDINARY, FUNCTION);
+        map(g, ORDINARY + PAGE_SIZE, OTHER);
+        map(g, 0, OTHER);
+        map(g, 0x1ff000, FUNCTION);
+        guest_load(g, TABLE_4K, &(uint64_t){OTHER | 7}, 8);
+        for (unsigned i = 0; i < OFTEN; i++)
+            assert_int_equal(jump_at(g, ORDINARY, 1, true), STOP_HALT);
+        for (unsigned i = 0; i < OFTEN; i++) {
+            assert_int_equal(jump_at(g, 0, 2, false), STOP_HALT);
+            assert_true(g->cpu->var[VAR_RIP] == last + sizeof lower);
+        }
+        assert_int_equal(pthread_create(&thread, NULL, stop_soon, g->cpu), 0);
+        assert_int_equal(jump_at(g, ORDINARY, LONG, true), STOP_REQUEST);
+        pthread_join(thread, NULL);
+        assert_int_not_equal(g->cpu->var[VAR_RCX], 0); // not only when the loop is done
+        g->cpu->counting = true;
+    }
+}
+
+static void set_code(struct cpu *cpu, bool is_64)
+{
+    cpu->segment[SEG_CS].rights &= ~(SEGMENT_L | SEGMENT_DB);
+    cpu->segment[SEG_CS].rights |= is_64 ? SEGMENT_L : SEGMENT_DB;
+    cpu_update_mode(cpu);
+}
+
+/// A jump of 32-bit code over the end leads to the first page, not to 4 GiB, though 64-bit code runs there.
+static void test_jump_over_4g(void **state)
+{
+    static const uint8_t add[] = {0xff, 0xc3, 0xf4}, add_two[] = {0x83, 0xc3, 2, 0xf4},
+                         behind[] = {0xe9, 0xfb, 0x0f, 0, 0};
+    static const uint8_t before[] = {0xe9, 0x7b, 0xf0, 0xff, 0xff}; // jmp 0x80 bytes into the page before
+    struct guest_pair *p = *state;
+    struct guest *guests[] = {&p->interp, &p->jit};
+    for (unsigned i = 0; i < 2; i++) {
+        struct guest *g = guests[i];
+        struct cpu *cpu = g->cpu;
+        guest_reset(g, GUEST_32_CPL0, 1);
+        map_ends(g);
+        guest_load(g, FUNCTION, behind, sizeof behind);
+        guest_load(g, OTHER, add, sizeof add);
+        guest_load(g, OTHER + 0x80, add, sizeof add);
+        guest_load(g, TARGETS, add_two, sizeof add_two);
+        guest_load(g, TABLE, before, sizeof before);
+        guest_load(g, cpu->cr3 + 0x5000, &(uint64_t){OTHER | 7}, 8);
+        guest_load(g, cpu->cr3 + 0x5008, &(uint64_t){TABLE | 7}, 8);
+        map(g, 0x1ff000, FUNCTION);
+        for (unsigned round = 0; round < 6; round++) {
+            map(g, 0, round & 1 ? TARGETS : OTHER);
+            mmu_flush_page(&cpu->mmu, 0);
+            for (unsigned k = 0; k < OFTEN; k++) {
+                cpu->var[VAR_RBX] = 0;
+                set_code(cpu, true);
+                jump_at(g, (UINT64_C(1) << 32) + PAGE_SIZE, 0, false);
+                assert_true(cpu->var[VAR_RIP] == (UINT64_C(1) << 32) + 0x83);
+                set_code(cpu, false);
+                jump_at(g, 0xfffff000, 0, false);
+                assert_true(cpu->var[VAR_RIP] == (round & 1 ? sizeof add_two : sizeof add));
+                assert_int_equal(cpu->var[VAR_RBX], round & 1 ? 3 : 2);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pages_side_by_side),
-        cmocka_unit_test(test_one_target),
-        cmocka_unit_test(test_many_targets),
-        cmocka_unit_test(test_epochs_restart),
+        cmocka_unit_test(test_pages_side_by_side), cmocka_unit_test(test_one_target),
+        cmocka_unit_test(test_many_targets),       cmocka_unit_test(test_epochs_restart),
+        cmocka_unit_test(test_cycle_over_the_end), cmocka_unit_test(test_jump_over_4g),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
