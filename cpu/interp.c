@@ -74,23 +74,28 @@ static inline void raise_waiting(struct cpu *cpu, const struct uop *u)
 
 __attribute__((noinline)) static uint64_t xlat_slow(struct cpu *cpu, const struct uop *u, uint64_t linear)
 {
-    bool write = u->aux & UOP_WRITE;
+    enum mmu_access kind = u->aux & UOP_WRITE ? MMU_WRITE : MMU_READ;
     enum mmu_mode mode = u->aux & UOP_MODE ? (enum mmu_mode)u->c : cpu->data_mode;
+    bool allowed;
     unsigned slot = cpu->next_handle++ & 7;
     struct mmu_handle *handle = &cpu->handle[slot];
     struct mmu_fault fault;
 
     if (UNLIKELY(cpu->mode & MODE_PARANOID)) {
-        const void *host = tlb_lookup(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param);
+        const void *host = tlb_lookup(&cpu->mmu, mode, kind, linear, u->param);
         if (host)
-            mmu_paranoid_check(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, host);
+            mmu_paranoid_check(&cpu->mmu, mode, kind, linear, host);
     }
     if (UNLIKELY(cpu->mode & MODE_ALIGN) && !(u->aux & UOP_MODE) && (linear & (cpu_alignment(u->param) - 1))) {
         raise_waiting(cpu, u);
         if (!cpu_raise_alignment(cpu, linear))
             return 0;
     }
-    if (!mmu_access(&cpu->mmu, mode, write ? MMU_WRITE : MMU_READ, linear, u->param, handle, &fault)) {
+    if (cpu->mode & MODE_PARANOID)
+        allowed = mmu_access(&cpu->mmu, mode, kind, linear, u->param, handle, &fault);
+    else
+        allowed = mmu_access_missed(&cpu->mmu, mode, kind, linear, u->param, handle, &fault);
+    if (!allowed) {
         raise_waiting(cpu, u);
         return cpu_raise_mmu(cpu, &fault, u->aux & UOP_STACK);
     }

@@ -422,6 +422,23 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
     return true;
 }
 
+bool mmu_access_missed(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
+                       struct mmu_handle *handle, struct mmu_fault *fault)
+{
+    uint64_t second = (linear + size - 1) & PAGE_MASK;
+    uint32_t low_size = (uint32_t)(second - linear);
+    uint8_t *host[2];
+    if (!((linear ^ second) & PAGE_MASK) ||
+        !tlb_lookup_two(mmu, mode, kind, linear, low_size, second, size - low_size, host))
+        return mmu_access(mmu, mode, kind, linear, size, handle, fault);
+    handle->piece[0] = (struct mmu_piece){.host = host[0], .size = low_size};
+    handle->piece[1] = (struct mmu_piece){.host = host[1], .size = size - low_size};
+    handle->size = size;
+    handle->crosses = true;
+    handle->code = handle->watched = false;
+    return true;
+}
+
 static uint64_t piece_load(struct mmu *mmu, const struct mmu_piece *piece)
 {
     if (LIKELY(piece->host != NULL))

@@ -251,6 +251,15 @@ static inline void *tlb_lookup(const struct mmu *mmu, enum mmu_mode mode, enum m
     return NULL;
 }
 
+/// ... of an access that lies on two pages, the upper part at linear address `second`. False: it cannot say of both.
+static inline bool tlb_lookup_two(const struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
+                                  unsigned low_size, uint64_t second, unsigned high_size, uint8_t *host[2])
+{
+    host[0] = tlb_lookup(mmu, mode, kind, linear, low_size);
+    host[1] = tlb_lookup(mmu, mode, kind, second, high_size);
+    return host[0] && host[1];
+}
+
 /// The whole access check for 1..64 bytes: walks where needed, sets A (and D for writes), fills the TLB, and
 /// describes where the bytes are. A read-modify-write is a write. False: `fault` says why and nothing but A bits
 /// changed. Both pages of a crossing access are checked (first fault wins, the lower page first) before either
@@ -263,6 +272,10 @@ bool mmu_access(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint6
 /// PAGE_HAS_CODE; the address is good for one access if no code stands there. NULL: mmu_access has to look, nothing but
 /// A bits (and D, for a write) changed. On x86-64 hosts changes no vector register, unless sanitizers are built in.
 void *mmu_refill(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size, bool *code);
+/// mmu_access behind a tlb_lookup that failed: where that is because the access lies on two pages, and the TLB knows
+/// both, they are not walked again, and `physical` is not told.
+bool mmu_access_missed(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear, unsigned size,
+                       struct mmu_handle *handle, struct mmu_fault *fault);
 /// mmu_access, but the TLB is asked first, as executors do: what it knows is not walked again. `physical` of a piece of
 /// RAM is not told.
 static inline bool mmu_access_cached(struct mmu *mmu, enum mmu_mode mode, enum mmu_access kind, uint64_t linear,
@@ -270,7 +283,7 @@ static inline bool mmu_access_cached(struct mmu *mmu, enum mmu_mode mode, enum m
 {
     uint8_t *host = tlb_lookup(mmu, mode, kind, linear, size);
     if (UNLIKELY(!host))
-        return mmu_access(mmu, mode, kind, linear, size, handle, fault);
+        return mmu_access_missed(mmu, mode, kind, linear, size, handle, fault);
     handle->piece[0] = (struct mmu_piece){.host = host, .size = size};
     handle->size = size;
     handle->crosses = handle->code = handle->watched = false;

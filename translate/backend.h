@@ -102,7 +102,8 @@ struct side_exit {
 };
 _Static_assert(sizeof(struct side_exit) <= 128, "two lines of the host's cache: there are many");
 
-#define MISS_SIZES 5 // of 1 to 16 bytes, powers of 2
+#define MISS_SIZES 6                                              // of 1 to 32 bytes, powers of 2
+enum miss_kind { MISS_READ, MISS_WRITE, MISS_STORE, MISS_KINDS }; // STORE: what is written is in cpu->bounce
 
 /// Parts of the code memory that all blocks use; as written, not as run.
 struct backend_entries {
@@ -112,13 +113,12 @@ struct backend_entries {
     const uint8_t *load;               // ... and back
     const uint8_t *miss, *miss_addend; // ... the walk after a TLB miss
     const uint8_t *miss_group;         // ... of accesses that may lie on two pages
-    const uint8_t
-        *plain_miss[MMU_MODES][2][2][MISS_SIZES]; // ... by mode, whether it writes, whether less the address, size
-    const uint8_t *string;                        // ... a string instruction
-    const uint8_t *flags, *flags_value;           // ... the recipe's flags, see backend_x86_64_flags.c
-    const uint8_t *guard_failed[2];               // where the jump cache is asked after a guard
-    const uint8_t *find;                          // where it leads, in flat code, for places that it does not know
-    const uint8_t *no_chain;                      // where the jump cache leads for blocks without host code
+    const uint8_t *plain_miss[MMU_MODES][MISS_KINDS][2][MISS_SIZES]; // ... by whether less the address, and size
+    const uint8_t *string;                                           // ... a string instruction
+    const uint8_t *flags, *flags_value; // ... the recipe's flags, see backend_x86_64_flags.c
+    const uint8_t *guard_failed[2];     // where the jump cache is asked after a guard
+    const uint8_t *find;                // where it leads, in flat code, for places that it does not know
+    const uint8_t *no_chain;            // where the jump cache leads for blocks without host code
 };
 
 /// What becomes a struct host_edge, which see.

@@ -441,6 +441,19 @@ static uint8_t early_page(const struct translation *t, const struct uop *u, int3
     return registers_read(&t->registers, base);
 }
 
+/// Whether the next uop is a store, and all that wants the handle, and what it writes is at hand already.
+static bool stores_next(const struct translation *t, const struct uop *u)
+{
+    const struct uop *next = u + 1;
+    if (u->op != UOP_XLAT || t->index + 1u >= t->pass->count || next->a != u->dst || u->dst < VAR_TEMP ||
+        u->dst >= VAR_ANCHOR || t->pass->variables[u->dst].uses != 1 || (u->aux & UOP_ALIGNED) ||
+        t->pass->facts[t->index + 1].refused)
+        return false;
+    if (next->op == UOP_STORE)
+        return u->param == 1u << next->width && u->param > 1;
+    return next->op == UOP_VSTORE && u->param == next->param && !(x86_simd_needs(t, t->index + 1u) & ~t->resident);
+}
+
 void x86_emit_xlat(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
@@ -509,11 +522,15 @@ void x86_emit_xlat(struct translation *t, const struct uop *u)
     exit->result = to;
     exit->access = x86_access(u->param, write, mode);
     if (group || t->pass->facts[t->index].advances)
-        exit->access |= x86_access_group(low - distance, bytes);
+        exit->access |= X86_ACCESS_GROUP;
     if (t->pass->facts[t->index].held)
         exit->access |= X86_ACCESS_KEPT;
+    if (exit->access & (X86_ACCESS_GROUP | X86_ACCESS_KEPT))
+        exit->access |= x86_access_span(low - distance, bytes);
     if (t->pass->facts[t->index].early_write)
         exit->access |= X86_ACCESS_EARLY;
+    if (!(exit->access & (X86_ACCESS_GROUP | X86_ACCESS_KEPT | X86_ACCESS_EARLY)) && stores_next(t, u))
+        exit->access |= X86_ACCESS_STORE;
     exit->back = e->at;
     if (!addend)
         finish_handle(t, u, to);

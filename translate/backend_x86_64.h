@@ -180,8 +180,10 @@ static inline bool x86_host_has(const struct translation *t, enum cpu_feature fe
 #define X86_ACCESS_WRITE 0x100u
 #define X86_ACCESS_GROUP 0x200u // the address is kept for other accesses: all bytes from BELOW on must be in the page
 #define X86_ACCESS_MODE_SHIFT 10
-#define X86_ACCESS_EARLY 0x1000u  // a read comes before the write that is checked for: the TLB must know it
-#define X86_ACCESS_KEPT 0x2000u   // the address is good for later turns of a loop, too
+#define X86_ACCESS_EARLY 0x1000u // a read comes before the write that is checked for: the TLB must know it
+#define X86_ACCESS_KEPT 0x2000u  // the address is good for later turns of a loop, too: bytes as for a group
+#define X86_ACCESS_STORE                                                                                               \
+    0x4000u // what the store behind will write there, all that wants the address, is in cpu->bounce
 #define X86_ACCESS_BELOW_SHIFT 16 // bytes of the group before the address
 #define X86_ACCESS_BYTES_SHIFT 24 // all of them
 _Static_assert(PASS_GROUP_BYTES < 256, "fit into a byte");
@@ -191,9 +193,9 @@ static inline uint32_t x86_access(unsigned size, bool write, enum mmu_mode mode)
     return size | (write ? X86_ACCESS_WRITE : 0) | (uint32_t)mode << X86_ACCESS_MODE_SHIFT;
 }
 
-static inline uint32_t x86_access_group(int32_t low, unsigned bytes)
+static inline uint32_t x86_access_span(int32_t low, unsigned bytes)
 {
-    return X86_ACCESS_GROUP | (uint32_t)-low << X86_ACCESS_BELOW_SHIFT | (uint32_t)bytes << X86_ACCESS_BYTES_SHIFT;
+    return (uint32_t)-low << X86_ACCESS_BELOW_SHIFT | (uint32_t)bytes << X86_ACCESS_BYTES_SHIFT;
 }
 
 /// Where the LOAD or STORE at work finds its bytes; its handle is in t->a.
@@ -246,6 +248,7 @@ bool x86_emit_inline_row(struct translation *t, const struct uop *u);
 bool x86_emit_inline_call(struct translation *t, const struct uop *u);
 void x86_emit_vector_load(struct translation *t, const struct uop *u);
 void x86_emit_vector_store(struct translation *t, const struct uop *u);
+void x86_emit_vector_store_to(struct translation *t, const struct uop *u, struct emit_memory to);
 void x86_emit_vector_move(struct translation *t, const struct uop *u);
 // System instructions without a call (backend_x86_64_system.c).
 bool x86_inlines_system(const struct translation *t, const struct uop *u);

@@ -241,15 +241,17 @@ static const uint8_t *miss_routine(struct translation *t, uint32_t access, bool 
 {
     const struct backend_entries *entries = t->entries;
     unsigned size = access & X86_ACCESS_SIZE, log = (unsigned)__builtin_ctz(size | 0x100);
-    if (!(access & (X86_ACCESS_GROUP | X86_ACCESS_KEPT)) && size == 1u << log && log < MISS_SIZES)
-        return entries->plain_miss[access >> X86_ACCESS_MODE_SHIFT & 3][!!(access & X86_ACCESS_WRITE)][addend][log];
+    bool group = access & (X86_ACCESS_GROUP | X86_ACCESS_KEPT);
+    enum miss_kind kind = access & X86_ACCESS_STORE ? MISS_STORE : access & X86_ACCESS_WRITE ? MISS_WRITE : MISS_READ;
+    if (!group && size == 1u << log && log < MISS_SIZES)
+        return entries->plain_miss[access >> X86_ACCESS_MODE_SHIFT & 3][kind][addend][log];
     emit_move_imm(&t->emit, S1, access);
-    if (access & X86_ACCESS_GROUP)
+    if (group)
         return entries->miss_group;
     return addend ? entries->miss_addend : entries->miss;
 }
 
-/// Fails where a group of accesses, as S1 tells, lies on two pages; else goes on behind.
+/// Fails where a group of accesses, or one that is kept, as S1 tells, lies on two pages; else goes on behind.
 static void write_straddles(struct emit *e)
 {
     struct emit_memory last = {.base = HOST_RAX, .index = HOST_RCX, .displacement = -1};
@@ -298,10 +300,11 @@ void x86_miss_routines(struct emit *e, struct backend_entries *entries, const st
     emit_return(e);
 
     for (unsigned mode = 0; mode < MMU_MODES; mode++) {
-        for (unsigned i = 0; i < 4 * MISS_SIZES; i++) {
-            unsigned log = i / 4, write = i / 2 % 2, addend = i % 2;
-            entries->plain_miss[mode][write][addend][log] = e->at;
-            emit_move_imm(e, S1, x86_access(1u << log, write, (enum mmu_mode)mode));
+        for (unsigned i = 0; i < 2 * MISS_KINDS * MISS_SIZES; i++) {
+            unsigned log = i / 2 / MISS_KINDS, kind = i / 2 % MISS_KINDS, addend = i % 2;
+            uint32_t access = x86_access(1u << log, kind != MISS_READ, (enum mmu_mode)mode);
+            entries->plain_miss[mode][kind][addend][log] = e->at;
+            emit_move_imm(e, S1, access | (kind == MISS_STORE ? X86_ACCESS_STORE : 0));
             emit_jump_to(e, addend ? entries->miss_addend : entries->miss);
         }
     }
@@ -356,6 +359,27 @@ static void look_again(struct translation *t, const struct side_exit *exit)
     emit_patch_short(e, other);
 }
 
+/// What the STORE or VSTORE behind the check writes, to cpu->bounce.
+static void store_to_bounce(struct translation *t)
+{
+    struct emit *e = &t->emit;
+    const struct uop *u = &t->pass->uops[++t->index];
+    uint8_t value;
+    if (u->op == UOP_VSTORE) {
+        x86_emit_vector_store_to(t, u, FIELD(bounce));
+    } else if (u->b == VAR_IMM && (u->width != WIDTH_64 || u->imm == (int32_t)u->imm)) {
+        emit_store_imm(e, u->width, FIELD(bounce), (int32_t)u->imm);
+    } else {
+        value = u->b == VAR_IMM ? S1 : registers_read(&t->registers, u->b);
+        if (u->b == VAR_IMM)
+            emit_move_imm(e, S1, (uint64_t)u->imm);
+        else if (value == NO_REGISTER)
+            t->backend->load_var(t, value = S1, u->b);
+        emit_store(e, u->width, FIELD(bounce), value);
+    }
+    t->index--;
+}
+
 /// The walk, and the interpreter when that cannot give a host address.
 void x86_miss(struct translation *t, const struct side_exit *exit)
 {
@@ -379,6 +403,9 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
         leave_group(t);
         return;
     }
+    t->index = exit->uop;
+    if (exit->access & X86_ACCESS_STORE)
+        store_to_bounce(t);
     load_linear(t, exit);
     emit_call_to(e, miss_routine(t, exit->access, exit->addend));
     slow = emit_jump_if_short(e, EMIT_EQUAL);
@@ -387,8 +414,7 @@ void x86_miss(struct translation *t, const struct side_exit *exit)
     emit_patch_short(e, slow);
     if (not_aligned)
         emit_patch_short(e, not_aligned);
-    t->index = exit->uop;
-    if (exit->access & X86_ACCESS_GROUP)
+    if (exit->access & (X86_ACCESS_GROUP | X86_ACCESS_KEPT))
         leave_group(t);
     else
         x86_resume(t);

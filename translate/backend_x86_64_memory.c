@@ -49,47 +49,101 @@ static void host_movs(uint8_t *to, const uint8_t *from, uint64_t count, unsigned
     }
 }
 
-/// Where a read finds its bytes that lie on two pages of plain RAM: copied, for the load that follows before anything
-/// else is looked up. 0: it is to be looked at more closely. Walks as the walker does, page by page, and leaves it the
-/// addresses of which it knows more: where bytes may not be canonical, or go on at address 0.
-static uint64_t read_two_pages(struct cpu *cpu, uint64_t linear, uint32_t access)
+#define SHORT_BYTES 64u // what the host's instructions take longer to begin than to do
+
+/// Few elements; the last ones go in units of their own.
+static void move_short(uint8_t *to, const uint8_t *from, uint64_t length)
 {
-    enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
-    uint64_t size = access & X86_ACCESS_SIZE, last = linear + size - 1, low = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
-    uint8_t *to = cpu->bounce, *lower, *upper;
-    bool code;
-    if ((access & (X86_ACCESS_WRITE | X86_ACCESS_GROUP | X86_ACCESS_KEPT)) || size > CPU_BOUNCE_BYTES ||
-        (linear ^ last) >> 32)
-        return 0;
-    lower = mmu_refill(&cpu->mmu, mode, MMU_READ, linear, (unsigned)low, &code);
-    upper = lower ? mmu_refill(&cpu->mmu, mode, MMU_READ, last & PAGE_MASK, (unsigned)(size - low), &code) : NULL;
-    if (!upper)
-        return 0;
-    host_movs(to, lower, low, WIDTH_8);
-    host_movs(to + low, upper, size - low, WIDTH_8);
-    return (uint64_t)(uintptr_t)to;
+    for (; length >= 8; length -= 8, to += 8, from += 8)
+        store_le64(to, load_le64(from));
+    if (length & 4) {
+        store_le32(to, load_le32(from));
+        to += 4, from += 4;
+    }
+    if (length & 2) {
+        store_le16(to, load_le16(from));
+        to += 2, from += 2;
+    }
+    if (length & 1)
+        *to = *from;
 }
 
-#define BESIDE_CODE BIT(63) // no host address has it
+// ---- misses ---------------------------------------------------------------------------------------------------------
+// What refill may answer besides a host address, and 0 where it is to be looked at more closely: with a host address
+// that it is beside code; alone that what is in cpu->bounce may be written.
+#define LOOK_CLOSER BIT(63) // no host address has it
 
-/// The plain case, with vector registers in place. The result may be BESIDE_CODE.
+/// A read that lies on two pages of plain RAM finds its bytes in cpu->bounce, copied for the load that follows before
+/// anything else is looked up. What a store is to write is there already, so it is done, and the store that follows
+/// does it in cpu->bounce once more. Leaves the walker, which goes page by page as well, the addresses of which it
+/// knows more: where bytes may not be canonical, or go on at address 0.
+static uint64_t two_pages(struct cpu *cpu, uint64_t linear, uint32_t access)
+{
+    enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
+    enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
+    unsigned size = access & X86_ACCESS_SIZE, low = (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
+    uint64_t last = linear + size - 1, second = last & PAGE_MASK;
+    uint8_t *host[2], *bounce = cpu->bounce;
+    bool code;
+    if ((access & X86_ACCESS_GROUP) || (kind == MMU_WRITE && !(access & X86_ACCESS_STORE)) || size > CPU_BOUNCE_BYTES ||
+        (linear ^ last) >> 32)
+        return 0;
+    if (!tlb_lookup_two(&cpu->mmu, mode, kind, linear, low, second, size - low, host)) {
+        if (kind == MMU_WRITE)
+            return LOOK_CLOSER;
+        host[0] = mmu_refill(&cpu->mmu, mode, kind, linear, low, &code);
+        host[1] = host[0] ? mmu_refill(&cpu->mmu, mode, kind, second, size - low, &code) : NULL;
+        if (!host[1])
+            return 0;
+    }
+    if (kind == MMU_WRITE) {
+        move_short(host[0], bounce, low);
+        move_short(host[1], bounce + low, size - low);
+    } else {
+        move_short(bounce, host[0], low);
+        move_short(bounce + low, host[1], size - low);
+    }
+    return (uint64_t)(uintptr_t)bounce;
+}
+
+/// The plain case, with vector registers in place.
 static uint64_t refill(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
     bool code;
     uint64_t host;
     if (UNLIKELY((linear ^ (linear + (access & X86_ACCESS_SIZE) - 1)) & PAGE_MASK))
-        return read_two_pages(cpu, linear, access);
+        return two_pages(cpu, linear, access);
     host = (uint64_t)(uintptr_t)mmu_refill(&cpu->mmu, mode, access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear,
                                            access & X86_ACCESS_SIZE, &code);
     if (UNLIKELY(code))
-        return access & X86_ACCESS_GROUP ? 0 : host | BESIDE_CODE;
+        return access & X86_ACCESS_GROUP ? 0 : host | LOOK_CLOSER;
     return host;
 }
 
-static uint64_t beside_code(struct cpu *cpu, uint64_t host, uint32_t access)
+/// A store that lies on two pages which the TLB does not both know. Returns what two_pages does.
+static uint64_t write_two_pages(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
-    host &= ~BESIDE_CODE;
+    struct mmu_handle handle;
+    struct mmu_fault fault;
+    if (cpu->mmu.watch_kinds || // who watches is told once
+        !mmu_access(&cpu->mmu, (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3), MMU_WRITE, linear,
+                    access & X86_ACCESS_SIZE, &handle, &fault))
+        return 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(handle.piece); i++) {
+        const struct mmu_piece *piece = &handle.piece[i];
+        if (!piece->host || (handle.code && block_cache_covers(cpu->blocks, piece->host, piece->size)))
+            return 0;
+    }
+    mmu_handle_store_bytes(&cpu->mmu, &handle, cpu->bounce);
+    return (uint64_t)(uintptr_t)cpu->bounce;
+}
+
+static uint64_t look_closer(struct cpu *cpu, uint64_t host, uint32_t access)
+{
+    host &= ~LOOK_CLOSER;
+    if (!host)
+        return write_two_pages(cpu, cpu->host_word[WORD_LINEAR], access);
     return block_cache_covers(cpu->blocks, (const uint8_t *)(uintptr_t)host, access & X86_ACCESS_SIZE) ? 0 : host;
 }
 
@@ -124,7 +178,8 @@ void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
     call(e, refill, S0, REFILL_KEEP);
     slow = emit_jump_if(e, EMIT_EQUAL);
     plain = emit_jump_if(e, IF_NOT_NEGATIVE);
-    call(e, beside_code, HOST_RAX, fpu->keep);
+    emit_store(e, WIDTH_64, FIELD(host_word[WORD_LINEAR]), S0);
+    call(e, look_closer, HOST_RAX, fpu->keep);
     done = emit_jump(e);
     emit_patch_here(e, slow);
     call(e, walk, S0, fpu->keep);
@@ -151,25 +206,6 @@ static void host_stos(uint8_t *to, uint64_t value, uint64_t count, unsigned widt
     default:
         __asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(value) : "memory");
     }
-}
-
-#define SHORT_BYTES 64u // what the host's instructions take longer to begin than to do
-
-/// Few elements; the last ones go in units of their own.
-static void move_short(uint8_t *to, const uint8_t *from, uint64_t length)
-{
-    for (; length >= 8; length -= 8, to += 8, from += 8)
-        store_le64(to, load_le64(from));
-    if (length & 4) {
-        store_le32(to, load_le32(from));
-        to += 4, from += 4;
-    }
-    if (length & 2) {
-        store_le16(to, load_le16(from));
-        to += 2, from += 2;
-    }
-    if (length & 1)
-        *to = *from;
 }
 
 static void fill_short(uint8_t *to, uint64_t value, uint64_t length, unsigned width)

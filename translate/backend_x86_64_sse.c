@@ -659,10 +659,9 @@ void x86_emit_vector_load(struct translation *t, const struct uop *u)
     }
 }
 
-void x86_emit_vector_store(struct translation *t, const struct uop *u)
+void x86_emit_vector_store_to(struct translation *t, const struct uop *u, struct emit_memory to)
 {
     static const struct emit_vector_op movq = {.opcode = 0x0f7f};
-    struct emit_memory to = x86_at_handle(t);
     if (x86_is_mmx(u->b) && x86_simd_needs(t, t->index))
         emit_vector_memory(&t->emit, movq, u->b & 7, to);
     else if (x86_is_mmx(u->b))
@@ -676,6 +675,11 @@ void x86_emit_vector_store(struct translation *t, const struct uop *u)
         emit_avx_store(&t->emit, u->param, to, u->b & 15);
     else
         emit_vector_store(&t->emit, u->param, to, u->b & 15);
+}
+
+void x86_emit_vector_store(struct translation *t, const struct uop *u)
+{
+    x86_emit_vector_store_to(t, u, x86_at_handle(t));
 }
 
 void x86_emit_vector_move(struct translation *t, const struct uop *u)
