@@ -180,10 +180,9 @@ static inline bool x86_host_has(const struct translation *t, enum cpu_feature fe
 #define X86_ACCESS_WRITE 0x100u
 #define X86_ACCESS_GROUP 0x200u // the address is kept for other accesses: all bytes from BELOW on must be in the page
 #define X86_ACCESS_MODE_SHIFT 10
-#define X86_ACCESS_EARLY 0x1000u // a read comes before the write that is checked for: the TLB must know it
-#define X86_ACCESS_KEPT 0x2000u  // the address is good for later turns of a loop, too: bytes as for a group
-#define X86_ACCESS_STORE                                                                                               \
-    0x4000u // what the store behind will write there, all that wants the address, is in cpu->bounce
+#define X86_ACCESS_EARLY 0x1000u  // a read comes before the write that is checked for: the TLB must know it
+#define X86_ACCESS_KEPT 0x2000u   // the address is good for later turns of a loop, too: bytes as for a group
+#define X86_ACCESS_STORE 0x4000u  // for one store behind the check: what that writes is in cpu->bounce
 #define X86_ACCESS_BELOW_SHIFT 16 // bytes of the group before the address
 #define X86_ACCESS_BYTES_SHIFT 24 // all of them
 _Static_assert(PASS_GROUP_BYTES < 256, "fit into a byte");
