@@ -444,10 +444,9 @@ static uint8_t early_page(const struct translation *t, const struct uop *u, int3
 /// Whether the next uop is a store, and all that wants the handle, and what it writes is at hand already.
 static bool stores_next(const struct translation *t, const struct uop *u)
 {
-    const struct uop *next = u + 1;
-    if (u->op != UOP_XLAT || t->index + 1u >= t->pass->count || next->a != u->dst || u->dst < VAR_TEMP ||
-        u->dst >= VAR_ANCHOR || t->pass->variables[u->dst].uses != 1 || (u->aux & UOP_ALIGNED) ||
-        t->pass->facts[t->index + 1].refused)
+    const struct uop *next = &t->pass->uops[t->index + 1u];
+    if (u->dst < VAR_TEMP || u->dst >= VAR_ANCHOR || t->index + 1u >= t->pass->count || next->a != u->dst ||
+        t->pass->variables[u->dst].uses != 1 || (u->aux & UOP_ALIGNED) || t->pass->facts[t->index + 1].refused)
         return false;
     if (next->op == UOP_STORE)
         return u->param == 1u << next->width && u->param > 1;
