@@ -743,6 +743,10 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         entry->chain = block_jump_chain(cpu, entry->block);
         return entry->block;
     }
+    if (!(mode & MODE_FLAT) && UNLIKELY(block_code_room(cpu, cpu->var[VAR_RIP]) == 0)) {
+        cpu_raise_error(cpu, VECTOR_GP, 0);
+        return NULL;
+    }
     if (!mmu_fetch_page(&cpu->mmu, cpu->fetch_mode, linear, &backing, &fault)) {
         cpu_raise_mmu(cpu, &fault, false);
         return NULL;

@@ -24,13 +24,16 @@ static bool fetch_byte(struct cpu *cpu, uint64_t linear, uint8_t *byte)
 }
 
 /// Gathers bytes one by one into the buffer until an instruction can be decoded: code in MMIO, or an instruction that
-/// crosses into the next page.
+/// crosses into the next page. Not those behind CS's limit, which comes before faults of the page there (SDM vol. 3
+/// table 6-2).
 static bool fetch_slow(struct cpu *cpu, struct block_lifter *lifter, uint64_t linear, struct block_source *source)
 {
     uint64_t mask = (cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ? UINT64_MAX : UINT32_MAX;
+    uint64_t room = block_code_room(cpu, cpu->var[VAR_RIP]);
     struct insn insn;
     source->bytes = source->buffer;
-    for (source->available = 0; source->available < INSN_MAX_LENGTH + 1; source->available++) {
+    for (source->available = 0; source->available < INSN_MAX_LENGTH + 1 && source->available < room;
+         source->available++) {
         uint64_t at = (linear + source->available) & mask;
         if (source->available &&
             decode(lifter->rows, lifter->model, cpu->mode, source->buffer, source->available, &insn) != DECODE_MORE)
@@ -64,9 +67,11 @@ static bool lift_one(struct block_lifter *lifter, struct cpu *cpu, struct lift *
         decode(lifter->rows, lifter->model, cpu->mode, source->bytes + l->offset, source->available - l->offset, &insn);
     bool first = l->insn_count == 0;
 
-    if (status == DECODE_MORE || (status != DECODE_OK && !first))
+    if (status != DECODE_OK && !first)
         return false;
-    if (l->offset + insn.length > room) {
+    if (status == DECODE_MORE) // the limit comes first
+        insn.length = (uint8_t)source->available;
+    if (status == DECODE_MORE || l->offset + insn.length > room) {
         if (!first)
             return false;
         status = DECODE_TOO_LONG; // beyond CS.limit: #GP(0) as well
@@ -161,10 +166,6 @@ bool block_lift(struct block_lifter *lifter, struct cpu *cpu, uint64_t linear, u
                 struct block_source *source)
 {
     struct insn insn;
-    if (block_code_room(cpu, cpu->var[VAR_RIP]) == 0) {
-        cpu_raise_error(cpu, VECTOR_GP, 0);
-        return false;
-    }
     if (source->backing != UINT64_MAX) {
         source->bytes = lifter->memory->host + source->backing;
         source->available = PAGE_SIZE - (unsigned)(source->backing & ~PAGE_MASK);

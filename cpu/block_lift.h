@@ -29,7 +29,7 @@ struct block_source {
 /// Bytes that CS's limit still allows from `ip`; 64-bit code has no limit.
 uint64_t block_code_room(const struct cpu *cpu, uint64_t ip);
 /// Lifts the block at the CPU's RIP, which is at `linear`, for `mode`. The caller sets source->backing and a backing2
-/// of UINT64_MAX. False: the fetch faulted and cpu->fault is set.
+/// of UINT64_MAX, and knows that CS's limit allows a byte. False: the fetch faulted and cpu->fault is set.
 bool block_lift(struct block_lifter *lifter, struct cpu *cpu, uint64_t linear, uint32_t mode,
                 struct block_source *source);
 

@@ -258,6 +258,33 @@ static void test_remapped_without_a_word(void **state)
     }
 }
 
+/// What CS's limit cuts off is not fetched: #GP comes before the page fault behind the limit (SDM vol. 3 table 6-2).
+static void test_limit_before_page(void **state)
+{
+    static const uint8_t crossing[] = {0x83, 0xc3};
+    struct guest_pair *p = *state;
+    struct guest *guests[] = {&p->interp, &p->jit};
+    for (unsigned i = 0; i < 2; i++) {
+        struct guest *g = guests[i];
+        for (unsigned round = 0; round < 4; round++) {
+            bool crosses = round & 1, within = round & 2; // the page fault is within the limit
+            uint64_t rip = crosses ? PAGE_SIZE - sizeof crossing : PAGE_SIZE, pushed;
+            guest_reset(g, GUEST_32_CPL0, 1);
+            memset(g->memory.host + GUEST_DATA + PAGE_SIZE, 0x90, PAGE_SIZE);
+            if (crosses)
+                guest_load(g, GUEST_DATA + 2 * PAGE_SIZE - sizeof crossing, crossing, sizeof crossing);
+            cpu_set_segment_base(g->cpu, SEG_CS, GUEST_DATA + PAGE_SIZE); // page 2 is not present
+            g->cpu->segment[SEG_CS].limit = within ? PAGE_SIZE : PAGE_SIZE - 1;
+            cpu_update_mode(g->cpu);
+            g->cpu->var[VAR_RIP] = PAGE_SIZE - 0x20;
+            assert_int_equal(guest_run(g, 1000), STOP_HALT);
+            assert_int_equal(g->cpu->var[VAR_RIP], GUEST_HANDLERS + (within ? VECTOR_PF : VECTOR_GP) + 1);
+            memcpy(&pushed, g->memory.host + g->cpu->var[VAR_RSP] + 8, 8);
+            assert_int_equal(pushed, rip);
+        }
+    }
+}
+
 #define TARGET (GUEST_DATA + 0xd000) // inc ebx; ret
 
 /// Calls the two addresses in turn, by the same instruction.
@@ -312,10 +339,11 @@ static void test_same_home(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new_epochs),   cmocka_unit_test(test_breakpoint),
-        cmocka_unit_test(test_little_room),  cmocka_unit_test(test_edge),
-        cmocka_unit_test(test_edge_in_page), cmocka_unit_test(test_edge_behind_jump),
-        cmocka_unit_test(test_same_home),    cmocka_unit_test(test_remapped_without_a_word),
+        cmocka_unit_test(test_new_epochs),        cmocka_unit_test(test_breakpoint),
+        cmocka_unit_test(test_little_room),       cmocka_unit_test(test_edge),
+        cmocka_unit_test(test_edge_in_page),      cmocka_unit_test(test_edge_behind_jump),
+        cmocka_unit_test(test_same_home),         cmocka_unit_test(test_remapped_without_a_word),
+        cmocka_unit_test(test_limit_before_page),
     };
     return cmocka_run_group_tests(tests, guest_pair_open, guest_pair_close);
 }
