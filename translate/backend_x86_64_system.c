@@ -26,13 +26,15 @@ static bool does_sti(const struct translation *t, const struct uop *u)
     return u->imm && (t->block->mode & MODE_IOPL) && !t->counting && !(t->block->mode & MODE_VM86);
 }
 
-/// The shadow needs no exit: whoever interrupts looks at it.
+/// The shadow needs no exit: whoever interrupts looks at it. What waits is the interpreter's, for jumps behind may not
+/// poll, and a CLI may come soon.
 static void emit_sti(struct translation *t, const struct uop *u)
 {
     struct emit *e = &t->emit;
+    emit_alu_memory_imm(e, EMIT_CMP, WIDTH_32, FIELD(pending), 0);
+    x86_resume_if(t, EMIT_NOT_EQUAL);
     emit_alu_memory_imm(e, EMIT_OR, WIDTH_64, x86_home(VAR_FLAGS), (int32_t)FLAG_IF);
     emit_store_imm(e, WIDTH_8, FIELD(shadow), SHADOW_STI);
-    poll_if_pending(e);
 }
 
 static bool is_supervisor(const struct translation *t, const struct uop *u)
@@ -475,7 +477,7 @@ static const struct system_call {
     bool stays; // never leaves for the interpreter
 } system_calls[] = {
     {helper_swapgs, always, emit_swapgs, true},
-    {helper_set_interrupts, does_sti, emit_sti, true},
+    {helper_set_interrupts, does_sti, emit_sti, false},
     {helper_set_ac, is_supervisor, emit_set_ac, true},
     {helper_get_selector, does_get_selector, emit_get_selector, true},
     {helper_get_control, does_get_control, emit_get_control, true},
