@@ -289,8 +289,10 @@ static void follow(struct pass_block *pass, struct pass_group *group, unsigned i
     group->pass->facts[group->leader].group_bytes = (uint16_t)(group->high - group->low);
     pass->followers++;
 #ifdef DOPPEL_DEBUG_CHECKS
-    pass->facts[index].leader = leader; // checked all the same
+    pass->facts[index].leader = leader; // checked all the same, also where nothing uses what it finds
     pass->facts[index].displacement = distance;
+    if (index > pass->variables[leader].last_use)
+        pass->variables[leader].last_use = (uint16_t)index;
     pass->variables[handle].last_use = (uint16_t)index;
     (void)nothing;
 #else
