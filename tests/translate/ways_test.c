@@ -13,6 +13,7 @@
 #include "base/bits.h"
 #include "cpu/debug.h"
 #include "support_guest.h"
+#include "translate/code_cache.h"
 #include "translate/translate.h"
 
 #define ROOT 0x10000u
@@ -504,6 +505,7 @@ static void make_world(struct trio *t, struct random *r)
     uint64_t entries[WINDOWS][2];
     uint8_t code[PAGES][PAGE_SIZE];
     bool pcid = one_in(r, 2), counting = !one_in(r, 3);
+    uint32_t last_epoch = one_in(r, 4) ? UINT32_MAX - below(r, 100) : 0; // 0: as it is
     t->bits = one_in(r, 4) ? 16 : 64;
     t->space = 0;
     for (unsigned i = 0; i < PAGES; i++)
@@ -530,7 +532,10 @@ static void make_world(struct trio *t, struct random *r)
         cpu_update_paging(g->cpu, true);
         debug_update(g->cpu);
         block_cache_flush(g->blocks);
+        if (last_epoch)
+            g->cpu->mmu.last_epoch = last_epoch;
     }
+    translate_set_code_limit(t->jit.state, one_in(r, 3) ? 3 * CODE_REGION_LEAST : TRANSLATE_CODE_DEFAULT);
 }
 
 #define RUNS 120u
