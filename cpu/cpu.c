@@ -31,7 +31,7 @@ void cpu_forget_pages(struct cpu *cpu)
 void cpu_note_page(struct cpu *cpu, unsigned slot, uint64_t linear)
 {
     struct cpu_pages *pages = &cpu->pages[cpu->fetch_mode == MMU_USER];
-    if (!slot || !cpu_page_is_inland(linear))
+    if (!slot)
         return;
     if (pages->at[slot] == PAGE_NOWHERE)
         pages->known[pages->count++] = (uint16_t)slot;

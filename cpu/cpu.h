@@ -371,17 +371,6 @@ struct cpu_pages {
     uint32_t epoch; // mmu.fetch_epoch
 };
 
-/// Relative branches of blocks that others reach by struct cpu_pages are shorter; so wherever such a page is noted,
-/// they lead to canonical addresses. cpu_page_is_inland: of a page farther from those that are not.
-#define PAGE_INLAND ((uint64_t)16 << 20)
-#define PAGE_INLAND_SHIFT 25 // twice that
-#define PAGE_INLAND_ADDEND ((UINT64_C(1) << 47) - PAGE_INLAND)
-#define PAGE_INLAND_LIMIT ((1u << (48 - PAGE_INLAND_SHIFT)) - 1)
-static inline bool cpu_page_is_inland(uint64_t linear)
-{
-    return (linear + PAGE_INLAND_ADDEND) >> PAGE_INLAND_SHIFT < PAGE_INLAND_LIMIT;
-}
-
 /// Bytes of stack in front of struct cpu, for host code and the C that it calls: devices and their files as well. A
 /// large host page, so that the struct begins with one.
 #define CPU_HOST_STACK ((size_t)2 << 20)

@@ -32,7 +32,7 @@ static void write_note_page(struct emit *e, bool user)
     struct emit_memory entry = FIELD(jump_cache), slot = x86_at_register(T0), at = FIELD(pages[user].at);
     struct emit_memory known = FIELD(pages[user].known);
     const uint8_t page = HOST_R10, other = TLB;
-    emit_place done[3], has_one;
+    emit_place done[2], has_one;
     entry.displacement += (int32_t)offsetof(struct cpu_jump_entry, block);
     entry.index = S0;
     entry.scale = JUMP_SCALE;
@@ -49,11 +49,6 @@ static void write_note_page(struct emit *e, bool user)
     done[0] = emit_jump_if_short(e, EMIT_EQUAL);
     emit_alu_load(e, EMIT_CMP, WIDTH_64, page, at);
     done[1] = emit_jump_if_short(e, EMIT_EQUAL);
-    emit_move_imm(e, other, PAGE_INLAND_ADDEND); // cpu_page_is_inland
-    emit_alu(e, EMIT_ADD, WIDTH_64, other, page);
-    emit_shift_imm(e, EMIT_SHR, WIDTH_64, other, PAGE_INLAND_SHIFT);
-    emit_alu_imm(e, EMIT_CMP, WIDTH_64, other, (int32_t)PAGE_INLAND_LIMIT);
-    done[2] = emit_jump_if_short(e, EMIT_BELOW ^ 1);
     emit_test_memory_imm(e, at, 1); // PAGE_NOWHERE
     has_one = emit_jump_if_short(e, EMIT_EQUAL);
     emit_load(e, WIDTH_32, other, FIELD(pages[user].count));
@@ -61,7 +56,6 @@ static void write_note_page(struct emit *e, bool user)
     emit_alu_memory_imm(e, EMIT_ADD, WIDTH_32, FIELD(pages[user].count), 1);
     emit_patch_short(e, has_one);
     emit_store(e, WIDTH_64, at, page);
-    emit_patch_short(e, done[2]);
     x86_load_tlb(e);
     emit_patch_short(e, done[0]);
     emit_patch_short(e, done[1]);

@@ -84,14 +84,6 @@ bool links_is_guarded(const struct block *block, unsigned number)
     return block->edge[number].kind == EDGE_GUARD || block->edge[number].kind == EDGE_INDIRECT;
 }
 
-/// Whether a guard may lead to the block wherever its page is noted.
-static bool may_guard(const struct block *block)
-{
-    int64_t branch = block_branch(block);
-    uint64_t distance = (uint64_t)(branch < 0 ? -branch : branch);
-    return block->page_slot && distance < PAGE_INLAND - PAGE_SIZE;
-}
-
 bool links_connect(struct jit *jit, struct block *from, unsigned which, struct block *next)
 {
     struct cpu *cpu = jit->cpu;
@@ -102,7 +94,7 @@ bool links_connect(struct jit *jit, struct block *from, unsigned which, struct b
     edge = &from->edge[which];
     place = code_edge_place(edge);
     if (links_is_guarded(from, which)) {
-        if (!may_guard(next))
+        if (!next->page_slot)
             return true;
         cpu_note_page(cpu, next->page_slot, block_linear(cpu));
     }
