@@ -176,6 +176,11 @@ void block_cache_statistics(const struct block_cache *cache, struct block_statis
     statistics->bytes_used = block_store_used(&cache->store);
 }
 
+uint64_t block_cache_deaths(const struct block_cache *cache)
+{
+    return cache->statistics.invalidated;
+}
+
 void block_cache_flush(struct block_cache *cache)
 {
     for (struct code_page *page = cache->used; page; page = page->next) {

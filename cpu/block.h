@@ -166,6 +166,8 @@ struct block_statistics {
     size_t bytes_used;
 };
 void block_cache_statistics(const struct block_cache *cache, struct block_statistics *statistics);
+/// How many blocks have died, one by one; whether some did meanwhile.
+uint64_t block_cache_deaths(const struct block_cache *cache);
 
 /// interp.c: fills uop.code for the interpreter.
 void interp_prepare(struct uop *uops, unsigned count);

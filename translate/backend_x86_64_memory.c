@@ -8,15 +8,27 @@
 #include "cpu/lift.h"
 #include "translate/backend_x86_64.h"
 
+/// mmu_access. False: a fault, or bits that the walk set are in code, and blocks died for that. One may be at work, so
+/// the interpreter goes on, with this instruction alone if need be.
+static bool access_beside_code(struct cpu *cpu, uint64_t linear, uint32_t access, struct mmu_handle *handle,
+                               struct mmu_fault *fault)
+{
+    uint64_t deaths = block_cache_deaths(cpu->blocks);
+    return mmu_access(&cpu->mmu, (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3),
+                      access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ, linear, access & X86_ACCESS_SIZE, handle,
+                      fault) &&
+           block_cache_deaths(cpu->blocks) == deaths;
+}
+
 static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
 {
     struct mmu_handle handle;
-    struct mmu_fault fault;
+    struct mmu_fault fault = {.kind = MMU_OK};
     enum mmu_access kind = access & X86_ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     enum mmu_mode mode = (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3);
     if ((linear ^ (linear + (access & X86_ACCESS_SIZE) - 1)) & PAGE_MASK) // the interpreter's, which looks itself
         return 0;
-    if (!mmu_access(&cpu->mmu, mode, kind, linear, access & X86_ACCESS_SIZE, &handle, &fault)) {
+    if (!access_beside_code(cpu, linear, access, &handle, &fault)) {
         cpu->walk_fault = fault; // whoever host code leaves to need not walk again
         return 0;
     }
@@ -127,8 +139,7 @@ static uint64_t write_two_pages(struct cpu *cpu, uint64_t linear, uint32_t acces
     struct mmu_handle handle;
     struct mmu_fault fault;
     if (cpu->mmu.watch_kinds || // who watches is told once
-        !mmu_access(&cpu->mmu, (enum mmu_mode)(access >> X86_ACCESS_MODE_SHIFT & 3), MMU_WRITE, linear,
-                    access & X86_ACCESS_SIZE, &handle, &fault))
+        !access_beside_code(cpu, linear, access, &handle, &fault))
         return 0;
     for (unsigned i = 0; i < ARRAY_SIZE(handle.piece); i++) {
         const struct mmu_piece *piece = &handle.piece[i];

@@ -350,6 +350,8 @@ static int interpret(struct jit *jit, struct cpu *cpu, struct block *block, unsi
     // Who asked to leave behind an instruction of which nothing is done yet was this instruction, and will ask again.
     if (from == 0 || uops[from - 1].insn != uops[from].insn)
         cpu->leave = false;
+    // A walk for host code may have changed the block's own bytes.
+    cpu->leave |= !block->valid;
     which = interp_rest_of_block(cpu, block, uops + from);
     jit->running = NULL;
     jit->statistics.interpreted_instructions += cpu->instructions - before;
