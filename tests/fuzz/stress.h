@@ -16,6 +16,9 @@
 #define STRESS_TABLES 0x10000u  // tables above the page tables: the top, in long mode the next, the page directory
 #define STRESS_TABLE 0x13000u   // the page table of all this, where there is one
 #define STRESS_TABLE2 0x14000u  // another one, that the code may put in its place
+#define STRESS_TABLES2 0x15000u // like STRESS_TABLES, with the other one, in long mode
+#define STRESS_WINDOWS 4u
+#define STRESS_WINDOW 0x200000u // bytes of one
 #define STRESS_DEVICE 0x55000u  // physical: page 5 of the data
 
 enum stress_mode {
@@ -62,6 +65,12 @@ struct stress {
     uint16_t starts[STRESS_STARTS]; // instructions of the code made last, from STRESS_CODE
     // Of the case at work: with 0 operands nearly always hit plain RAM, with 2 everything happens all the time.
     unsigned trouble;
+    // Where else the first 2 MiB are, mostly; the last one ends where linear addresses, or a half of them, do. With
+    // `conflicts` pages of several compete for slots of the TLB. How long an entry lives must not be seen then: the
+    // code leaves page tables alone.
+    uint64_t window[STRESS_WINDOWS];
+    unsigned window_count;
+    bool conflicts;
 };
 
 /// One random instruction that decodes in `mode`; its length, at most INSN_MAX_LENGTH.

@@ -321,7 +321,7 @@ void stress_code(struct stress *stress, const struct cpu_model *model, uint32_t 
             branch_of[branch_count++] = count;
         } else if (stress_one_in(random, stress->trouble == 2 ? 30 : 6)) {
             length = new_pointer(mode, random, insn);
-        } else if (is_flat(mode) && stress_one_in(random, stress->trouble ? 25 : 60)) {
+        } else if (is_flat(mode) && !stress->conflicts && stress_one_in(random, stress->trouble ? 25 : 60)) {
             length = disturbance(mode, random, insn);
         } else if (shapes && stress_one_in(random, shapes)) {
             length = stress_shape(stress, mode, random, insn, sizeof insn, at);

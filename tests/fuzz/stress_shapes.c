@@ -117,10 +117,20 @@ static void put_access(struct shape *s)
         {0, 0x0f, 0x94, 0, 0}, {0, 0x0f, 0x42, 8, 0}, {0, 0x0f, 0x10, 8, 0},    {0, 0x0f, 0x11, 8, 0},
         {0, 0x0f, 0x28, 8, 0}, {0, 0x0f, 0x29, 8, 0}, {0xf3, 0x0f, 0x6f, 8, 0}, {0xf3, 0x0f, 0x7f, 8, 0},
         {0, 0x0f, 0x58, 8, 0}, {0, 0x0f, 0x6f, 8, 0}, {0, 0x0f, 0x7f, 8, 0},    {0, 0, 0xdd, 0, 0},
-        {0, 0, 0xdd, 3, 0},    {0, 0, 0xd9, 2, 0},    {0, 0, 0xd8, 0, 0},
+        {0, 0, 0xdd, 3, 0},    {0, 0, 0xd9, 2, 0},    {0, 0, 0xd8, 0, 0},       {0, 0, 0xdb, 5, 0},
+        {0, 0, 0xdb, 7, 0},    {0, 0x0f, 0x17, 8, 0}, {0x66, 0x0f, 0xd6, 8, 0}, {0x66, 0x0f, 0x7e, 8, 0},
+        {0, 0x0f, 0xc3, 8, 0},
     };
     const struct access_kind *kind = &kinds[below(s, ARRAY_SIZE(kinds))];
     unsigned reg = kind->digit < 8 ? kind->digit : any_register(s);
+    if (one_in(s, 24)) { // vmovdqu ymm, or its store
+        put(s, 0xc4);
+        put(s, (uint8_t)(0xe1 ^ (reg >> 3) << 7 ^ (s->base >> 3) << 5));
+        put(s, one_in(s, 4) ? 0x7a : 0x7e);
+        put(s, one_in(s, 2) ? 0x6f : 0x7f);
+        put_memory(s, reg, random_displacement(s));
+        return;
+    }
     if (kind->prefix)
         put(s, kind->prefix);
     put_prefixes(s, reg, s->base);
@@ -150,8 +160,28 @@ static uint32_t random_place(struct shape *s)
     return one_in(s, 2) ? place + below(s, 0x800) * 2 : place + PAGE_SIZE - below(s, 80);
 }
 
+/// ... 64 bits of it, perhaps through another window, or where addresses end.
+static uint64_t random_far_place(struct shape *s)
+{
+    const struct stress *stress = s->stress;
+    uint64_t window = stress->window[below(s, stress->window_count)];
+    if (one_in(s, 3))
+        return stress->window[stress->window_count - 1] + STRESS_WINDOW - below(s, 80);
+    return window + random_place(s);
+}
+
 static void put_base(struct shape *s)
 {
+    if (s->flat && one_in(s, 3)) {
+        uint64_t place = random_far_place(s);
+        if (s->code64)
+            put(s, (uint8_t)(0x48 | s->base >> 3));
+        put(s, (uint8_t)(0xb8 + (s->base & 7)));
+        put_value(s, (uint32_t)place, 4);
+        if (s->code64)
+            put_value(s, (uint32_t)(place >> 32), 4);
+        return;
+    }
     if (s->code64 && s->base >= 8)
         put(s, 0x41);
     put(s, (uint8_t)(0xb8 + (s->base & 7)));
@@ -196,6 +226,31 @@ static void put_invlpg(struct shape *s, uint32_t linear)
     put_value(s, linear, 4);
 }
 
+/// Another CR3, with a PCID and perhaps without flushing; or INVPCID.
+static void put_space_change(struct shape *s, uint32_t linear)
+{
+    static const uint8_t invpcid[] = {0x66, 0x0f, 0x38, 0x82, 0x04, 0x24, 0x48, 0x83, 0xc4, 0x10};
+    uint32_t pcid = below(s, 4), tables = one_in(s, 2) ? STRESS_TABLES : STRESS_TABLES2;
+    bool same = s->stress->conflicts || one_in(s, 2); // a PCID has its tables always
+    if (same)
+        pcid = (pcid & 2) | (tables == STRESS_TABLES2);
+    if (!one_in(s, 3)) { // mov rax, value; mov cr3, rax
+        put_value(s, 0xb848, 2);
+        put_value(s, tables | pcid, 4);
+        put_value(s, one_in(s, 2) ? 0x80000000 : 0, 4);
+        put_value(s, 0xd8220f, 3);
+        return;
+    }
+    put(s, 0x68); // push linear; push pcid; mov eax, type; invpcid rax, [rsp]; add rsp, 16
+    put_value(s, linear, 4);
+    put(s, 0x6a);
+    put(s, (uint8_t)pcid);
+    put(s, 0xb8);
+    put_value(s, below(s, 4), 4);
+    memcpy(s->bytes + s->n, invpcid, sizeof invpcid);
+    s->n += sizeof invpcid;
+}
+
 /// What a kernel does to a page of the data: other rights, or gone, or back, or the whole table is another; with
 /// INVLPG, a new CR3, or without. Flat code.
 static void put_page_change(struct shape *s)
@@ -205,6 +260,14 @@ static void put_page_change(struct shape *s)
     uint32_t linear = STRESS_DATA + page * PAGE_SIZE, to = linear;
     bool wide = (s->mode & MODE_LONG) || one_in(s, 2);
     uint32_t rights = one_in(s, 3) ? below(s, 8) : 7;
+    if (s->code64 && one_in(s, 4)) {
+        put_space_change(s, linear);
+        return;
+    }
+    if (s->stress->conflicts)
+        return;
+    if (one_in(s, 4))
+        rights |= 0x100; // global
     if (one_in(s, 6))
         to = STRESS_DATA + below(s, STRESS_DATA_PAGES) * PAGE_SIZE; // leads elsewhere
     if (one_in(s, 4))

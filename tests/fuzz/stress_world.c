@@ -60,6 +60,9 @@ void stress_map(struct world_description *d, const struct cpu_model *model)
 #define P 1u
 #define W 2u
 #define U 4u
+#define LARGE_PAGE 0x80u
+#define LARGE_ENTRY 1u // of a page directory
+#define GLOBAL 0x100u
 
 /// What is wrong with page `n` of the data: the entry's address and bits. Every kind of page is there.
 static uint64_t data_entry(struct maker *m, unsigned n, uint64_t no_execute)
@@ -91,22 +94,44 @@ static uint64_t entry(struct maker *m, uint64_t page, uint64_t no_execute)
     return page << PAGE_SHIFT | P | W | (page >= STRESS_CODE >> PAGE_SHIFT ? U : 0);
 }
 
+/// Behind the end of memory: the last page of a window is one of the data.
+static uint64_t last_entry(struct maker *m, bool second)
+{
+    return (STRESS_DATA + (10u + second) * PAGE_SIZE) | P | W | U;
+}
+
 /// The first 2 MiB (4 KiB pages) of two tables of entries of `size` bytes. In the second each page of the data is as a
 /// neighbour is in the first.
 static void fill_tables(struct maker *m, unsigned size, uint64_t no_execute)
 {
     uint64_t data = STRESS_DATA >> PAGE_SHIFT;
     for (uint64_t page = 0; page < PAGE_SIZE / size; page++) {
+        uint64_t global = page % 3 == 0 ? GLOBAL : 0;
+        if (page + 1 == PAGE_SIZE / size) {
+            put(m, STRESS_TABLE + page * size, last_entry(m, false), size);
+            put(m, STRESS_TABLE2 + page * size, last_entry(m, true) | global, size);
+        }
         if (page << PAGE_SHIFT >= STRESS_MEMORY)
             continue;
         uint64_t other = page - data < STRESS_DATA_PAGES ? data + (page - data + 3) % STRESS_DATA_PAGES : page;
-        put(m, STRESS_TABLE + page * size, entry(m, page, no_execute), size);
+        put(m, STRESS_TABLE + page * size, entry(m, page, no_execute) | global, size);
         put(m, STRESS_TABLE2 + page * size, entry(m, other, no_execute), size);
     }
 }
 
+/// The entries of a page directory: 2 or 4 MiB each, of which mostly the first 2 are used.
+static void make_directory(struct maker *m, uint64_t at, unsigned size, uint64_t first)
+{
+    uint64_t other = first == STRESS_TABLE ? STRESS_TABLE2 : STRESS_TABLE, rights = P | W | U;
+    put(m, at, first | rights, size);
+    put(m, at + LARGE_ENTRY * size, LARGE_PAGE | rights, size);    // without CR4.PSE a table that is code, in 32 bits
+    put(m, at + (size == 8 ? 8 : 4) * size, other | rights, size); // 16 MiB up: the TLB's slots are the same
+    put(m, at + PAGE_SIZE - size, first | rights, size);
+}
+
 static void make_pages(struct maker *m)
 {
+    static const unsigned halves[] = {0, 0, 255, 256, 511}, gigabytes[] = {0, 0, 3, 4, 511};
     struct cpu *cpu = m->cpu;
     bool long_mode = cpu->efer & EFER_LMA;
     uint64_t no_execute = cpu->efer & EFER_NXE ? BIT(63) : 0;
@@ -114,18 +139,52 @@ static void make_pages(struct maker *m)
         return;
     cpu->cr3 = TABLES;
     if (long_mode) {
-        put(m, TABLES, (TABLES + 0x1000) | P | W | U, 8);
-        put(m, TABLES + 0x1000, (TABLES + 0x2000) | P | W | U, 8);
-        put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
+        for (unsigned i = 0; i < ARRAY_SIZE(halves); i++) {
+            put(m, TABLES + halves[i] * 8, (TABLES + 0x1000) | P | W | U, 8);
+            put(m, TABLES + 0x1000 + gigabytes[i] * 8, (TABLES + 0x2000) | P | W | U, 8);
+            put(m, STRESS_TABLES2 + halves[i] * 8, (STRESS_TABLES2 + 0x1000) | P | W | U, 8);
+            put(m, STRESS_TABLES2 + 0x1000 + gigabytes[i] * 8, (STRESS_TABLES2 + 0x2000) | P | W | U, 8);
+        }
+        make_directory(m, TABLES + 0x2000, 8, STRESS_TABLE);
+        make_directory(m, STRESS_TABLES2 + 0x2000, 8, STRESS_TABLE2);
         fill_tables(m, 8, no_execute);
     } else if (cpu->cr4 & CR4_PAE) {
         put(m, TABLES, (TABLES + 0x2000) | P, 8);
-        put(m, TABLES + 0x2000, STRESS_TABLE | P | W | U, 8);
+        put(m, TABLES + 3 * 8, (TABLES + 0x2000) | P, 8);
+        make_directory(m, TABLES + 0x2000, 8, STRESS_TABLE);
         fill_tables(m, 8, no_execute);
     } else {
-        put(m, TABLES, STRESS_TABLE | P | W | U, 4);
+        make_directory(m, TABLES, 4, STRESS_TABLE);
         fill_tables(m, 4, 0);
     }
+}
+
+/// What pages there are besides the first ones; chosen before anything points there.
+static void make_windows(struct maker *m)
+{
+    static const uint64_t tops[] = {
+        0, 0, UINT64_C(0x800000000000), UINT64_C(0x100000000), UINT64_C(0x140000000), UINT64_C(0xffff800040000000)};
+    struct stress *s = m->stress;
+    struct stress_random *r = &m->random;
+    bool long_mode = m->cpu->efer & EFER_LMA, large = !(m->cpu->cr4 & CR4_PAE);
+    uint64_t top = long_mode ? tops[stress_below(r, ARRAY_SIZE(tops))] : UINT64_C(0x100000000);
+    s->conflicts = stress_one_in(r, 4);
+    s->window_count = 0;
+    s->window[s->window_count++] = 0;
+    if (!m->paged)
+        return;
+    s->window[s->window_count++] = large ? LARGE_ENTRY * BIT(22) : LARGE_ENTRY * BIT(21);
+    if (s->conflicts)
+        s->window[s->window_count++] = BIT(24);
+    s->window[s->window_count++] = top - STRESS_WINDOW * (large ? 2 : 1);
+}
+
+static uint64_t in_some_window(struct maker *m, uint64_t address)
+{
+    const struct stress *s = m->stress;
+    if (!stress_one_in(&m->random, 4))
+        return address;
+    return address + s->window[stress_below(&m->random, s->window_count)];
 }
 
 // ---- descriptors and gates ------------------------------------------------------------------------------------------
@@ -258,11 +317,15 @@ static uint64_t random_value(struct maker *m)
     case 6: // near the code
         return stress_one_in(r, 4) ? STRESS_CODE + stress_below(r, 0x300) : stress_below(r, 64);
     case 7:
-        return base + stress_below(r, STRESS_DATA_PAGES + 1) * PAGE_SIZE - stress_below(r, 16); // a page's end
+        if (base && stress_one_in(r, 4)) // a window's end
+            return m->stress->window[m->stress->window_count - 1] + STRESS_WINDOW - stress_below(r, 80);
+        return in_some_window(m, base + stress_below(r, STRESS_DATA_PAGES + 1) * PAGE_SIZE -
+                                     stress_below(r, 16)); // a page's end
     default:
         if (stress_below(r, 8) < rare)
-            return base + stress_below(r, STRESS_DATA_PAGES * PAGE_SIZE);
-        return (base + (base ? 0xa000 : 0) + stress_below(r, 5 * PAGE_SIZE)) & (stress_one_in(r, 3) ? ~0u : ~15u);
+            return in_some_window(m, base + stress_below(r, STRESS_DATA_PAGES * PAGE_SIZE));
+        return in_some_window(m, (base + (base ? 0xa000 : 0) + stress_below(r, 5 * PAGE_SIZE)) &
+                                     (stress_one_in(r, 3) ? ~0u : ~15u));
     }
 }
 
@@ -408,6 +471,10 @@ static void make_controls(struct maker *m)
     cpu->cr4 |= stress_one_in(r, 8) ? CR4_UMIP : 0;
     cpu->cr4 |= stress_one_in(r, 2) ? CR4_FSGSBASE : 0;
     cpu->cr4 |= stress_one_in(r, 8) && !m->trouble ? CR4_SMAP : 0;
+    cpu->cr4 |= stress_one_in(r, 2) ? CR4_PGE : 0;
+    cpu->cr4 |= stress_one_in(r, 2) ? CR4_PSE : 0;
+    if (m->mode <= STRESS_64_USER && model_has(&m->world->model, FEATURE_PCID) && stress_one_in(r, 2))
+        cpu->cr4 |= CR4_PCIDE;
     if (model_has(&m->world->model, FEATURE_XSAVE) && stress_one_in(r, 2))
         cpu->cr4 |= CR4_OSXSAVE;
     if (model_has(&m->world->model, FEATURE_AVX) && !stress_one_in(r, 8))
@@ -536,6 +603,7 @@ bool stress_case(struct stress *stress, struct world *scratch, uint64_t seed, st
         m.mode = stress_one_in(&m.random, 2) ? STRESS_64_KERNEL : STRESS_64_USER;
     m.trouble = stress->trouble = stress_below(&m.random, 3);
     make_controls(&m);
+    make_windows(&m);
     make_segments(&m);
     make_vectors(&m);
     make_registers(&m);
