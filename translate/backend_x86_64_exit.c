@@ -260,6 +260,7 @@ void x86_emit_exit_if(struct translation *t, const struct uop *u)
 void x86_emit_exit_if_zero(struct translation *t, const struct uop *u)
 {
     emit_test(&t->emit, u->c, t->a, t->a);
+    t->host_flags = 0; // not the guest's, for the next part neither
     exit_on(t, u, u->aux & UOP_NEGATE ? EMIT_NOT_EQUAL : EMIT_EQUAL);
 }
 

@@ -244,11 +244,46 @@ static void test_list(void **state)
     }
 }
 
+/// LOOP between what makes flags and what reads them, in one superblock: its own test changes the host's flags.
+static void test_flags_over_loop(void **state)
+{
+    static const uint8_t code[] = {
+        0x39, 0xd8, // cmp eax, ebx
+        0xe2, 0x01, // loop on
+        0xf4,       // hlt
+        0x77, 0x02, // on: ja end
+        0xff, 0xc2, // inc edx
+        0xf4,       // end: hlt
+    };
+    struct guest_pair *pair = *state;
+    struct guest *guests[] = {&pair->interp, &pair->jit};
+    translate_set_threshold(pair->jit.state, 2);
+    for (unsigned counting = 0; counting < 2; counting++) {
+        for (unsigned k = 0; k < 2; k++) {
+            struct cpu *cpu = guests[k]->cpu;
+            guest_reset(guests[k], GUEST_64_CPL0, 1);
+            guest_load(guests[k], GUEST_CODE, code, sizeof code);
+            cpu->counting = counting;
+            for (unsigned round = 0; round < 10; round++) {
+                cpu->var[VAR_RAX] = round & 1 ? 7 : 3;
+                cpu->var[VAR_RBX] = 5;
+                cpu->var[VAR_RCX] = 9;
+                cpu->var[VAR_RDX] = 0;
+                cpu->var[VAR_RIP] = GUEST_CODE;
+                cpu->activity = ACTIVITY_RUN;
+                assert_int_equal(guest_run(guests[k], 100), STOP_HALT);
+                assert_int_equal(cpu->var[VAR_RDX], !(round & 1));
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest all[] = {
         cmocka_unit_test_setup_teardown(test_loops, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_list, guest_pair_open, guest_pair_close),
+        cmocka_unit_test_setup_teardown(test_flags_over_loop, guest_pair_open, guest_pair_close),
     };
     if (!engine_jit.create)
         return 77;
