@@ -46,6 +46,14 @@ static bool same_devices(const struct world *a, const struct world *b, char *tex
     return false;
 }
 
+/// Where instructions are not counted, neither engine keeps their number exactly, nor where STI's shadow ends.
+static void forget_counts(struct cpu *cpu)
+{
+    cpu->instructions = 0;
+    if (cpu->shadow == SHADOW_STI)
+        cpu->shadow = SHADOW_NONE;
+}
+
 bool lockstep_pair_run(struct lockstep_pair *pair, const struct world_description *d, char *text, size_t size)
 {
     struct error error = {0};
@@ -56,6 +64,10 @@ bool lockstep_pair_run(struct lockstep_pair *pair, const struct world_descriptio
     }
     bool more_a = world_run_to(&pair->a, d->first + d->instructions);
     bool more_b = world_run_to(&pair->b, d->first + d->instructions);
+    if (d->uncounted) {
+        forget_counts(pair->a.cpu);
+        forget_counts(pair->b.cpu);
+    }
     bool equal = lockstep_compare(pair->a.cpu, pair->b.cpu, text, size);
     equal &= same_devices(&pair->a, &pair->b, text, size);
     equal &= lockstep_compare_memory(&pair->a.memory, &pair->b.memory, text, size);
@@ -100,7 +112,7 @@ static void likely_lengths(uint64_t instructions, unsigned present, unsigned len
 static void fewest_instructions(struct shrink *s)
 {
     unsigned lengths[5];
-    for (uint64_t n = 1; n < s->d->instructions; n++) {
+    for (uint64_t n = 1; n < s->d->instructions && !s->d->uncounted; n++) {
         likely_lengths(n, s->d->block_length, lengths);
         for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++)
             if (differs_with(s, n, lengths[i]))
@@ -121,11 +133,13 @@ static bool later(struct shrink *s, uint64_t count, struct world_description *to
     struct world *a = &s->pair.a;
     if (!world_load(a, s->d, error))
         return false;
+    a->cpu->counting = true;
     world_run_to(a, s->d->first + count);
     if (!world_describe(to, a->cpu, error))
         return false;
     to->device = a->device;
     to->device_interrupts = a->device_interrupts;
+    to->uncounted = a->uncounted - (a->uncounted ? a->events : 0);
     to->instructions = s->d->first + s->d->instructions - to->first;
     to->block_length = s->d->block_length;
     for (unsigned i = a->next_interrupt; i < a->interrupt_count; i++)

@@ -171,6 +171,8 @@ static void write_surroundings(const struct world_description *d, FILE *to)
     fprintf(to, "device %" PRIx64 "\n", d->device);
     if (d->device_interrupts)
         fprintf(to, "device-interrupts %" PRIu32 "\n", d->device_interrupts);
+    if (d->uncounted)
+        fprintf(to, "uncounted %" PRIu32 "\n", d->uncounted);
     for (unsigned i = 0; i < d->interrupt_count; i++)
         fprintf(to, "interrupt %" PRIu64 " %x\n", d->interrupt[i].count, d->interrupt[i].vector);
     fprintf(to, "run %" PRIu64 "\n", d->instructions);
@@ -301,6 +303,14 @@ static bool read_device_interrupts(struct reading *r, struct error *error)
     return good;
 }
 
+static bool read_uncounted(struct reading *r, struct error *error)
+{
+    uint64_t value = 0;
+    bool good = number(r->words[1], 10, UINT32_MAX, &value, error);
+    r->d->uncounted = (uint32_t)value;
+    return good;
+}
+
 static bool read_interrupt(struct reading *r, struct error *error)
 {
     struct world_interrupt interrupt = {0};
@@ -371,6 +381,7 @@ static const struct item {
     {"a20", 2, 2, read_a20},
     {"device", 2, 2, read_device},
     {"device-interrupts", 2, 2, read_device_interrupts},
+    {"uncounted", 2, 2, read_uncounted},
     {"interrupt", 3, 3, read_interrupt},
     {"run", 2, 2, read_run},
     {"block-length", 2, 2, read_block_length},

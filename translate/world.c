@@ -178,9 +178,20 @@ static void raise(struct world *world, uint8_t vector)
         world->cpu->leave = true; // taken at the next boundary, by every engine
 }
 
+/// What ends a run that is not counted: both engines see as many of these at the same places.
+static void note_event(struct world *world)
+{
+    if (!world->uncounted || ++world->events < world->uncounted)
+        return;
+    cpu_set_pending(world->cpu, PENDING_STOP);
+    if (world->cpu->running)
+        world->cpu->leave = true;
+}
+
 static uint64_t device_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct world *world = opaque;
+    note_event(world);
     world->device = (world->device ^ offset ^ (uint64_t)size << 32) * UINT64_C(0x9e3779b97f4a7c15) + 1;
     return world->device >> 7;
 }
@@ -188,6 +199,7 @@ static uint64_t device_read(void *opaque, uint64_t offset, unsigned size)
 static void device_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct world *world = opaque;
+    note_event(world);
     world->device = (world->device ^ offset ^ (uint64_t)size << 40 ^ value) * UINT64_C(0xbf58476d1ce4e5b9) + 3;
     if (world->device_interrupts && (world->device >> 20) % world->device_interrupts == 0)
         raise(world, (uint8_t)(32 + (world->device >> 52) % 64));
@@ -203,10 +215,13 @@ static int acknowledge(void *opaque)
     return world->vector;
 }
 
-/// Time stamps count instructions, also inside a block.
+/// Time stamps count instructions, also inside a block; where those are not counted, time stamps.
 static uint64_t read_tsc(void *opaque)
 {
-    const struct world *world = opaque;
+    struct world *world = opaque;
+    note_event(world);
+    if (world->uncounted)
+        return world->events * UINT64_C(0x9e3779b9);
     return world->cpu->instructions + (world->cpu->running ? world->cpu->insn_in_block : 0);
 }
 
@@ -298,6 +313,9 @@ bool world_load(struct world *world, const struct world_description *d, struct e
         memcpy(world->memory.host + (d->page[i].number << PAGE_SHIFT), d->page[i].bytes, PAGE_SIZE);
     world->device = d->device;
     world->device_interrupts = d->device_interrupts;
+    world->uncounted = d->uncounted;
+    world->events = 0;
+    world->cpu->counting = !d->uncounted;
     world->vector = 0;
     atomic_store(&world->abandoned, false);
     memcpy(world->interrupt, d->interrupt, sizeof world->interrupt);
@@ -328,11 +346,12 @@ void world_destroy(struct world *world)
     memset(world, 0, sizeof *world);
 }
 
-/// The pin rises with the interrupts that are due; `halted`: the next one is.
+/// The pin rises with the interrupts that are due; `halted`: the next one is, and without counts no other.
 static void raise_due(struct world *world, bool halted)
 {
     while (world->next_interrupt < world->interrupt_count &&
-           (halted || world->interrupt[world->next_interrupt].count <= world->cpu->instructions)) {
+           (halted ||
+            (!world->uncounted && world->interrupt[world->next_interrupt].count <= world->cpu->instructions))) {
         raise(world, world->interrupt[world->next_interrupt++].vector);
         halted = false;
     }
@@ -341,17 +360,19 @@ static void raise_due(struct world *world, bool halted)
 bool world_run_to(struct world *world, uint64_t count)
 {
     struct cpu *cpu = world->cpu;
+    if (!cpu->counting)
+        count = UINT64_MAX;
     while (cpu->instructions < count) {
         raise_due(world, false);
         cpu->instruction_limit = count;
-        if (world->next_interrupt < world->interrupt_count &&
+        if (!world->uncounted && world->next_interrupt < world->interrupt_count &&
             world->interrupt[world->next_interrupt].count < cpu->instruction_limit)
             cpu->instruction_limit = world->interrupt[world->next_interrupt].count;
         switch (world->engine->run(world->state, cpu)) {
         case STOP_DEADLINE:
             break;
         case STOP_REQUEST:
-            if (atomic_load(&world->abandoned))
+            if (atomic_load(&world->abandoned) || world->uncounted)
                 return false;
             break;
         case STOP_HALT:

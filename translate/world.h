@@ -52,6 +52,8 @@ struct world_description {
     bool a20_off;
     uint64_t device;            // what the device begins with
     uint32_t device_interrupts; // a write to it in so many raises the pin, at once; 0: none does
+    /// Not 0: instructions are not counted. The run comes to an end behind so many time stamps and device accesses.
+    uint32_t uncounted;
     uint64_t first;             // instructions that have retired at the start
     uint64_t instructions;      // how many to run
     unsigned block_length;      // blocks hold at most so many instructions; 0: as ever
@@ -83,6 +85,7 @@ struct world {
     // The device: a hash of all accesses, order and sizes included, from which it makes up its answers.
     uint64_t device;
     uint32_t device_interrupts;
+    uint32_t uncounted, events;
     uint8_t vector; // of the interrupt that waits
     atomic_bool abandoned;
     struct world_interrupt interrupt[WORLD_MAX_INTERRUPTS];
@@ -97,7 +100,7 @@ bool world_create(struct world *world, const struct world_description *d, const 
 bool world_load(struct world *world, const struct world_description *d, struct error *error);
 void world_destroy(struct world *world);
 /// Runs until `count` instructions have retired in all. False: it came to an end before: a halt that nothing ends, a
-/// shutdown, or world_abandon.
+/// shutdown, or world_abandon. Where instructions are not counted (which cpu->counting says) it always does.
 bool world_run_to(struct world *world, uint64_t count);
 /// Ends a run that takes too long: a string instruction with billions of elements is one instruction. From another
 /// thread or a signal handler. Lasts until world_load.

@@ -618,5 +618,7 @@ bool stress_case(struct stress *stress, struct world *scratch, uint64_t seed, st
     d->instructions = lengths[stress_below(&m.random, ARRAY_SIZE(lengths))];
     d->a20_off = stress_one_in(&m.random, 64);
     add_interrupts(&m, d);
+    if (stress_one_in(&m.random, 3))
+        d->uncounted = 1 + stress_below(&m.random, 40);
     return true;
 }
