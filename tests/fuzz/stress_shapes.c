@@ -528,6 +528,211 @@ static void string(struct shape *s)
     put_access(s);
 }
 
+// ---- what kernels do ------------------------------------------------------------------------------------------------
+static void put_bytes(struct shape *s, const char *bytes, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        put(s, (uint8_t)bytes[i]);
+}
+
+static void put_push(struct shape *s, uint32_t value)
+{
+    put(s, 0x68);
+    put_value(s, value, s->code16 ? 2 : 4);
+}
+
+static void put_mov(struct shape *s, unsigned reg, uint32_t value)
+{
+    if (reg >= 8)
+        put(s, 0x41);
+    put(s, (uint8_t)(0xb8 + (reg & 7)));
+    put_value(s, value, s->code16 ? 2 : 4);
+}
+
+/// RFLAGS as kernels load them, now and then with what leads away.
+static uint32_t random_rflags(struct shape *s)
+{
+    uint32_t value = 2 | (uint32_t)(stress_next(s->random) & FLAGS_ARITHMETIC);
+    static const uint64_t rare[] = {FLAG_TF, FLAG_IOPL, FLAG_NT, FLAG_AC, FLAG_RF, FLAG_VM, FLAG_VIF, FLAG_VIP};
+    value |= one_in(s, 4) ? 0 : FLAG_IF;
+    value |= one_in(s, 8) ? FLAG_DF : 0;
+    value |= one_in(s, 4) ? FLAG_ID : 0;
+    while (one_in(s, 5))
+        value |= (uint32_t)rare[below(s, ARRAY_SIZE(rare))];
+    return value;
+}
+
+static uint32_t random_selector(struct shape *s, uint32_t usual)
+{
+    return one_in(s, 12) ? below(s, 20) * 8 + below(s, 4) : usual;
+}
+
+/// IRET to what follows, mostly as user code.
+static void put_iret(struct shape *s)
+{
+    bool user = !one_in(s, 4);
+    uint32_t code = s->code64 ? (user ? 0x2b : 0x08) : user ? 0x43 : 0x38;
+    if (s->code64 && one_in(s, 4))
+        code = user ? 0x83 : 0x43; // the same by another selector; compatibility mode
+    if (one_in(s, 4)) { // the frame over a page's end, now and then
+        put_mov(s, VAR_RSP, STRESS_DATA + 0xb000 + below(s, 4) * PAGE_SIZE + below(s, 8) * 8);
+    }
+    if (s->code64 || user) {
+        put_push(s, random_selector(s, user ? (one_in(s, 2) ? 0x33 : 0x7b) : 0x10));
+        put_push(s, STRESS_STACK - below(s, 8) * 8 + (one_in(s, 8) ? below(s, 8) : 0));
+    }
+    put_push(s, random_rflags(s));
+    put_push(s, random_selector(s, code));
+    unsigned length = s->code64 ? 2 : 1;
+    put_push(s, one_in(s, 16) ? random_place(s) : STRESS_CODE + s->at + s->n + 5 + length);
+    if (s->code64)
+        put(s, 0x48);
+    put(s, 0xcf);
+}
+
+static void put_sysret(struct shape *s)
+{
+    unsigned n = s->n;
+    put_mov(s, VAR_R11, random_rflags(s));
+    put_mov(s, VAR_RCX, 0);
+    bool wide = !one_in(s, 8);
+    if (wide)
+        put(s, 0x48);
+    put(s, 0x0f);
+    put(s, 0x07);
+    uint32_t target = STRESS_CODE + s->at + s->n;
+    memcpy(s->bytes + n + 7, &target, 4);
+}
+
+/// A control register's bit changes, then something that minds.
+static void put_control(struct shape *s)
+{
+    static const uint8_t cr4[] = {2, 5, 9, 10, 11, 16, 18, 20, 21}; // TSD PAE OSFXSR OSXMMEXCPT UMIP FSGSBASE OSXSAVE ..
+    bool zero = one_in(s, 2);
+    unsigned bit = zero ? (one_in(s, 3) ? 18 : 1 + below(s, 5)) : cr4[below(s, s->stress->trouble ? 9 : 1)];
+    put(s, 0x0f);
+    put(s, 0x20);
+    put(s, zero ? 0xc0 : 0xe0); // mov eax, cr
+    if (s->code16)
+        put(s, 0x66);
+    put(s, 0x0f);
+    put(s, 0xba);
+    put(s, 0xf8); // btc eax, bit
+    put(s, (uint8_t)bit);
+    put(s, 0x0f);
+    put(s, 0x22);
+    put(s, zero ? 0xc0 : 0xe0);
+}
+
+/// LDMXCSR, FLDCW of anything, and arithmetic behind. `base` is plain memory.
+static void put_control_word(struct shape *s)
+{
+    bool x87 = one_in(s, 2);
+    uint32_t word = (uint32_t)stress_next(s->random) & 0xffff;
+    if (!one_in(s, 3))
+        word |= x87 ? 0x7f : 0x1f80;
+    if (one_in(s, 30))
+        word |= 0x10000;
+    if (s->code16)
+        put(s, 0x66);
+    put(s, 0xc7); // mov dword [base + 8], word
+    put_memory(s, 0, 8);
+    put_value(s, word, 4);
+    if (x87) {
+        put(s, 0xd9);
+        put_memory(s, 5, 8);
+    } else {
+        put(s, 0x0f);
+        put(s, 0xae);
+        put_memory(s, 2, 8);
+    }
+    for (unsigned i = below(s, 4); i-- > 0;)
+        put_access(s);
+    if (one_in(s, 2)) { // addps, mulpd; fadd, fdiv
+        put_bytes(s, one_in(s, 2) ? "\x0f\x58\xc1" : "\x0f\x5e\xd3", 3);
+        put_bytes(s, one_in(s, 2) ? "\xd8\xc2" : "\xdc\xf1", 2);
+    }
+    if (one_in(s, 2)) { // stmxcsr, fnstcw, fnstsw
+        static const uint8_t stores[][2] = {{0xae, 3}, {0xd9, 7}, {0xdd, 7}};
+        unsigned which = below(s, 3);
+        if (!which)
+            put(s, 0x0f);
+        put(s, stores[which][0]);
+        put_memory(s, stores[which][1], 16);
+    }
+}
+
+static void put_one_of(struct shape *s)
+{
+    static const struct {
+        uint8_t size;
+        bool only64;
+        char bytes[8];
+    } pieces[] = {
+        {1, false, "\xfb"},                      // sti
+        {1, false, "\xfa"},                      // cli
+        {2, false, "\xfb\xf4"},                  // sti; hlt
+        {2, false, "\x9c\x9d"},                  // pushf; popf
+        {3, false, "\x0f\x01\xcb"},              // stac
+        {3, false, "\x0f\x01\xca"},              // clac
+        {2, false, "\x0f\x31"},                  // rdtsc
+        {3, false, "\x0f\x01\xf9"},              // rdtscp
+        {2, false, "\x0f\x06"},                  // clts
+        {3, true, "\x0f\x01\xf8"},               // swapgs
+        {2, true, "\x0f\x05"},                   // syscall
+        {5, true, "\xf3\x48\x0f\xae\xd3"},       // wrfsbase rbx
+        {5, true, "\xf3\x48\x0f\xae\xdb"},       // wrgsbase rbx
+        {5, true, "\xf3\x48\x0f\xae\xc8"},       // rdgsbase rax
+        {8, true, "\x65\x8b\x04\x25\x08\x00\x00"}, // mov eax, gs:[8]
+        {4, false, "\x8c\xd0\x8e\xd0"},          // mov eax, ss; mov ss, eax
+        {4, false, "\x31\xc0\x8e\xd8"},          // xor eax, eax; mov ds, eax
+        {4, false, "\x31\xc0\x8e\xe8"},          // ... gs
+        {3, false, "\x0f\x20\xd8"},              // mov eax, cr3
+        {6, false, "\x0f\x20\xd8\x0f\x22\xd8"},  // ... and back
+        {2, false, "\xcd\x30"},                  // int 0x30
+    };
+    unsigned which = below(s, ARRAY_SIZE(pieces));
+    if (!pieces[which].only64 || s->code64)
+        put_bytes(s, pieces[which].bytes, pieces[which].size);
+}
+
+/// Changes of mode, ring, flags and control registers, with work between.
+static void kernel(struct shape *s)
+{
+    unsigned count = 1 + below(s, 6);
+    if (s->base != VAR_RSP)
+        put_base(s);
+    for (unsigned i = 0; i < count && !full(s); i++) {
+        switch (below(s, 8)) {
+        case 0:
+            put_push(s, random_rflags(s));
+            put(s, 0x9d); // popf
+            break;
+        case 1:
+            put_control_word(s);
+            break;
+        case 2:
+            if (s->stress->trouble || one_in(s, 8))
+                put_control(s);
+            break;
+        case 3:
+            if (s->flat)
+                put_page_change(s);
+            break;
+        default:
+            put_one_of(s);
+        }
+        if (one_in(s, 2))
+            put_access(s);
+        if (one_in(s, 3))
+            put_flags_use(s);
+    }
+    if (s->flat && !full(s) && one_in(s, 3))
+        put_iret(s);
+    else if (s->code64 && !full(s) && one_in(s, 3))
+        put_sysret(s);
+}
+
 unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_random *random, uint8_t *bytes,
                       unsigned room, uint32_t at)
 {
@@ -541,6 +746,10 @@ unsigned stress_shape(const struct stress *stress, uint32_t mode, struct stress_
         s.base = VAR_RSP;
     else if (s.code64 && one_in(&s, 4))
         s.base = 8 + below(&s, 8);
+    if (one_in(&s, 4)) {
+        kernel(&s);
+        return s.n;
+    }
     switch (below(&s, 12)) {
     case 0:
     case 1:

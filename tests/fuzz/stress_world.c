@@ -28,7 +28,9 @@ enum {
     DATA16 = 0x50,
     CONFORMING = 0x58,
     GATE = 0x60,
-    GDT_BYTES = 0x78
+    DATA3_AGAIN = 0x7b, // where SYSRET wants them
+    CODE64_3_AGAIN = 0x83,
+    GDT_BYTES = 0x88
 };
 
 struct maker {
@@ -38,6 +40,7 @@ struct maker {
     struct cpu *cpu;
     enum stress_mode mode;
     bool paged;
+    uint64_t seed;
     unsigned trouble; // as in struct stress
 };
 
@@ -200,6 +203,8 @@ static void make_gdt(struct maker *m)
     put(m, GDT + CODE16, UINT64_C(0x00009b000000ffff) | (uint64_t)STRESS_CODE << 16, 8);
     put(m, GDT + DATA16, UINT64_C(0x000093000000ffff) | (uint64_t)STRESS_DATA << 16, 8);
     put(m, GDT + CONFORMING, UINT64_C(0x00cf9f000000ffff), 8);
+    put(m, GDT + (DATA3_AGAIN & ~7u), UINT64_C(0x00cff3000000ffff), 8);
+    put(m, GDT + (CODE64_3_AGAIN & ~7u), UINT64_C(0x00affb000000ffff), 8);
     put(m, GDT + GATE, UINT64_C(0x0000ec0000380000) | (STRESS_HANDLERS + 48 * 16), 8); // a call gate, DPL 3
 }
 
@@ -382,6 +387,12 @@ static void make_flat_segments(struct maker *m, unsigned dpl, unsigned code, uin
         cpu_set_segment_base(m->cpu, SEG_GS, STRESS_DATA);
     }
     m->cpu->cpl = (uint8_t)dpl;
+    // 64-bit kernels and their programs have no data segments.
+    static const uint8_t data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
+    for (unsigned i = 0; size == SEGMENT_L && i < ARRAY_SIZE(data) && m->seed & 0x100; i++) {
+        uint64_t base = cpu_segment_base(m->cpu, data[i]);
+        set_segment(m, data[i], 0, base, 0, SEGMENT_UNUSABLE);
+    }
 }
 
 /// Data segments with limits that bite, sizes of stack and code at random where `sizes`.
@@ -482,7 +493,7 @@ static void make_controls(struct maker *m)
     cpu->efer = (long_mode ? EFER_LME | EFER_LMA : 0) | (stress_one_in(r, 4) ? 0 : EFER_NXE) | EFER_SCE;
     cpu->gdt = (struct descriptor_table){.base = GDT, .limit = GDT_BYTES - 1};
     cpu->idt = (struct descriptor_table){.base = real ? IVT : IDT, .limit = real ? 0x3ff : 0xfff};
-    cpu->star = (uint64_t)CODE64 << 32 | (uint64_t)(CODE32_3 - 3) << 48;
+    cpu->star = (uint64_t)CODE64 << 32 | (uint64_t)(DATA3_AGAIN - 8) << 48;
     cpu->lstar = cpu->cstar = STRESS_CODE + 0x20;
     cpu->sfmask = 0x40700;
     cpu->sysenter_cs = CODE64;
@@ -593,7 +604,7 @@ bool stress_case(struct stress *stress, struct world *scratch, uint64_t seed, st
                  struct error *error)
 {
     static const uint16_t lengths[] = {30, 100, 300, 1500};
-    struct maker m = {.stress = stress, .random = {seed}, .world = scratch, .cpu = scratch->cpu};
+    struct maker m = {.stress = stress, .random = {seed}, .world = scratch, .cpu = scratch->cpu, .seed = seed};
     struct world_description blank;
     stress_map(&blank, &scratch->model);
     if (!world_load(scratch, &blank, error))
