@@ -31,6 +31,7 @@ struct run {
     const char *out;
     struct stress stress;
     struct cpu_model model, plain_model; // the second tracks all x87 pointers, and has fewer features
+    struct cpu_model wide_model;         // bases of 57 bits
     struct lockstep_engine a, b[PAIRS];
     struct lockstep_pair pair[PAIRS];
     uint64_t done, instructions, abandoned, faults, interrupts, uncounted, endless;
@@ -138,7 +139,8 @@ static bool parse(struct run *run, int argc, char **argv)
 static bool start(struct run *run, struct error *error)
 {
     struct world_description map;
-    if (!model_parse("max", &run->model, error) || !model_parse("qemu64", &run->plain_model, error))
+    if (!model_parse("max", &run->model, error) || !model_parse("qemu64", &run->plain_model, error) ||
+        !model_parse("max,+la57", &run->wide_model, error))
         return false;
     run->stress.row_seen = calloc(row_count(), 1);
     run->stress.rows = row_index_build(error);
@@ -152,7 +154,7 @@ static bool start(struct run *run, struct error *error)
     if (run->broken)
         run->b[0].configure = translate_wrongly;
     for (unsigned i = 0; i < PAIRS; i++) {
-        stress_map(&map, i == 3 ? &run->plain_model : &run->model);
+        stress_map(&map, i == 3 ? &run->plain_model : i == 1 ? &run->wide_model : &run->model);
         if (!lockstep_pair_create(&run->pair[i], &map, &run->a, &run->b[i], NULL, error))
             return false;
     }
@@ -173,7 +175,7 @@ static bool write_file(const struct run *run, const struct world_description *d,
 /// The difference, shrunk, in words and in a file.
 static void report(struct run *run, unsigned which, uint64_t seed, struct world_description *d, const char *text)
 {
-    static const char *const names[PAIRS] = {"", " (little code memory)", " (C functions for SSE and x87)",
+    static const char *const names[PAIRS] = {"", " (little code memory, la57)", " (C functions for SSE and x87)",
                                              " (qemu64)"};
     char comment[3000];
     struct error error = {0};
@@ -198,7 +200,7 @@ static bool comes_to_an_end(struct run *run, struct world *world, struct world_d
     if (!world_load(world, d, error))
         return false;
     world->cpu->counting = true;
-    if (world_run_to(world, d->first + UNCOUNTED_MOST)) {
+    if (world_run_to(world, d->first + UNCOUNTED_MOST) || given_up) {
         run->endless++;
         return false;
     }
@@ -215,16 +217,18 @@ static bool one_case(struct run *run, uint64_t seed, struct error *error)
     struct world_description d = {0};
     char text[2048];
     bool good = stress_case(&run->stress, &pair->a, seed, &d, error);
+    running_case = seed;
+    running_pair = pair;
+    given_up = false;
+    alarm(LONG_SECONDS);
     if (good && d.uncounted && !comes_to_an_end(run, &pair->a, &d, error)) {
+        alarm(0);
+        run->abandoned += given_up != 0;
         world_description_free(&d);
         return !error->text[0];
     }
     if (good) {
         uint64_t faults = pair->a.cpu->stat_faults, interrupts = pair->a.cpu->stat_interrupts;
-        running_case = seed;
-        running_pair = pair;
-        given_up = false;
-        alarm(LONG_SECONDS);
         good = lockstep_pair_run(pair, &d, text, sizeof text) || given_up;
         alarm(0);
         run->abandoned += given_up != 0;

@@ -549,6 +549,16 @@ static void put_mov(struct shape *s, unsigned reg, uint32_t value)
     put_value(s, value, s->code16 ? 2 : 4);
 }
 
+/// mov reg, an address that is not canonical, or canonical only with 57 bits. 64-bit code.
+static void put_bad_address(struct shape *s, unsigned reg)
+{
+    uint64_t value = one_in(s, 2) ? BIT(47 + below(s, 17)) : ~BIT(47 + below(s, 10));
+    put(s, reg >= 8 ? 0x49 : 0x48);
+    put(s, (uint8_t)(0xb8 + (reg & 7)));
+    put_value(s, (uint32_t)value, 4);
+    put_value(s, (uint32_t)(value >> 32), 4);
+}
+
 /// RFLAGS as kernels load them, now and then with what leads away.
 static uint32_t random_rflags(struct shape *s)
 {
@@ -584,7 +594,11 @@ static void put_iret(struct shape *s)
     put_push(s, random_rflags(s));
     put_push(s, random_selector(s, code));
     unsigned length = s->code64 ? 2 : 1;
-    put_push(s, one_in(s, 16) ? random_place(s) : STRESS_CODE + s->at + s->n + 5 + length);
+    if (s->code64 && one_in(s, 16)) {
+        put_bad_address(s, VAR_RAX);
+        put(s, 0x50);
+    } else
+        put_push(s, one_in(s, 16) ? random_place(s) : STRESS_CODE + s->at + s->n + 5 + length);
     if (s->code64)
         put(s, 0x48);
     put(s, 0xcf);
@@ -595,7 +609,9 @@ static void put_sysret(struct shape *s)
     unsigned n = s->n;
     put_mov(s, VAR_R11, random_rflags(s));
     put_mov(s, VAR_RCX, 0);
-    bool wide = !one_in(s, 8);
+    bool wide = !one_in(s, 8), bad = one_in(s, 16);
+    if (bad)
+        put_bad_address(s, VAR_RCX);
     if (wide)
         put(s, 0x48);
     put(s, 0x0f);

@@ -495,7 +495,9 @@ static void make_controls(struct maker *m)
     cpu->idt = (struct descriptor_table){.base = real ? IVT : IDT, .limit = real ? 0x3ff : 0xfff};
     cpu->star = (uint64_t)CODE64 << 32 | (uint64_t)(DATA3_AGAIN - 8) << 48;
     cpu->lstar = cpu->cstar = STRESS_CODE + 0x20;
-    cpu->sfmask = 0x40700;
+    if (stress_one_in(r, 32) && model_has(&m->world->model, FEATURE_LA57))
+        cpu->lstar = BIT(50) | STRESS_CODE;
+    cpu->sfmask = stress_one_in(r, 4) ? stress_next(r) & 0x3f7fd7 : 0x40700;
     cpu->sysenter_cs = CODE64;
     cpu->sysenter_esp = HANDLER_STACK;
     cpu->sysenter_eip = STRESS_CODE + 0x40;
