@@ -584,7 +584,7 @@ static void put_iret(struct shape *s)
     uint32_t code = s->code64 ? (user ? 0x2b : 0x08) : user ? 0x43 : 0x38;
     if (s->code64 && one_in(s, 4))
         code = user ? 0x83 : 0x43; // the same by another selector; compatibility mode
-    if (one_in(s, 4)) { // the frame over a page's end, now and then
+    if (one_in(s, 4)) {            // the frame over a page's end, now and then
         put_mov(s, VAR_RSP, STRESS_DATA + 0xb000 + below(s, 4) * PAGE_SIZE + below(s, 8) * 8);
     }
     if (s->code64 || user) {
@@ -623,7 +623,8 @@ static void put_sysret(struct shape *s)
 /// A control register's bit changes, then something that minds.
 static void put_control(struct shape *s)
 {
-    static const uint8_t cr4[] = {2, 5, 9, 10, 11, 16, 18, 20, 21}; // TSD PAE OSFXSR OSXMMEXCPT UMIP FSGSBASE OSXSAVE ..
+    static const uint8_t cr4[] = {2,  5,  9,  10, 11,
+                                  16, 18, 20, 21}; // TSD PAE OSFXSR OSXMMEXCPT UMIP FSGSBASE OSXSAVE ..
     bool zero = one_in(s, 2);
     unsigned bit = zero ? (one_in(s, 3) ? 18 : 1 + below(s, 5)) : cr4[below(s, s->stress->trouble ? 9 : 1)];
     put(s, 0x0f);
@@ -685,27 +686,27 @@ static void put_one_of(struct shape *s)
         bool only64;
         char bytes[8];
     } pieces[] = {
-        {1, false, "\xfb"},                      // sti
-        {1, false, "\xfa"},                      // cli
-        {2, false, "\xfb\xf4"},                  // sti; hlt
-        {2, false, "\x9c\x9d"},                  // pushf; popf
-        {3, false, "\x0f\x01\xcb"},              // stac
-        {3, false, "\x0f\x01\xca"},              // clac
-        {2, false, "\x0f\x31"},                  // rdtsc
-        {3, false, "\x0f\x01\xf9"},              // rdtscp
-        {2, false, "\x0f\x06"},                  // clts
-        {3, true, "\x0f\x01\xf8"},               // swapgs
-        {2, true, "\x0f\x05"},                   // syscall
-        {5, true, "\xf3\x48\x0f\xae\xd3"},       // wrfsbase rbx
-        {5, true, "\xf3\x48\x0f\xae\xdb"},       // wrgsbase rbx
-        {5, true, "\xf3\x48\x0f\xae\xc8"},       // rdgsbase rax
+        {1, false, "\xfb"},                        // sti
+        {1, false, "\xfa"},                        // cli
+        {2, false, "\xfb\xf4"},                    // sti; hlt
+        {2, false, "\x9c\x9d"},                    // pushf; popf
+        {3, false, "\x0f\x01\xcb"},                // stac
+        {3, false, "\x0f\x01\xca"},                // clac
+        {2, false, "\x0f\x31"},                    // rdtsc
+        {3, false, "\x0f\x01\xf9"},                // rdtscp
+        {2, false, "\x0f\x06"},                    // clts
+        {3, true, "\x0f\x01\xf8"},                 // swapgs
+        {2, true, "\x0f\x05"},                     // syscall
+        {5, true, "\xf3\x48\x0f\xae\xd3"},         // wrfsbase rbx
+        {5, true, "\xf3\x48\x0f\xae\xdb"},         // wrgsbase rbx
+        {5, true, "\xf3\x48\x0f\xae\xc8"},         // rdgsbase rax
         {8, true, "\x65\x8b\x04\x25\x08\x00\x00"}, // mov eax, gs:[8]
-        {4, false, "\x8c\xd0\x8e\xd0"},          // mov eax, ss; mov ss, eax
-        {4, false, "\x31\xc0\x8e\xd8"},          // xor eax, eax; mov ds, eax
-        {4, false, "\x31\xc0\x8e\xe8"},          // ... gs
-        {3, false, "\x0f\x20\xd8"},              // mov eax, cr3
-        {6, false, "\x0f\x20\xd8\x0f\x22\xd8"},  // ... and back
-        {2, false, "\xcd\x30"},                  // int 0x30
+        {4, false, "\x8c\xd0\x8e\xd0"},            // mov eax, ss; mov ss, eax
+        {4, false, "\x31\xc0\x8e\xd8"},            // xor eax, eax; mov ds, eax
+        {4, false, "\x31\xc0\x8e\xe8"},            // ... gs
+        {3, false, "\x0f\x20\xd8"},                // mov eax, cr3
+        {6, false, "\x0f\x20\xd8\x0f\x22\xd8"},    // ... and back
+        {2, false, "\xcd\x30"},                    // int 0x30
     };
     unsigned which = below(s, ARRAY_SIZE(pieces));
     if (!pieces[which].only64 || s->code64)
