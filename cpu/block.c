@@ -734,20 +734,15 @@ void block_host_code_changed(struct cpu *cpu, const struct block *block)
     block_table_chain(&cpu->blocks->table, cpu, block);
 }
 
-struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
+/// block_find where the jump cache does not know. Apart, so that the way by the jump cache saves no registers.
+static __attribute__((noinline)) struct block *find_by_page(struct cpu *cpu, uint64_t linear, uint32_t extra_mode)
 {
     struct block_cache *cache = cpu->blocks;
-    uint64_t linear = block_linear(cpu), key = block_jump_key(cpu, linear), backing;
     uint32_t mode = cpu->mode | extra_mode;
-    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
+    uint64_t backing;
     struct mmu_fault fault;
     struct block *block;
 
-    if (mode_links(mode) && entry->linear == key && entry->mode == mode && entry->epoch == cpu->jump_epoch &&
-        entry->block->valid) {
-        entry->chain = block_jump_chain(cpu, entry->block);
-        return entry->block;
-    }
     if (!(mode & MODE_FLAT) && UNLIKELY(block_code_room(cpu, cpu->var[VAR_RIP]) == 0)) {
         cpu_raise_error(cpu, VECTOR_GP, 0);
         return NULL;
@@ -767,6 +762,20 @@ struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
         block = make(cache, cpu, linear, backing, mode);
     // Others would push out the one that is wanted next time.
     if (block && block != &cache->uncached && !extra_mode)
-        block_jump_known(cpu, key, block, block_jump_chain(cpu, block));
+        block_jump_known(cpu, block_jump_key(cpu, linear), block, block_jump_chain(cpu, block));
     return block;
+}
+
+struct block *block_find(struct cpu *cpu, uint32_t extra_mode)
+{
+    uint64_t linear = block_linear(cpu), key = block_jump_key(cpu, linear);
+    uint32_t mode = cpu->mode | extra_mode;
+    struct cpu_jump_entry *entry = &cpu->jump_cache[jump_cache_index(key)];
+
+    if (mode_links(mode) && entry->linear == key && entry->mode == mode && entry->epoch == cpu->jump_epoch &&
+        entry->block->valid) {
+        entry->chain = block_jump_chain(cpu, entry->block);
+        return entry->block;
+    }
+    return find_by_page(cpu, linear, extra_mode);
 }
