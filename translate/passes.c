@@ -215,6 +215,21 @@ static bool leaves_after(const struct pass_block *pass, unsigned index)
     return false;
 }
 
+/// Whether the interpreter, when it goes on at the block's first uop because the guest's exceptions are unmasked, may
+/// raise one before all flags are new: rows that never leave host code fault there.
+static bool may_fault_first(const struct pass_block *pass)
+{
+    for (unsigned i = 0; i < pass->count && !pass->only_integers; i++) {
+        const struct uop *u = &pass->uops[i];
+        unsigned e = uop_effects(u);
+        if (e & (MAY_LEAVE | FLAGS_READ))
+            return true;
+        if ((u->aux & UOP_SETS_FLAGS) && (e & FLAGS_ALL))
+            return false;
+    }
+    return false;
+}
+
 /// `live`: whether somebody may look at the flags behind the block; else its last uop is a jump that does not leave.
 static void find_live_flags(struct pass_block *pass, bool live)
 {
@@ -235,7 +250,7 @@ static void find_live_flags(struct pass_block *pass, bool live)
         keeps = ((e & (FLAGS_READ | MAY_LEAVE)) != 0) | (((e & FLAGS_SOME) != 0) & facts->flags_live) | facts->refused;
         live = (!kills & live) | keeps;
     }
-    pass->flags_before = live;
+    pass->flags_before = live || may_fault_first(pass);
 }
 
 void pass_flags_die_behind(struct pass_block *pass)
