@@ -172,8 +172,9 @@ bool world_reduce(struct world_description *d, const struct engine *engine, cons
 // ---- the device and the pins ------------------------------------------------------------------------------------
 static void raise(struct world *world, uint8_t vector)
 {
-    world->vector = vector;
-    cpu_set_pending(world->cpu, PENDING_INTR);
+    if (vector >= 32)
+        world->vector = vector;
+    cpu_set_pending(world->cpu, vector >= 32 ? PENDING_INTR : vector == VECTOR_NMI ? PENDING_NMI : PENDING_SMI);
     if (world->cpu->running)
         world->cpu->leave = true; // taken at the next boundary, by every engine
 }

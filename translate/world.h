@@ -35,7 +35,7 @@ struct world_page {
     uint8_t *bytes;
 };
 
-/// The pin rises when `count` instructions have retired.
+/// The pin rises when `count` instructions have retired. Vectors below 32: 2 is an NMI, others an SMI.
 struct world_interrupt {
     uint64_t count;
     uint8_t vector;

@@ -706,6 +706,7 @@ static void put_one_of(struct shape *s)
         {4, false, "\x31\xc0\x8e\xe8"},            // ... gs
         {3, false, "\x0f\x20\xd8"},                // mov eax, cr3
         {6, false, "\x0f\x20\xd8\x0f\x22\xd8"},    // ... and back
+        {1, false, "\x9b"},                        // fwait
         {2, false, "\xcd\x30"},                    // int 0x30
     };
     unsigned which = below(s, ARRAY_SIZE(pieces));

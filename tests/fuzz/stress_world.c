@@ -11,6 +11,7 @@
 #define IDT 0x2000u
 #define TSS 0x6800u // with a bitmap of ports
 #define HANDLER_STACK 0xf000u
+#define SMM_CODE 0x38000u
 #define TABLES STRESS_TABLES
 #define WAYS 0xc00u // in the code of the ways on, too
 #define WAY_ON 0xe00u
@@ -539,6 +540,27 @@ static void make_registers(struct maker *m)
     cpu_set_rflags(cpu, random_flags(m));
 }
 
+/// What an SMI finds: a count, perhaps some arithmetic, or a changed state, and back.
+static void make_smm(struct maker *m)
+{
+    static const uint8_t count[] = {0x66, 0xff, 0x06, 0x00, 0x70};                          // inc dword [0x7000]
+    static const uint8_t change[] = {0x66, 0x67, 0xff, 0x04, 0x25, 0x00, 0xff, 0x03, 0x00}; // inc dword [0x3ff00]
+    uint8_t *at = m->world->memory.host + SMM_CODE;
+    memcpy(at, count, sizeof count);
+    at += sizeof count;
+    if (stress_one_in(&m->random, 2)) { // fadd st, st(0)
+        *at++ = 0xd8;
+        *at++ = 0xc0;
+    }
+    if (stress_one_in(&m->random, 8)) {
+        memcpy(at, change, sizeof change);
+        at[5] = (uint8_t)stress_below(&m->random, 256);
+        at += sizeof change;
+    }
+    *at++ = 0x0f; // rsm
+    *at++ = 0xaa;
+}
+
 // ---- the case -------------------------------------------------------------------------------------------------------
 static void make_memory(struct maker *m)
 {
@@ -549,6 +571,7 @@ static void make_memory(struct maker *m)
     make_gdt(m);
     make_gates(m);
     make_pages(m);
+    make_smm(m);
     stress_code(m->stress, &m->world->model, m->cpu->mode, r, host + STRESS_CODE);
     make_ways_on(m);
     // Where it begins: at the code's start, which may lie near the page's end.
@@ -597,8 +620,10 @@ static void add_interrupts(struct maker *m, struct world_description *d)
         d->device_interrupts = 1 + stress_below(&m->random, 4);
     for (unsigned i = 0; i < wanted; i++) {
         count += stress_below(&m->random, 60);
-        d->interrupt[d->interrupt_count++] =
-            (struct world_interrupt){.count = count, .vector = (uint8_t)(32 + stress_below(&m->random, 64))};
+        unsigned vector = 32 + stress_below(&m->random, 64);
+        if (stress_one_in(&m->random, 8))
+            vector = stress_one_in(&m->random, 2) ? VECTOR_NMI : 0; // an SMI
+        d->interrupt[d->interrupt_count++] = (struct world_interrupt){.count = count, .vector = (uint8_t)vector};
     }
 }
 
