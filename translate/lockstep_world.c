@@ -120,6 +120,15 @@ static void fewest_instructions(struct shrink *s)
     }
 }
 
+/// Of a run that is not counted.
+static void fewest_events(struct shrink *s)
+{
+    uint32_t most = s->d->uncounted;
+    for (s->d->uncounted = 1; s->d->uncounted < most; s->d->uncounted++)
+        if (!lockstep_pair_run(&s->pair, s->d, s->text, sizeof s->text))
+            return;
+}
+
 static void shortest_blocks(struct shrink *s)
 {
     for (unsigned length = 1; length <= BLOCK_MAX_INSNS; length++)
@@ -215,6 +224,8 @@ bool lockstep_shrink(struct world_description *d, const struct lockstep_engine *
             if (before > SHRINK_MOST)
                 break;
             fewest_instructions(s);
+            if (d->uncounted)
+                fewest_events(s);
             good = latest_start(s, error);
             shortest_blocks(s);
         }
