@@ -5,10 +5,13 @@
 //
 // With --break the translator takes ADC for ADD: finding that, down to a few instructions, is success.
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/host.h"
@@ -34,6 +37,8 @@ struct run {
     struct cpu_model wide_model;         // bases of 57 bits
     struct lockstep_engine a, b[PAIRS];
     struct lockstep_pair pair[PAIRS];
+    _Atomic(struct cpu *) poked; // that poke asks to poll, all the time
+    atomic_bool over;
     uint64_t done, instructions, abandoned, faults, interrupts, uncounted, endless;
 };
 
@@ -201,6 +206,25 @@ static void report(struct run *run, unsigned which, uint64_t seed, struct world_
     run->found_broken = differs && d->instructions <= FEW_INSTRUCTIONS;
 }
 
+/// Polls that find nothing change nothing, wherever host code makes them. Nobody says where they come.
+static void *poke(void *opaque)
+{
+    struct run *run = opaque;
+    struct stress_random random = {run->seed};
+    const struct timespec wait = {.tv_nsec = 200000};
+    while (!atomic_load(&run->over)) {
+        struct cpu *cpu = atomic_load(&run->poked);
+        if (!cpu) {
+            nanosleep(&wait, NULL);
+            continue;
+        }
+        atomic_store(&cpu->exit_request, 1);
+        for (volatile unsigned i = stress_below(&random, 3000); i > 0; i--)
+            ;
+    }
+    return NULL;
+}
+
 /// A run that is not counted, but is here: with `instructions` it is over. False: it may never be.
 static bool comes_to_an_end(struct run *run, struct world *world, struct world_description *d, struct error *error)
 {
@@ -236,7 +260,10 @@ static bool one_case(struct run *run, uint64_t seed, struct error *error)
     }
     if (good) {
         uint64_t faults = pair->a.cpu->stat_faults, interrupts = pair->a.cpu->stat_interrupts;
+        if (d.uncounted && seed % 3 == 0)
+            atomic_store(&run->poked, pair->b.cpu);
         good = lockstep_pair_run(pair, &d, text, sizeof text) || given_up;
+        atomic_store(&run->poked, NULL);
         alarm(0);
         run->abandoned += given_up != 0;
         run->instructions += pair->a.cpu->instructions;
@@ -289,6 +316,17 @@ static int go(struct run *run, struct error *error)
     return 0;
 }
 
+static int go_poked(struct run *run, struct error *error)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, poke, run))
+        return 1;
+    int code = go(run, error);
+    atomic_store(&run->over, true);
+    pthread_join(thread, NULL);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct run *run = calloc(1, sizeof *run);
@@ -301,7 +339,7 @@ int main(int argc, char **argv)
     if (!parse(run, argc, argv))
         fprintf(stderr, "usage: jit_stress [--seed N] [--seconds N] [--cases N] [--case N] [--out FILE]\n");
     else if (start(run, &error))
-        code = go(run, &error);
+        code = go_poked(run, &error);
     if (run->broken)
         code = run->found_broken ? 0 : 1;
     if (error.text[0])
