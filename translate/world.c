@@ -175,8 +175,12 @@ static void raise(struct world *world, uint8_t vector)
     if (vector >= 32)
         world->vector = vector;
     cpu_set_pending(world->cpu, vector >= 32 ? PENDING_INTR : vector == VECTOR_NMI ? PENDING_NMI : PENDING_SMI);
-    if (world->cpu->running)
-        world->cpu->leave = true; // taken at the next boundary, by every engine
+    if (!world->cpu->running)
+        return;
+    world->cpu->leave = true; // taken at the next boundary, by every engine
+    // Without counts a shadow of STI stays behind. The instruction that writes is the last that it can have held.
+    if (world->uncounted && world->cpu->shadow == SHADOW_STI)
+        world->cpu->shadow = SHADOW_NONE;
 }
 
 /// What ends a run that is not counted: both engines see as many of these at the same places.
