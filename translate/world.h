@@ -54,9 +54,9 @@ struct world_description {
     uint32_t device_interrupts; // a write to it in so many raises the pin, at once; 0: none does
     /// Not 0: instructions are not counted. The run comes to an end behind so many time stamps and device accesses.
     uint32_t uncounted;
-    uint64_t first;             // instructions that have retired at the start
-    uint64_t instructions;      // how many to run
-    unsigned block_length;      // blocks hold at most so many instructions; 0: as ever
+    uint64_t first;                                         // instructions that have retired at the start
+    uint64_t instructions;                                  // how many to run
+    unsigned block_length;                                  // blocks hold at most so many instructions; 0: as ever
     struct world_interrupt interrupt[WORLD_MAX_INTERRUPTS]; // by rising count
     unsigned interrupt_count;
 };
