@@ -270,9 +270,6 @@ struct backend {
     void (*prepare)(struct translation *t, const struct uop *u);
     /// pass_block.stays, of a translation's pass.
     bool (*stays)(const struct pass_block *pass, unsigned index);
-    /// Whether it may turn out before the first uop of t->passes[part] that the interpreter must go on there. The parts
-    /// before it are known.
-    bool (*leaves_at_start)(struct translation *t, unsigned part);
     /// Instructions of the host's, as bits of enum cpu_feature.
     void (*features)(uint64_t features[2]);
     void (*load_imm)(struct emit *e, uint8_t to, uint64_t value);

@@ -708,7 +708,6 @@ const struct backend backend_x86_64 = {
     .poll_bytes = X86_POLL_BYTES,
     .prepare = x86_fpu_prepare,
     .stays = x86_stays,
-    .leaves_at_start = x86_leaves_at_start,
     .features = x86_host_features,
     .load_imm = emit_move_imm,
     .load_var = load_var,

@@ -230,8 +230,6 @@ void x86_fpu_routines(struct emit *e, struct fpu_routines *routines);
 /// Before C code: resident state goes to struct cpu. Changes flags, no general register.
 void x86_fpu_spill(struct emit *e, const struct fpu_routines *routines);
 void x86_fpu_after_call(struct translation *t);
-/// struct backend's.
-bool x86_leaves_at_start(struct translation *t, unsigned part);
 void x86_fpu_prepare(struct translation *t, const struct uop *u);
 void x86_host_features(uint64_t features[2]);
 void x86_x87_note_pointers(struct translation *t, uint64_t operand);

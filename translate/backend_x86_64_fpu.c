@@ -450,30 +450,6 @@ static bool begins_stretch(const struct translation *t)
     return index == 0 || certainly_calls(t, index - 1);
 }
 
-/// RESIDENT_* that uops from `from` on want, up to C code that may change control words.
-static uint8_t stretch_needs(const struct translation *t, unsigned from)
-{
-    uint8_t need = 0;
-    for (unsigned i = from; i < t->pass->count && !certainly_calls(t, i); i++)
-        need |= x86_simd_needs(t, i);
-    return need;
-}
-
-bool x86_leaves_at_start(struct translation *t, unsigned part)
-{
-    struct pass_block *pass = t->pass;
-    uint8_t need, before = 0; // what is certain to be there by then
-    for (t->pass = t->passes; t->pass < &t->passes[part]; t->pass++) {
-        for (unsigned i = 0; i < t->pass->count && !t->pass->only_integers; i++)
-            before = certainly_calls(t, i) ? 0 : before | x86_simd_needs(t, i);
-    }
-    need = stretch_needs(t, 0);
-    t->pass = pass;
-    if (before & RESIDENT_AVX)
-        before |= RESIDENT_SSE;
-    return need & ~before;
-}
-
 void x86_fpu_prepare(struct translation *t, const struct uop *u)
 {
     uint8_t need;
@@ -481,7 +457,8 @@ void x86_fpu_prepare(struct translation *t, const struct uop *u)
     if (u->op >= UOP_RAISE || (u->op == UOP_CALL && x86_inlines_system(t, u))) // which may load CS
         x86_x87_flush_pointers(t, &t->pointers);
     if (begins_stretch(t))
-        need |= stretch_needs(t, t->index);
+        for (unsigned i = t->index; i < t->pass->count && !certainly_calls(t, i); i++)
+            need |= x86_simd_needs(t, i);
     if (need & RESIDENT_X87)
         ensure(t, RESIDENT_X87, t->fpu->ensure_x87);
     if (need & RESIDENT_AVX) {

@@ -121,15 +121,6 @@ static unsigned count_killers(const struct translation *t, const struct block *l
     return killers == ways ? 2 : killers;
 }
 
-/// Whether a fault of floating point or vectors may show the flags as they are before part `i`: where the interpreter
-/// must do it from its start, also what host code does without faults, and makes all flags with, has them.
-static bool shows_flags(struct translation *t, unsigned i)
-{
-    const struct pass_block *pass = &t->passes[i];
-    return !pass->only_integers && !pass_kills_flags(pass->uops, pass->count, t->backend->supported) &&
-           t->backend->leaves_at_start(t, i);
-}
-
 /// The parts, after their passes. Returns how many.
 static unsigned choose_parts(struct translation *t, struct part *parts, const struct translate_hooks *hooks)
 {
@@ -157,7 +148,6 @@ static unsigned choose_parts(struct translation *t, struct part *parts, const st
     } while (block);
     // With exact counts a part may be left before its first uop.
     for (unsigned i = count; i-- > 1 && !t->counting;) {
-        t->passes[i].flags_before |= shows_flags(t, i);
         if (!t->passes[i].flags_before)
             pass_flags_die_behind(&t->passes[i - 1]);
     }

@@ -206,10 +206,6 @@ static void device_write(void *opaque, uint64_t offset, uint64_t value, unsigned
     struct world *world = opaque;
     note_event(world);
     world->device = (world->device ^ offset ^ (uint64_t)size << 40 ^ value) * UINT64_C(0xbf58476d1ce4e5b9) + 3;
-    // Behind STI at the earliest, so the shadow ends with this instruction; where none are counted, neither engine
-    // says.
-    if (world->uncounted && world->cpu->shadow == SHADOW_STI)
-        world->cpu->shadow = SHADOW_NONE;
     if (world->device_interrupts && (world->device >> 20) % world->device_interrupts == 0)
         raise(world, (uint8_t)(32 + (world->device >> 52) % 64));
 }
@@ -358,9 +354,9 @@ void world_destroy(struct world *world)
 /// The pin rises with the interrupts that are due; `halted`: the next one is, and without counts no other.
 static void raise_due(struct world *world, bool halted)
 {
-    while (
-        world->next_interrupt < world->interrupt_count &&
-        (halted || (!world->uncounted && world->interrupt[world->next_interrupt].count <= world->cpu->instructions))) {
+    while (world->next_interrupt < world->interrupt_count &&
+           (halted ||
+            (!world->uncounted && world->interrupt[world->next_interrupt].count <= world->cpu->instructions))) {
         raise(world, world->interrupt[world->next_interrupt++].vector);
         halted = false;
     }
