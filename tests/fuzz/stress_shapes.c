@@ -620,25 +620,27 @@ static void put_sysret(struct shape *s)
     memcpy(s->bytes + n + 7, &target, 4);
 }
 
-/// A control register's bit changes, then something that minds.
+/// Bits of a control register change, then something that minds.
 static void put_control(struct shape *s)
 {
-    static const uint8_t cr4[] = {2,  5,  9,  10, 11,
-                                  16, 18, 20, 21}; // TSD PAE OSFXSR OSXMMEXCPT UMIP FSGSBASE OSXSAVE ..
-    bool zero = one_in(s, 2);
-    unsigned bit = zero ? (one_in(s, 3) ? 18 : 1 + below(s, 5)) : cr4[below(s, s->stress->trouble ? 9 : 1)];
+    static const uint64_t zero[] = {CR0_TS, CR0_TS | CR0_MP, CR0_MP, CR0_EM, CR0_NE, CR0_AM, CR0_TS | CR0_EM};
+    static const uint64_t four[] = {CR4_TSD,      CR4_OSFXSR,  CR4_OSXMMEXCPT, CR4_UMIP,
+                                    CR4_FSGSBASE, CR4_OSXSAVE, CR4_SMEP,       CR4_SMAP};
+    bool is_zero = one_in(s, 2);
+    uint64_t bits =
+        is_zero ? zero[below(s, ARRAY_SIZE(zero))] : four[s->stress->trouble ? below(s, ARRAY_SIZE(four)) : 0];
     put(s, 0x0f);
     put(s, 0x20);
-    put(s, zero ? 0xc0 : 0xe0); // mov eax, cr
+    put(s, is_zero ? 0xc0 : 0xe0); // mov eax, cr
     if (s->code16)
         put(s, 0x66);
-    put(s, 0x0f);
-    put(s, 0xba);
-    put(s, 0xf8); // btc eax, bit
-    put(s, (uint8_t)bit);
+    put(s, 0x35); // xor eax, bits
+    put_value(s, (uint32_t)bits, 4);
     put(s, 0x0f);
     put(s, 0x22);
-    put(s, zero ? 0xc0 : 0xe0);
+    put(s, is_zero ? 0xc0 : 0xe0);
+    if (one_in(s, 2))
+        put(s, 0x9b); // fwait
 }
 
 /// LDMXCSR, FLDCW of anything, and arithmetic behind. `base` is plain memory.
@@ -686,6 +688,9 @@ static void put_one_of(struct shape *s)
         bool only64;
         char bytes[8];
     } pieces[] = {
+        {2, false, "\xe6\x80"},                    // out 0x80, al
+        {3, false, "\xfa\xe6\x80"},                // cli; out 0x80, al
+        {1, false, "\xfb"},                        // sti
         {1, false, "\xfb"},                        // sti
         {1, false, "\xfa"},                        // cli
         {2, false, "\xfb\xf4"},                    // sti; hlt
