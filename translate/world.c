@@ -351,15 +351,18 @@ void world_destroy(struct world *world)
     memset(world, 0, sizeof *world);
 }
 
+static bool is_due(const struct world *world, bool halted)
+{
+    if (world->next_interrupt == world->interrupt_count)
+        return false;
+    return halted || (!world->uncounted && world->interrupt[world->next_interrupt].count <= world->cpu->instructions);
+}
+
 /// The pin rises with the interrupts that are due; `halted`: the next one is, and without counts no other.
 static void raise_due(struct world *world, bool halted)
 {
-    while (world->next_interrupt < world->interrupt_count &&
-           (halted ||
-            (!world->uncounted && world->interrupt[world->next_interrupt].count <= world->cpu->instructions))) {
+    for (; is_due(world, halted); halted = false)
         raise(world, world->interrupt[world->next_interrupt++].vector);
-        halted = false;
-    }
 }
 
 bool world_run_to(struct world *world, uint64_t count)

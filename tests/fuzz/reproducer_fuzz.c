@@ -16,6 +16,7 @@ static const char good_file[] = "doppel reproducer 1\n"
                                 "map rom 9000 1000 8000\n"
                                 "device 12\n"
                                 "device-interrupts 3\n"
+                                "uncounted 7\n"
                                 "interrupt 5 21\n"
                                 "run 20\n"
                                 "block-length 4\n"
@@ -48,6 +49,7 @@ static void try_text(const char *text, size_t size)
         uint64_t most = d.instructions < MOST_INSTRUCTIONS ? d.instructions : MOST_INSTRUCTIONS;
         // A string instruction counts once: without one there is no run that does not end soon.
         world.cpu->var[VAR_RCX] &= 0xff;
+        world.cpu->counting = true; // nor is it one that nothing ends
         world_run_to(&world, d.first + most < d.first ? UINT64_MAX : d.first + most);
         world_destroy(&world);
     }
