@@ -10,10 +10,9 @@
 #include <cmocka.h>
 
 #include "cpu/debug.h"
-#include "support_guest.h"
+#include "support_writer.h"
 #include "translate/translate.h"
 
-#define MOST_CODE 200u
 #define MOST_TURNS 700u
 #define PLAIN 11u      // data pages without tricks begin here
 #define TABLE 0x13000u // the page table of support_guest.c; its directory of directories is at
@@ -21,32 +20,6 @@
 #define HIGH_TABLES 0x14000u        // for the data once more, in another order
 #define REACH (2 * PAGE_SIZE - 300) // from there to a page that holds the code
 #define HIGH BIT(32)                // there
-
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_INDEX };
-
-struct writer {
-    uint8_t code[MOST_CODE];
-    unsigned size;
-    bool long_mode;
-    int back; // bytes that a pointer goes back in each turn, at most
-    uint64_t random;
-};
-
-static unsigned pick(struct writer *w, unsigned below)
-{
-    return (unsigned)(guest_random(&w->random) >> 20) % below;
-}
-
-static void put(struct writer *w, const void *bytes, unsigned size)
-{
-    memcpy(w->code + w->size, bytes, size);
-    w->size += size;
-}
-
-static void put_byte(struct writer *w, unsigned byte)
-{
-    w->code[w->size++] = (uint8_t)byte;
-}
 
 /// The instruction's operands: `reg`, and memory near one of the pointers.
 static void put_operands(struct writer *w, unsigned reg, bool aligned, unsigned index)

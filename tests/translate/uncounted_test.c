@@ -12,10 +12,9 @@
 
 #include <cmocka.h>
 
-#include "support_guest.h"
+#include "support_writer.h"
 #include "translate/translate.h"
 
-#define MOST_CODE 1500u
 #define PLAIN 10u // data pages without tricks begin here
 #define PLAIN_PAGES 6u
 #define TOP_TABLE 0x10000u // support_guest.c's tables
@@ -24,36 +23,6 @@
 #define LARGE 0x83u
 #define MOST_INSTRUCTIONS 200000u
 #define REQUEST_MICROSECONDS 150
-
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R14 = 14 };
-
-struct writer {
-    uint8_t code[MOST_CODE];
-    unsigned size;
-    bool long_mode;
-    uint64_t random;
-};
-
-static unsigned pick(struct writer *w, unsigned below)
-{
-    return (unsigned)(guest_random(&w->random) >> 20) % below;
-}
-
-static void put(struct writer *w, const void *bytes, unsigned size)
-{
-    memcpy(w->code + w->size, bytes, size);
-    w->size += size;
-}
-
-static void put_byte(struct writer *w, unsigned byte)
-{
-    w->code[w->size++] = (uint8_t)byte;
-}
-
-static void put_number(struct writer *w, uint64_t value, unsigned size)
-{
-    put(w, &value, size);
-}
 
 // ---- places -------------------------------------------------------------------------------------------------------
 static void map_more(struct guest *g)
@@ -245,7 +214,7 @@ static void write_program(struct writer *w)
 {
     unsigned pieces = 1 + pick(w, 5);
     w->size = 0;
-    for (unsigned i = 0; i < pieces && w->size < MOST_CODE - 500; i++) {
+    for (unsigned i = 0; i < pieces && w->size < WRITER_MOST_CODE - 500; i++) {
         if (pick(w, 3))
             put_loop(w);
         else
