@@ -32,10 +32,10 @@ struct code_page {
     uint64_t number;
     uint16_t slot;     // struct cpu_pages; 0: none was free
     bool stale;        // lists forgotten blocks
+    uint8_t emptied;   // how often all its code died, lately
+    uint8_t quiet;     // stores since it did
     uint8_t edge_bits; // linear addresses had so many bits when the next two were noted; 0: they were not
     uint64_t edge[2]; // where the page ran that is nearest to what is not canonical, below [0] and above it; 0: nowhere
-    uint8_t emptied;  // how often all its code died, lately
-    uint8_t quiet;    // stores since it did
 };
 
 struct block_cache {

@@ -8,6 +8,26 @@
 #include "cpu/lift.h"
 #include "translate/backend_x86_64.h"
 
+#define SHORT_BYTES 64u // what the host's instructions take longer to begin than to do
+
+/// Few elements; the last ones go in units of their own.
+static void move_short(uint8_t *to, const uint8_t *from, uint64_t length)
+{
+    for (; length >= 8; length -= 8, to += 8, from += 8)
+        store_le64(to, load_le64(from));
+    if (length & 4) {
+        store_le32(to, load_le32(from));
+        to += 4, from += 4;
+    }
+    if (length & 2) {
+        store_le16(to, load_le16(from));
+        to += 2, from += 2;
+    }
+    if (length & 1)
+        *to = *from;
+}
+
+// ---- misses ---------------------------------------------------------------------------------------------------------
 /// mmu_access. False: a fault, or bits that the walk set are in code, and blocks died for that. One may be at work, so
 /// the interpreter goes on, with this instruction alone if need be.
 static bool access_beside_code(struct cpu *cpu, uint64_t linear, uint32_t access, struct mmu_handle *handle,
@@ -43,44 +63,6 @@ static uint64_t walk(struct cpu *cpu, uint64_t linear, uint32_t access)
     return (uint64_t)(uintptr_t)handle.piece[0].host;
 }
 
-/// `count` elements by the host's own instruction, which does what the guest's would.
-static void host_movs(uint8_t *to, const uint8_t *from, uint64_t count, unsigned width)
-{
-    switch (width) {
-    case WIDTH_8:
-        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-        break;
-    case WIDTH_16:
-        __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-        break;
-    case WIDTH_32:
-        __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-        break;
-    default:
-        __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-    }
-}
-
-#define SHORT_BYTES 64u // what the host's instructions take longer to begin than to do
-
-/// Few elements; the last ones go in units of their own.
-static void move_short(uint8_t *to, const uint8_t *from, uint64_t length)
-{
-    for (; length >= 8; length -= 8, to += 8, from += 8)
-        store_le64(to, load_le64(from));
-    if (length & 4) {
-        store_le32(to, load_le32(from));
-        to += 4, from += 4;
-    }
-    if (length & 2) {
-        store_le16(to, load_le16(from));
-        to += 2, from += 2;
-    }
-    if (length & 1)
-        *to = *from;
-}
-
-// ---- misses ---------------------------------------------------------------------------------------------------------
 // What refill may answer besides a host address, and 0 where it is to be looked at more closely: with a host address
 // that it is beside code; alone that what is in cpu->bounce may be written.
 #define LOOK_CLOSER BIT(63) // no host address has it
@@ -202,6 +184,24 @@ void x86_miss_routine(struct emit *e, const struct fpu_routines *fpu)
 }
 
 // ---- string instructions --------------------------------------------------------------------------------------------
+/// `count` elements by the host's own instruction, which does what the guest's would.
+static void host_movs(uint8_t *to, const uint8_t *from, uint64_t count, unsigned width)
+{
+    switch (width) {
+    case WIDTH_8:
+        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    case WIDTH_16:
+        __asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    case WIDTH_32:
+        __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        break;
+    default:
+        __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+    }
+}
+
 static void host_stos(uint8_t *to, uint64_t value, uint64_t count, unsigned width)
 {
     switch (width) {

@@ -10,7 +10,10 @@
 //   a20 off
 //   device VALUE                    that hash at the start
 //   device-interrupts N             a write to the device in N (decimal) raises an interrupt
-//   interrupt COUNT VECTOR          the pin rises when COUNT instructions (decimal) have retired
+//   uncounted N                     instructions are not counted: it ends behind N (decimal) time stamps and accesses
+//                                   to the device
+//   interrupt COUNT VECTOR          the pin rises when COUNT instructions (decimal) have retired; below 20, 2 is an
+//                                   NMI, others are SMIs
 //   run N                           so many instructions (decimal)
 //   block-length N                  blocks of at most N instructions (decimal)
 //   set FIELD VALUE                 a field of the CPU's state table that differs from a CPU after reset; integers as

@@ -388,50 +388,6 @@ static void test_reserved_bits(void **state)
 }
 
 /// Host code must have done the work, or the tests above compare the interpreter with itself.
-#define TAKES_FLAGS (GUEST_CODE + 0x20u)
-
-/// An instruction that makes all flags, and is the first of a superblock's second part, finds an exception pending and
-/// faults: #MF's handler sees the flags of the first part.
-static void test_flags_at_fault(void **state)
-{
-    static const uint8_t makes_flags[] = {
-        0x83, 0xe0, 0x3f, // and eax, 3fh
-        0xeb, 0x1b,       // jmp TAKES_FLAGS
-    };
-    static const uint8_t takes_flags[] = {
-        0xdb, 0xf1, // fcomi st0, st1
-        0xf4,       // hlt
-    };
-    struct guest_pair *p = *state;
-    struct guest *guests[] = {&p->interp, &p->jit};
-    char text[400] = "";
-    for (unsigned i = 0; i < 2; i++) {
-        struct guest *g = guests[i];
-        guest_reset(g, GUEST_64_CPL0, 1);
-        guest_load(g, GUEST_CODE, makes_flags, sizeof makes_flags);
-        guest_load(g, TAKES_FLAGS, takes_flags, sizeof takes_flags);
-        g->cpu->counting = false;
-        g->cpu->x87.control = 0x37f;
-        for (unsigned run = 0; run < 3; run++) { // first the second block, so that it is known
-            g->cpu->var[VAR_RIP] = run == 0 ? TAKES_FLAGS : GUEST_CODE;
-            g->cpu->var[VAR_RSP] = GUEST_STACK;
-            g->cpu->var[VAR_RAX] = 0;
-            cpu_set_rflags(g->cpu, 2 | FLAG_CF);
-            g->cpu->activity = ACTIVITY_RUN;
-            if (run == 2) {
-                g->cpu->x87.control = 0x340;
-                g->cpu->x87.status = 0x8081; // an invalid operation
-            }
-            guest_run(g, 1000);
-        }
-        g->cpu->instructions = 0;
-        assert_int_equal(g->cpu->var[VAR_RIP], GUEST_HANDLERS + VECTOR_MF + 1);
-        assert_int_equal(load_le64(g->memory.host + g->cpu->var[VAR_RSP] + 16) & FLAGS_ARITHMETIC, FLAG_ZF | FLAG_PF);
-    }
-    if (!guest_equal(&p->interp, &p->jit, text, sizeof text))
-        fail_msg("%s", text);
-}
-
 static void test_share(void **state)
 {
     struct guest_pair *pair = *state;
@@ -451,7 +407,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_16, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_hidden_features, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_reserved_bits, guest_pair_open, guest_pair_close),
-        cmocka_unit_test_setup_teardown(test_flags_at_fault, guest_pair_open, guest_pair_close),
         cmocka_unit_test_setup_teardown(test_share, guest_pair_open, guest_pair_close),
     };
     if (!engine_jit.create)

@@ -285,17 +285,18 @@ static void test_flags_before_vectors(void **state)
     static const uint8_t codes[][12] = {
         {0x39, 0xd8, 0xeb, 0x00, 0x0f, 0x58, 0xc1, 0x83, 0xc2, 0x01, 0xf4}, // cmp; jmp on; addps xmm0, xmm1; add edx, 1
         {0x39, 0xd8, 0xeb, 0x00, 0xd8, 0xc1, 0x83, 0xc2, 0x01, 0xf4},       // ... fadd st, st(1)
+        {0x39, 0xd8, 0xeb, 0x00, 0xdb, 0xf1, 0x83, 0xc2, 0x01, 0xf4},       // ... fcomi st, st(1), which makes all
     };
     struct guest_pair *pair = *state;
     struct guest *guests[] = {&pair->interp, &pair->jit};
     char text[400] = "";
     translate_set_threshold(pair->jit.state, 2);
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(codes); i++) {
         for (unsigned k = 0; k < 2; k++) {
             struct cpu *cpu = guests[k]->cpu;
             guest_reset(guests[k], GUEST_64_CPL0, 1);
-            guest_load(guests[k], GUEST_CODE, codes[i & 1], sizeof codes[0]);
-            cpu->counting = i >> 1;
+            guest_load(guests[k], GUEST_CODE, codes[i / 2], sizeof codes[0]);
+            cpu->counting = i & 1;
             for (unsigned round = 0; round < 6; round++) {
                 bool unmasked = round == 5;
                 cpu->var[VAR_RAX] = unmasked ? 3 : 7;
